@@ -1,0 +1,84 @@
+"""`Measurements`: what was measured on a recording, each value None where it can't be, with the reason beside it.
+
+Units are in the names: ms, mV (signed), bpm, degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LeadMeasurements:
+    """One lead, medians over its beats. Amplitudes in mV against the level before QRS; None where the wave is absent or unmeasurable.
+
+    Attributes:
+        p_mv, q_mv, r_mv, s_mv, t_mv: peak amplitudes, signed.
+        st_mv: ST level at J + 60 ms.
+        quality: ``"ok"`` or what is wrong (``"flat"``, ``"missing"``, ``"clipped"``, ``"noisy"``).
+    """
+
+    p_mv: float | None = None
+    q_mv: float | None = None
+    r_mv: float | None = None
+    s_mv: float | None = None
+    t_mv: float | None = None
+    st_mv: float | None = None
+    quality: str = "ok"
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Measured values of one recording.
+
+    Attributes:
+        heart_rate_bpm: 60000 / mean RR.
+        rr_ms: mean RR interval; `rr_cv` its coefficient of variation (SD / mean), a fraction.
+        rhythm_regular: True or False, None with fewer than four beats.
+        p_present: whether most beats have a P wave before them.
+        p_ms, pr_ms, qrs_ms, qt_ms: intervals of the representative beat, all leads together.
+        qtc_bazett_ms, qtc_fridericia_ms: QT / sqrt(RR), QT / cbrt(RR), RR in s.
+        axis_deg: frontal QRS axis from the net areas of I and aVF, -180 to 180.
+        beats_s: R times in seconds from the start.
+        leads: lead name -> `LeadMeasurements`.
+        reasons: field name -> why it is None.
+        source: delineator, its version, filter.
+    """
+
+    heart_rate_bpm: float | None = None
+    rr_ms: float | None = None
+    rr_cv: float | None = None
+    rhythm_regular: bool | None = None
+    p_present: bool | None = None
+    p_ms: float | None = None
+    pr_ms: float | None = None
+    qrs_ms: float | None = None
+    qt_ms: float | None = None
+    qtc_bazett_ms: float | None = None
+    qtc_fridericia_ms: float | None = None
+    axis_deg: float | None = None
+    beats_s: tuple[float, ...] = ()
+    leads: Mapping[str, LeadMeasurements] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, ready for ``json.dumps``."""
+        out = asdict(self)
+        out["beats_s"] = list(self.beats_s)
+        return out
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Measurements:
+        """The inverse of `to_dict`; unknown keys are an error (TypeError)."""
+        known = dict(values)
+        known["beats_s"] = tuple(known.get("beats_s", ()))
+        known["leads"] = {name: LeadMeasurements(**lead) for name, lead in known.get("leads", {}).items()}
+        return cls(**known)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the global, single-valued measurements."""
+        return tuple(f.name for f in fields(cls) if f.name not in ("beats_s", "leads", "reasons", "source"))

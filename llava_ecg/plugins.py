@@ -1,0 +1,43 @@
+"""The sockets, on one page. A package plugs in with an entry point in the group ``llava_ecg.<kind>s``; see docs/extending.md."""
+
+from __future__ import annotations
+
+from llava_ecg.registry import Registry
+
+readers = Registry(
+    "reader",
+    {
+        "wfdb": "llava_ecg.ecg.formats.physionet:Wfdb",
+        "dicom": "llava_ecg.ecg.formats.dicom:Dicom",
+        "numpy": "llava_ecg.ecg.formats.arrays:Numpy",
+        "csv": "llava_ecg.ecg.formats.arrays:Csv",
+    },
+    "file formats of an ECG: file -> Recording",
+)
+towers = Registry(
+    "tower",
+    {
+        "ecg_coca": "llava_ecg.model.towers.ecg_coca:EcgCoCaTower",
+        "clip": "llava_ecg.model.towers.clip:ClipTower",
+    },
+    "encoders: what was prepared from a source -> tokens",
+)
+projectors = Registry(
+    "projector",
+    {
+        "linear": "llava_ecg.model.projectors:linear",
+        "mlp_gelu": "llava_ecg.model.projectors:mlp_gelu",
+        "identity": "llava_ecg.model.projectors:identity",
+    },
+    "tower width -> language model width (mlpNx_gelu is mlp_gelu with depth N)",
+)
+templates = Registry(
+    "template",
+    {
+        name: f"llava_ecg.data.templates:{name}"
+        for name in ("v0", "v1", "llava_v1", "llama_2", "llava_llama_2", "mpt", "chatml", "chatml_direct", "qwen_2", "plain")
+    },
+    "chat templates: conversation -> text spans",
+)
+
+SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates)}
