@@ -35,7 +35,10 @@ templates = Registry(
     "template",
     {
         name: f"llava_ecg.data.templates:{name}"
-        for name in ("v0", "v1", "llava_v1", "llama_2", "llava_llama_2", "mpt", "chatml", "chatml_direct", "qwen_2", "plain")
+        for name in (
+            *("v1", "vicuna_v1", "llava_v1", "llama_2", "llava_llama_2"),
+            *("mpt", "chatml_direct", "qwen_2", "ecg_chatml", "plain"),
+        )
     },
     "chat templates: conversation -> text spans",
 )

@@ -1,0 +1,115 @@
+"""`Turn` and `Conversation`: what is said, and to which ECGs and images it refers; LLaVA JSON in and out.
+
+A record of LLaVA JSON, with GEM's ``ecg`` field::
+
+    {"id": "1", "ecg": "a.hea", "image": "a.png",
+     "conversations": [{"from": "human", "value": "<image>\\nRhythm?"}, {"from": "gpt", "value": "Sinus rhythm."}]}
+
+``<image>`` marks the place of all streams: at each marker stands first the ECG, then the image (either may be absent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llava_ecg.errors import InputError
+
+MARKER = "<image>"
+_ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+_FROM = {"user": "human", "assistant": "gpt"}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance. An assistant's empty text is a turn that is still to be written."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns that alternate, a user's first, and what they speak about.
+
+    Attributes:
+        turns: the utterances; markers (``<image>``) stand where the sources belong.
+        sources: stream name (``ecg``, ``image``) -> the files, one a marker, as written in the record.
+        id: the record's id.
+    """
+
+    turns: tuple[Turn, ...]
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    id: str = ""
+
+    @property
+    def markers(self) -> int:
+        """How many places for sources the text has."""
+        return sum(turn.text.count(MARKER) for turn in self.turns)
+
+
+def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")) -> Conversation:
+    """One record of LLaVA JSON.
+
+    Turns that come before the first human one are dropped, as LLaVA does. In a turn with a marker, where the record has one source
+    of each kind, the marker goes to the front on a line of its own, and further markers are dropped (LLaVA's
+    ``preprocess_multimodal``). A record with sources and no marker gets one at the front of its first turn.
+
+    Raises:
+        InputError: no conversations, unknown speaker, two turns of the same speaker in a row, or markers that do not match the
+            sources.
+    """
+    name = str(record.get("id", ""))
+    spoken = record.get("conversations")
+    if not isinstance(spoken, list) or not spoken:
+        raise InputError(f"record {name!r} has no conversations")
+    turns: list[Turn] = []
+    for number, said in enumerate(spoken, 1):
+        speaker = said.get("from", said.get("role")) if isinstance(said, Mapping) else None
+        text = said.get("value", said.get("content")) if isinstance(said, Mapping) else None
+        if speaker not in _ROLES or not isinstance(text, str):
+            raise InputError(f"turn {number} of record {name!r} is not {{'from': 'human' or 'gpt', 'value': text}}")
+        role = _ROLES[speaker]
+        if not turns and role == "assistant":
+            continue
+        if turns and turns[-1].role == role:
+            raise InputError(f"turns {number - 1} and {number} of record {name!r} are both of {speaker!r}; speakers must alternate")
+        turns.append(Turn(role, text))
+    if not turns:
+        raise InputError(f"record {name!r} has no human turn")
+
+    sources = {stream: _as_tuple(record[stream], name, stream) for stream in streams if record.get(stream)}
+    count = max(map(len, sources.values()), default=0)
+    if count == 1:
+        turns = [Turn(turn.role, marker_first(turn.text)) for turn in turns]
+    conversation = Conversation(tuple(turns), sources, name)
+    if count == 1 and conversation.markers == 0:
+        turns[0] = Turn("user", f"{MARKER}\n{turns[0].text}")
+        conversation = Conversation(tuple(turns), sources, name)
+    if conversation.markers != count:
+        raise InputError(f"record {name!r} has {conversation.markers} {MARKER} markers for {count} ECGs or images")
+    return conversation
+
+
+def marker_first(text: str) -> str:
+    """The text with its markers made one, at the front on its own line; unchanged without a marker."""
+    if MARKER not in text:
+        return text
+    return f"{MARKER}\n{text.replace(MARKER, '').strip()}".strip()
+
+
+def to_record(conversation: Conversation) -> dict[str, Any]:
+    """LLaVA JSON of a conversation (the inverse of `parse` for records that are already in its form)."""
+    record: dict[str, Any] = {"id": conversation.id}
+    for stream, files in conversation.sources.items():
+        record[stream] = files[0] if len(files) == 1 else list(files)
+    record["conversations"] = [{"from": _FROM[turn.role], "value": turn.text} for turn in conversation.turns]
+    return record
+
+
+def _as_tuple(value: Any, record: str, stream: str) -> tuple[str, ...]:
+    files = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
+    if not files or not all(isinstance(file, str) for file in files):
+        raise InputError(f"the {stream!r} of record {record!r} is neither a file name nor a list of them")
+    return files

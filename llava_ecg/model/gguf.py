@@ -1,0 +1,435 @@
+"""GGUF, the one-file format of llama.cpp: read it with numpy, and lay a llama model out as transformers wants it.
+
+A file is: magic and version, metadata (key -> value), one record per tensor (name, sizes, type, offset), padding, tensor data.
+Nothing in it is trusted: every count is held against the bytes that are there before anything of that size is made.
+
+Sources: the format's description (ggml-org/ggml, docs/gguf.md) and the block layouts of ggml. Held bit-equal to the transformers
+loader (weights and token ids) on SmolLM2-135M-Instruct.
+Axes: O rows (outputs), I columns (inputs), E elements of a block.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from llava_ecg.errors import InputError
+
+_VERSIONS = (2, 3)
+_MAX_DIMENSIONS = 4
+_MAX_NAME = 65535
+
+# Metadata value types: number -> struct code; 8 is a string, 9 an array of one of the others.
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+
+_TYPE_NAMES = (
+    *("F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K"),
+    *("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16"),
+)
+# Type -> one block as filed; a block holds so many elements of one row.
+_BLOCKS: dict[str, tuple[int, np.dtype[Any]]] = {
+    "F32": (1, np.dtype("<f4")),
+    "F16": (1, np.dtype("<f2")),
+    "Q4_0": (32, np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])),
+    "Q4_1": (32, np.dtype([("scale", "<f2"), ("least", "<f2"), ("nibbles", "u1", 16)])),
+    "Q8_0": (32, np.dtype([("scale", "<f2"), ("values", "i1", 32)])),
+}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Where a tensor lies: sizes outermost first, type name, first byte in the file."""
+
+    shape: tuple[int, ...]
+    kind: str
+    start: int
+
+    @property
+    def blocks(self) -> int:
+        return math.prod(self.shape) // _BLOCKS[self.kind][0]
+
+    @property
+    def end(self) -> int:
+        return self.start + self.blocks * _BLOCKS[self.kind][1].itemsize
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """Name -> float32 array, read and dequantised anew at each access; ``shape`` and ``kind`` read nothing."""
+
+    def __init__(self, path: Path, records: Mapping[str, _Record]) -> None:
+        self._path = path
+        self._records = records
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        record = self._records[name]
+        filed = np.fromfile(self._path, dtype=_BLOCKS[record.kind][1], count=record.blocks, offset=record.start)
+        if filed.size != record.blocks:
+            raise InputError(f"{self._path} was cut short while it was being read, in the tensor {name!r}; get the file again")
+        return dequantise(filed, record.kind).reshape(record.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Sizes, outermost first (a GGUF file has them innermost first)."""
+        return self._records[name].shape
+
+    def kind(self, name: str) -> str:
+        """The filed type: F32, F16, Q4_0, Q4_1 or Q8_0."""
+        return self._records[name].kind
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """An open GGUF file: its metadata (arrays of numbers as numpy, of strings as lists) and its tensors."""
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: Tensors
+
+
+def dequantise(filed: np.ndarray, kind: str) -> np.ndarray:
+    """Blocks as filed -> float32 values, flat, in the order of the format.
+
+    The four-bit types keep elements 0-15 of a block in the low halves of its bytes and 16-31 in the high halves.
+    The arithmetic is done in float32 in ggml's order (scale times integer, then the offset), so the bits agree with its own.
+    """
+    if kind in ("F32", "F16"):
+        return filed.astype(np.float32)
+    scale = filed["scale"].astype(np.float32)[:, None]
+    if kind == "Q8_0":
+        return (scale * filed["values"]).reshape(-1)
+    integers_E = np.concatenate([filed["nibbles"] & 15, filed["nibbles"] >> 4], axis=1)
+    if kind == "Q4_0":
+        return (scale * (integers_E.astype(np.int8) - np.int8(8))).reshape(-1)
+    return (scale * integers_E + filed["least"].astype(np.float32)[:, None]).reshape(-1)
+
+
+def read_gguf(path: str | Path) -> Gguf:
+    """Read the header of a GGUF file (versions 2 and 3, little-endian); tensors are read when asked for.
+
+    Raises:
+        InputError: no such file, not GGUF, cut short or inconsistent, or a tensor type other than F32, F16, Q4_0, Q4_1, Q8_0.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _Header(path, file).read()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}; give a GGUF file") from error
+
+
+class _Header:
+    """One pass over the header. ``take`` is the only way to bytes, and hands out none that the file has not got."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.file = file
+        self.left = self.size = path.stat().st_size
+
+    def read(self) -> Gguf:
+        if self.size < 4 or self.take(4) != b"GGUF":
+            raise InputError(f"{self.path} is not a GGUF file (it doesn't begin with the letters GGUF); give one")
+        version = self.number("I")
+        if version not in _VERSIONS:
+            raise self.bad(f"is GGUF version {version}, and versions {_VERSIONS[0]} and {_VERSIONS[1]} (little-endian) can be read")
+        tensor_count, value_count = self.number("Q"), self.number("Q")
+        self.expect(tensor_count, 24, "tensors")
+        self.expect(value_count, 13, "metadata values")
+        metadata: dict[str, Any] = {}
+        for _ in range(value_count):
+            key = self.string(_MAX_NAME)
+            if key in metadata:
+                raise self.bad(f"has the metadata key {key!r} twice")
+            metadata[key] = self.value(self.number("I"))
+        return Gguf(self.path, metadata, Tensors(self.path, self.records(tensor_count, metadata)))
+
+    def records(self, count: int, metadata: Mapping[str, Any]) -> dict[str, _Record]:
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1 or alignment % 8:
+            raise self.bad(f"has the alignment {alignment!r}, which is not a multiple of 8")
+        found: dict[str, _Record] = {}
+        for _ in range(count):
+            name = self.string(_MAX_NAME)
+            if name in found:
+                raise self.bad(f"has the tensor {name!r} twice")
+            found[name] = self.record(name)
+        data = -(-(self.size - self.left) // alignment) * alignment
+        placed: dict[str, _Record] = {}
+        for name, record in found.items():
+            placed[name] = _Record(record.shape, record.kind, data + record.start)
+            if record.start % alignment or placed[name].end > self.size:
+                raise self.bad(f"has {self.size} bytes, and its tensor {name!r} would take bytes {placed[name].start} to {placed[name].end}")
+        in_order = sorted(placed.items(), key=lambda item: item[1].start)
+        for (name, record), (following, following_record) in zip(in_order, in_order[1:], strict=False):
+            if record.end > following_record.start:
+                raise self.bad(f"has the tensors {name!r} and {following!r} on the same bytes")
+        return placed
+
+    def record(self, name: str) -> _Record:
+        dimensions = self.number("I")
+        if not 1 <= dimensions <= _MAX_DIMENSIONS:
+            raise self.bad(f"gives the tensor {name!r} {dimensions} dimensions, where 1 to {_MAX_DIMENSIONS} are possible")
+        shape = tuple(self.number("Q") for _ in range(dimensions))[::-1]
+        number = self.number("I")
+        kind = _TYPE_NAMES[number] if number < len(_TYPE_NAMES) else f"number {number}"
+        if kind not in _BLOCKS:
+            raise InputError(f"{self.path}: the tensor {name!r} is of type {kind}, and {', '.join(_BLOCKS)} can be read; give a file of these")
+        if 0 in shape or shape[-1] % _BLOCKS[kind][0]:
+            raise self.bad(f"gives the tensor {name!r} the sizes {list(shape)}, which {kind} blocks of {_BLOCKS[kind][0]} can't hold")
+        return _Record(shape, kind, self.number("Q"))
+
+    def value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.string()
+        if kind != _ARRAY:
+            return self.number(self.scalar(kind))
+        kind, count = self.number("I"), self.number("Q")
+        if kind == _STRING:
+            self.expect(count, 8, "strings in a list")
+            return [self.string() for _ in range(count)]
+        # An array stays numpy: a list of Python numbers would take up to forty times the bytes of a hostile file.
+        dtype = np.dtype(self.scalar(kind)).newbyteorder("<")
+        self.expect(count, dtype.itemsize, "numbers in a list")
+        return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
+
+    def scalar(self, kind: int) -> str:
+        if kind not in _SCALARS:
+            raise self.bad(f"has a metadata value of the unknown type {kind}")
+        return _SCALARS[kind]
+
+    def string(self, longest: int | None = None) -> str:
+        length = self.number("Q")
+        if longest is not None and length > longest:
+            raise self.bad(f"has a name of {length} bytes")
+        try:
+            return self.take(length).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.bad(f"has text that is not UTF-8 before byte {self.size - self.left}") from error
+
+    def number(self, code: str) -> Any:
+        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
+
+    def expect(self, count: int, least_bytes: int, what: str) -> None:
+        if count * least_bytes > self.left:
+            raise self.bad(f"announces {count} {what} with only {self.left} bytes left")
+
+    def take(self, length: int) -> bytes:
+        taken = self.file.read(length) if length <= self.left else b""
+        if len(taken) < length:
+            raise self.bad(f"ends after {self.size} bytes, {length} more were announced at byte {self.size - self.left}")
+        self.left -= length
+        return taken
+
+    def bad(self, what: str) -> InputError:
+        return InputError(f"{self.path} {what}; it is damaged or not for this reader, get it again")
+
+
+# ---- a llama model in transformers' layout ----
+
+_HYPERPARAMETERS = {
+    "llama.block_count": "num_hidden_layers",
+    "llama.context_length": "max_position_embeddings",
+    "llama.embedding_length": "hidden_size",
+    "llama.feed_forward_length": "intermediate_size",
+    "llama.attention.head_count": "num_attention_heads",
+    "llama.attention.head_count_kv": "num_key_value_heads",
+    "llama.attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "llama.rope.freq_base": "rope_theta",
+}
+# Stated twice in a file: the tensors and the other numbers say the same.
+_IMPLIED = ("llama.vocab_size", "llama.rope.dimension_count")
+_LAYER_NAMES = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def llama_config(gguf: Gguf) -> dict[str, Any]:
+    """The ``config.json`` of transformers' LlamaForCausalLM for this file, dtype float32.
+
+    Raises:
+        InputError: not a llama model, a number is missing or absurd, or the file asks for something that is not in the layout
+            (rope scaling, experts, ...), which would change the model silently if it were passed over.
+    """
+    metadata = gguf.metadata
+    if metadata.get("general.architecture") != "llama":
+        raise InputError(f"{gguf.path} holds a {metadata.get('general.architecture')!r} model, and only llama can be laid out; give one")
+    strange = [key for key in metadata if key.startswith("llama.") and key not in _HYPERPARAMETERS and key not in _IMPLIED]
+    if strange:
+        raise InputError(f"{gguf.path} sets {', '.join(strange)}, which this layout can't express; give a plain llama model")
+    config: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32"}
+    for key, name in _HYPERPARAMETERS.items():
+        value = metadata.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"{gguf.path} gives {key} as {value!r}, where a positive number is needed; get the file again")
+        # Filed as float32; its shortest decimal (1e-05, not 9.999999747378752e-06) is what the model was made with.
+        config[name] = float(str(np.float32(value))) if isinstance(value, float) else value
+    heads, kv_heads, width = (config[name] for name in ("num_attention_heads", "num_key_value_heads", "hidden_size"))
+    rotated = metadata.get("llama.rope.dimension_count", width // heads)
+    if width % (2 * heads) or heads % kv_heads or rotated != width // heads:
+        raise InputError(f"{gguf.path} has width {width} for {heads} heads ({kv_heads} for keys, {rotated} rotated): these don't fit together")
+    if "token_embd.weight" not in gguf.tensors:
+        raise InputError(f"{gguf.path} has no tensor token_embd.weight; get the file again")
+    ids = _token_ids(gguf)
+    return config | {
+        "vocab_size": gguf.tensors.shape("token_embd.weight")[0],
+        "head_dim": width // heads,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": "output.weight" not in gguf.tensors,
+        **{f"{name}_token_id": number for name, number in ids.items() if name != "unk"},
+    }
+
+
+def llama_weights(gguf: Gguf) -> Iterator[tuple[str, np.ndarray]]:
+    """(transformers name, float32 array [O, I] or [O]) for each tensor; every tensor of the file is used, none is missing.
+
+    Raises:
+        InputError: a tensor is missing, left over, or of a size that the configuration does not give it.
+    """
+    config = llama_config(gguf)
+    layers, tensors = config["num_hidden_layers"], gguf.tensors
+    wanted = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+    if not config["tie_word_embeddings"]:
+        wanted["output"] = "lm_head"
+    # A hostile layer count is refused before that many names are made.
+    if len(tensors) != len(wanted) + layers * len(_LAYER_NAMES):
+        raise InputError(f"{gguf.path} has {len(tensors)} tensors, and a llama of {layers} layers has {len(wanted) + layers * len(_LAYER_NAMES)}")
+    for layer in range(layers):
+        wanted |= {f"blk.{layer}.{filed}": f"model.layers.{layer}.{name}" for filed, name in _LAYER_NAMES.items()}
+    shapes = _llama_shapes(config)
+    for filed, name in wanted.items():
+        key, shape = f"{filed}.weight", shapes[filed.rpartition(".")[2]]
+        if key not in tensors or tensors.shape(key) != shape:
+            there = f"has {list(tensors.shape(key))} as" if key in tensors else "lacks"
+            raise InputError(f"{gguf.path} {there} {key}, which should be {list(shape)}; get the file again")
+    for filed, name in wanted.items():
+        weight = tensors[f"{filed}.weight"]
+        if filed.endswith((".attn_q", ".attn_k")):
+            weight = unpermute(weight, config["num_attention_heads" if filed.endswith("q") else "num_key_value_heads"])
+        yield f"{name}.weight", weight
+
+
+def _llama_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, hidden, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    kv_width = config["num_key_value_heads"] * config["head_dim"]
+    embedding, norm = (vocabulary, width), (width,)
+    return {
+        **{"token_embd": embedding, "output": embedding, "output_norm": norm, "attn_norm": norm, "ffn_norm": norm},
+        **{"attn_q": (width, width), "attn_k": (kv_width, width), "attn_v": (kv_width, width), "attn_output": (width, width)},
+        **{"ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden)},
+    }
+
+
+def unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of a query or key matrix [O, I] from llama.cpp's order to transformers'.
+
+    llama.cpp turns neighbouring rows (2i, 2i + 1) of a head together, transformers rows (i, i + half a head): the pairs are taken apart.
+    """
+    rows = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+    return np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(weight.shape)
+
+
+# ---- its tokenizer ----
+
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+_ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id", "unk": "unknown_token_id"}
+
+
+def _token_ids(gguf: Gguf) -> dict[str, int]:
+    """Role (bos, eos, pad, unk) -> id, as far as the file names them."""
+    tokens = gguf.metadata.get("tokenizer.ggml.tokens")
+    found = {role: gguf.metadata.get(f"tokenizer.ggml.{key}") for role, key in _ROLES.items()}
+    ids = {role: number for role, number in found.items() if number is not None}
+    for role, number in ids.items():
+        if not isinstance(tokens, list) or not isinstance(number, int) or not 0 <= number < len(tokens):
+            raise InputError(f"{gguf.path} gives the {role} token as {number!r}, which is no entry of its vocabulary; get the file again")
+    return ids
+
+
+def byte_level_tokenizer(gguf: Gguf) -> Any:
+    """The ``tokenizers.Tokenizer`` of a file with a byte-level BPE of the SmolLM kind; it adds no BOS.
+
+    GGUF names the splitting of text into words instead of holding it. ``smollm`` is: each digit on its own, then GPT-2's rule.
+
+    Raises:
+        InputError: another kind of tokenizer, or vocabulary and merges don't fit together.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    metadata = gguf.metadata
+    kind = (metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre"))
+    if kind != ("gpt2", "smollm") or metadata.get("tokenizer.ggml.add_bos_token", False):
+        raise InputError(f"{gguf.path} has a tokenizer of kind {kind}, and only gpt2 with smollm splitting and no BOS is known; give one")
+    tokens, merges, kinds = (metadata.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
+    if not isinstance(tokens, list) or not isinstance(merges, list) or not isinstance(kinds, np.ndarray) or len(kinds) != len(tokens):
+        raise InputError(f"{gguf.path} lacks tokens, merges or token types, or has not as many types as tokens; get the file again")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    whole = len(vocabulary) == len(tokens) and set(kinds.tolist()) <= {_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED}
+    if not whole or any(len(pair) != 2 or not {*pair, "".join(pair)} <= vocabulary.keys() for pair in pairs):
+        raise InputError(f"{gguf.path} has a vocabulary with repeated or unknown entries, or merges outside of it; get the file again")
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    for number in np.flatnonzero((kinds == _CONTROL) | (kinds == _USER_DEFINED)):
+        token = AddedToken(tokens[number], normalized=False, special=bool(kinds[number] == _CONTROL))
+        (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+    return tokenizer
+
+
+def write_llama_folder(gguf: Gguf, folder: Path) -> None:
+    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open: model.safetensors (float32) and four JSON files.
+
+    float32, because the four-bit values (scale times integer plus offset) are not exact in sixteen bits, and float32 is mapped
+    into memory as it lies.
+
+    Raises:
+        InputError: see ``llama_config``, ``llama_weights`` and ``byte_level_tokenizer``.
+        OSError, safetensors.SafetensorError: the folder can't be written.
+    """
+    from safetensors.numpy import save_file
+
+    config, tokenizer, ids = llama_config(gguf), byte_level_tokenizer(gguf), _token_ids(gguf)
+    tokens = gguf.metadata["tokenizer.ggml.tokens"]
+    if len(tokens) != config["vocab_size"]:
+        raise InputError(f"{gguf.path} has {len(tokens)} tokens and {config['vocab_size']} embeddings; get the file again")
+    # <|endoftext|> closed the documents of the pretraining; a model that falls back into that habit has also finished.
+    ends = [ids["eos"]] if "eos" in ids else []
+    ends += [tokens.index("<|endoftext|>")] if "<|endoftext|>" in tokens else []
+    generation = {f"{role}_token_id": ids[role] for role in ("bos", "pad") if role in ids} | {"eos_token_id": list(dict.fromkeys(ends))}
+    tokenizer_config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config["max_position_embeddings"],
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        **{f"{role}_token": tokens[number] for role, number in ids.items()},
+    }
+    if "tokenizer.chat_template" in gguf.metadata:
+        tokenizer_config["chat_template"] = gguf.metadata["tokenizer.chat_template"]
+    for name, content in (("config", config), ("generation_config", generation), ("tokenizer_config", tokenizer_config)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    save_file(dict(llama_weights(gguf)), str(folder / "model.safetensors"), metadata={"format": "pt"})

@@ -1,0 +1,166 @@
+"""`LlavaEcgForCausalLM`: a language model that sees tower tokens at the places the data left for them.
+
+The sequence is made in `llava_ecg.data.encode`; here it is only embedded, filled and checked.
+
+Axes: B batch, S sequence, D width of the language model, n values of a stream, P tokens of a value, N tower tokens in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.projectors import build_projector
+from llava_ecg.model.towers.tower import build_tower
+from llava_ecg.prepared import NEWLINE
+
+Streams = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
+    """Towers, projectors and a language model.
+
+    Args:
+        config: what to build.
+        language_model: one that is built already; else it is made from ``config.text_config`` on random weights.
+    """
+
+    config_class = LlavaEcgConfig
+    base_model_prefix = "language_model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "CLIPEncoderLayer", "_Block"]
+
+    def __init__(self, config: LlavaEcgConfig, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
+        width = config.text_config.hidden_size
+        self.towers, self.projectors = nn.ModuleDict(), nn.ModuleDict()
+        for name in config.streams:
+            stream = config.stream(name)
+            tower = build_tower(stream.tower, stream.tower_config)
+            self.towers[name] = tower
+            self.projectors[name] = build_projector(stream.projector, tower.width, stream.projector_width or width)
+        self.image_newline = nn.Parameter(torch.randn(width) * width**-0.5) if self._has_newline() else None
+        self.post_init()
+
+    def _has_newline(self) -> bool:
+        return any(stream["preparation"].get("merge") == "spatial_unpad" for stream in self.config.streams.values())
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Every part initialises itself when it is built; transformers' own pass must not draw it again.
+
+        (That pass re-drew the loaded ECG tower of the original GEM; see golden/README.md, deviation 4.)
+        """
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()
+
+    def features(self, name: str, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """One stream's tokens as they stand in the sequence.
+
+        Args:
+            name: of the stream.
+            values: [n, ...] as its tower takes them.
+            index: int64 [N] into the n * P tokens, `NEWLINE` for the row-end embedding.
+
+        Returns:
+            [N, D]
+        """
+        tokens = self.projectors[name](self.towers[name](values))
+        through = self.config.streams[name]["through"]
+        if through is not None:
+            tokens = self.projectors[through](tokens)
+        tokens = tokens.flatten(0, 1)
+        if self.image_newline is None:
+            return tokens[index]
+        return torch.where((index == NEWLINE)[:, None], self.image_newline.to(tokens.dtype), tokens[index.clamp(min=0)])
+
+    def embed(self, input_ids: torch.Tensor, slots: torch.Tensor | None, streams: Streams | None) -> torch.Tensor:
+        """int64 [B, S] -> [B, S, D]: text embeddings, with each stream's features where `slots` says so.
+
+        Raises:
+            ValueError: places and features differ in number.
+        """
+        embeddings = self.get_input_embeddings()(input_ids)
+        if slots is None:
+            return embeddings
+        for number, name in enumerate(self.config.streams, 1):
+            places = slots == number
+            given = (streams or {}).get(name)
+            features = None if given is None else self.features(name, given["values"], given["index"])
+            here, there = int(places.sum()), 0 if features is None else features.shape[0]
+            if here != there:
+                raise ValueError(f"the sequence has {here} places for the stream {name!r} and {there} features came for them")
+            if features is not None:
+                embeddings = embeddings.masked_scatter(places[..., None], features.to(embeddings.dtype))
+        return embeddings
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        slots: torch.Tensor | None = None,
+        streams: Streams | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits, and the loss where `labels` are given.
+
+        Args:
+            input_ids: int64 [B, S]; or `inputs_embeds` [B, S, D], already filled.
+            attention_mask: bool or int [B, S].
+            labels: int64 [B, S], -100 where there is no loss.
+            slots: int8 [B, S]; 0 text, k the k-th stream.
+            streams: name -> {values, index}; see `features`.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, slots, streams)
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            **kwargs,
+        )
+
+    @torch.no_grad()
+    def generate(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor | None = None,
+        *,
+        slots: torch.Tensor | None = None,
+        streams: Streams | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """transformers' generate over the filled sequence: int64 [B, new tokens], the prompt not repeated.
+
+        Batches must be padded on the left (`llava_ecg.data.batch.pad`, whose whole output may be passed: positions follow from the
+        mask, and labels are not looked at).
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, slots, streams)
+        if attention_mask is None:
+            attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+        return self.language_model.generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
