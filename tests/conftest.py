@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +16,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the shared recordings and golden files, absent at {SHARED}")
     return SHARED
+
+
+def letter_tokenizer() -> Any:
+    """A fast tokenizer with a token for each ASCII character, so that every span border is a token border."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {chr(code): number for number, code in enumerate(range(32, 127))}
+    vocabulary |= {"\n": 95, "[UNK]": 96, "</s>": 97}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    model.pre_tokenizer = pre_tokenizers.Split(pattern="", behavior="isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", pad_token="[UNK]")
+
+
+@pytest.fixture(scope="session")
+def letters() -> Any:
+    """`letter_tokenizer`, made once."""
+    return letter_tokenizer()

@@ -95,8 +95,7 @@ def tokenize(spans: Sequence[Span], tokenizer: Any) -> tuple[list[int], list[int
             piece_ids, offsets = piece_ids[1:], offsets[1:]  # the sequence has one BOS, at its front
         ids += piece_ids
         labels += [
-            token if any(trained[start + first : start + last]) else IGNORE
-            for token, (first, last) in zip(piece_ids, offsets, strict=True)
+            token if any(trained[start + first : start + last]) else IGNORE for token, (first, last) in zip(piece_ids, offsets, strict=True)
         ]
         start += len(piece) + len(MARKER)
         if number < len(pieces) - 1:

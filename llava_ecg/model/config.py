@@ -23,15 +23,14 @@ class StreamConfig:
         tower: its encoder's name (``llava-ecg list towers``).
         tower_config: the arguments of that tower's constructor.
         projector: ``linear``, ``mlp2x_gelu``, ``identity``, ...
-        projector_width: what the stream's own projector gives out; None for the language model's width.
-        through: the stream whose projector follows this one's (GEM's ECG features pass the image's), or None.
+        through: the stream whose projector follows this one's, or None (GEM: the ECG features are brought to the image tower's width
+            and then pass the image's projector).
         preparation: the arguments of the tower's preparer.
     """
 
     tower: str
     tower_config: dict[str, Any] = field(default_factory=dict)
     projector: str = "linear"
-    projector_width: int | None = None
     through: str | None = None
     preparation: dict[str, Any] = field(default_factory=dict)
 
@@ -59,7 +58,7 @@ class LlavaEcgConfig(PretrainedConfig):
         streams: name -> `StreamConfig` (or its dict), in the order in which they stand at a marker.
         template: chat template the weights were trained with.
         base: the language model that the folder does not hold: a name for ``llava-ecg fetch``, or a path; None if it is inside.
-        max_length: longest sequence in tokens.
+        model_max_length: longest sequence in tokens.
     """
 
     model_type = "llava_ecg"
@@ -70,7 +69,7 @@ class LlavaEcgConfig(PretrainedConfig):
         streams: Mapping[str, StreamConfig | Mapping[str, Any]] | None = None,
         template: str = "v1",
         base: str | None = None,
-        max_length: int = 4096,
+        model_max_length: int = 4096,
         **kwargs: Any,
     ) -> None:
         if not isinstance(text_config, PretrainedConfig):
@@ -80,7 +79,7 @@ class LlavaEcgConfig(PretrainedConfig):
         self.streams = {name: asdict(StreamConfig.of(stream)) for name, stream in (streams or {}).items()}
         self.template = template
         self.base = base
-        self.max_length = max_length
+        self.model_max_length = model_max_length
         kwargs.setdefault("tie_word_embeddings", False)  # the language model ties its own
         super().__init__(**kwargs)
 

@@ -45,10 +45,11 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         width = config.text_config.hidden_size
         self.towers, self.projectors = nn.ModuleDict(), nn.ModuleDict()
         for name in config.streams:
+            self.towers[name] = build_tower(config.stream(name).tower, config.stream(name).tower_config)
+        for name in config.streams:
             stream = config.stream(name)
-            tower = build_tower(stream.tower, stream.tower_config)
-            self.towers[name] = tower
-            self.projectors[name] = build_projector(stream.projector, tower.width, stream.projector_width or width)
+            out = width if stream.through is None else self.towers[stream.through].width
+            self.projectors[name] = build_projector(stream.projector, self.towers[name].width, out)
         self.image_newline = nn.Parameter(torch.randn(width) * width**-0.5) if self._has_newline() else None
         self.post_init()
 
@@ -119,6 +120,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         slots: torch.Tensor | None = None,
         streams: Streams | None = None,
+        supervised_only: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss where `labels` are given.
@@ -129,9 +132,22 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             labels: int64 [B, S], -100 where there is no loss.
             slots: int8 [B, S]; 0 text, k the k-th stream.
             streams: name -> {values, index}; see `features`.
+            supervised_only: compute logits [M, vocabulary] for the M places that have a label, and no others: the same loss for a
+                fraction of the memory.
+            num_items_in_batch: what the sum of the loss is divided by; None for the number of labels.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, slots, streams)
+        if supervised_only and labels is not None:
+            hidden = self.language_model.get_decoder()(
+                inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            ).last_hidden_state
+            here = labels[:, 1:] != -100
+            logits = self.get_output_embeddings()(hidden[:, :-1][here]).float()
+            loss = nn.functional.cross_entropy(logits, labels[:, 1:][here], reduction="sum")
+            return CausalLMOutputWithPast(
+                loss=loss / (max(1, int(here.sum())) if num_items_in_batch is None else num_items_in_batch), logits=logits
+            )
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

@@ -47,7 +47,6 @@ def tiny_config(golden: Path, merge: str = "flat") -> LlavaEcgConfig:
                     "embed_dim": ecg["embed_dim"],
                 },
                 "projector": theirs["ecg_projector_type"],
-                "projector_width": theirs["mm_hidden_size"],
                 "through": "image",
                 "preparation": {"leads": "as_filed", "rate": None},
             },

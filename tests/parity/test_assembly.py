@@ -32,9 +32,7 @@ def encoded(case: str, model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Ten
     else:
         images = list(inputs["images"][: len(ecgs), None])
         given["image"] = prepared_images(images, [(0, 0)] * len(images), [(56, 56)] * len(images), "flat", side)
-    rows = samples(
-        model, tensors[f"{case}.input_ids"], tensors.get(f"{case}.in_labels"), tensors.get(f"{case}.in_attention_mask"), given
-    )
+    rows = samples(model, tensors[f"{case}.input_ids"], tensors.get(f"{case}.in_labels"), tensors.get(f"{case}.in_attention_mask"), given)
     return [truncate(row, 128, streams="cut") for row in rows] if case == "trunc128" else rows
 
 
@@ -55,6 +53,9 @@ def check(case: str, model: LlavaEcgForCausalLM, rows: list[Encoded], tensors: T
             positions = {} if case == "withpos" else {"position_ids": None}  # the original was given none in the other cases
             out = model(**batch | positions)
             torch.testing.assert_close(out.loss, tensors[f"{case}.loss"], atol=ATOL, rtol=0)
+            lean = model(**batch | positions, supervised_only=True)
+            torch.testing.assert_close(lean.loss, tensors[f"{case}.loss"], atol=ATOL, rtol=0)
+            assert len(lean.logits) == (batch["labels"][:, 1:] != -100).sum()
         if f"{case}.logits" in tensors:
             torch.testing.assert_close(out.logits[mask], tensors[f"{case}.logits"][mask], atol=ATOL, rtol=0)
     return batch

@@ -1,0 +1,34 @@
+# Thin names for what the scripts do; every target makes or reuses .venv (scripts/env.sh).
+SHELL := bash
+IN_ENV := set -euo pipefail; EXTRA=dev; . scripts/env.sh; bin=.venv/bin
+
+.PHONY: help check format test test-slow demo constraints clean
+
+help:            ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+check:           ## formatting, lint, types
+	@$(IN_ENV); $$bin/ruff format --check .; $$bin/ruff check .; $$bin/mypy
+
+format:          ## put the formatting right, and what lint can put right by itself
+	@$(IN_ENV); $$bin/ruff format .; $$bin/ruff check --fix .
+
+test:            ## the tests, as CI runs them
+	@bash scripts/test.sh
+
+test-slow:       ## the tests that take minutes
+	@bash scripts/test.sh -m slow
+
+demo:            ## ask the embedded model about a real ECG
+	@bash scripts/demo.sh
+
+constraints:     ## constraints.txt anew: today's versions of everything that .[dev] pulls in, torch held
+	@rm -rf build/constraints; python3 -m venv build/constraints
+	@torch="$$(grep '^torch==' constraints.txt)"; bin=build/constraints/bin; set -euo pipefail; \
+	$$bin/pip install -q "$$torch" && $$bin/pip install -q "$$torch" ".[dev]"; \
+	{ sed -n '/^#/p' constraints.txt; $$bin/pip freeze --all --exclude llava-ecg --exclude pip | sed 's/+cpu$$//' | grep -v ' @ '; } >build/constraints.txt; \
+	mv build/constraints.txt constraints.txt; rm -rf build/constraints
+
+clean:           ## what can be made again, .venv included
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache playground/output
+	find llava_ecg tests -name __pycache__ -prune -exec rm -rf {} +

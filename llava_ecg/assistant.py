@@ -1,0 +1,336 @@
+"""The only inference: `Assistant.ask`. Chat, evaluation and serving all call it.
+
+A `Case` is what a question is about: a recording, an image of a page, or both. With a signal and no image the page is rendered for a
+model that sees images; with an image and no signal the ECG stream is left out, and the answer says that nothing could be measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from llava_ecg.data.batch import pad
+from llava_ecg.data.conversation import MARKER, Turn
+from llava_ecg.data.encode import Encoded, encode
+from llava_ecg.data.templates import Template
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.render import render
+from llava_ecg.errors import InputError
+from llava_ecg.grounding.audit import Audit, audit
+from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
+from llava_ecg.plugins import templates
+from llava_ecg.prepared import Prepared
+
+NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is chosen, token by token.
+
+    Attributes:
+        temperature: 0 takes the likeliest token (greedy); above, tokens are drawn.
+        top_p: drawn from the likeliest tokens that hold this share of the probability.
+        max_new_tokens: an answer's longest length.
+        seed: of the draws.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise InputError(
+                f"temperature {self.temperature}, top_p {self.top_p}, max_new_tokens {self.max_new_tokens}: "
+                "need temperature >= 0, 0 < top_p <= 1 and at least one token"
+            )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked about. Measured and rendered once, when first needed."""
+
+    recording: Recording | None = None
+    image: Image.Image | None = None
+
+    @cached_property
+    def measurements(self) -> Measurements | None:
+        """Of the recording; None without one."""
+        return None if self.recording is None else measure(self.recording)
+
+    @cached_property
+    def page(self) -> Image.Image | None:
+        """The given image, else the recording rendered as a page; None without either."""
+        if self.image is not None or self.recording is None:
+            return self.image
+        return render(self.recording)
+
+    def sources(self) -> dict[str, Any]:
+        """Stream name -> source, for the streams that this case can feed."""
+        return {name: source for name, source in (("ecg", self.recording), ("image", self.page)) if source is not None}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and what that is worth.
+
+    Attributes:
+        text: the answer.
+        model: name of the model.
+        tokens: ``prompt`` (all), each stream's share by its name, and ``new``.
+        seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
+        finished: ``stop``, ``length`` or ``cancelled``.
+        notes: what a reader should know about how it came to be.
+        audit: the answer's claims held against the measurements; None without anything to read them from.
+    """
+
+    text: str
+    model: str
+    tokens: Mapping[str, int]
+    seconds: Mapping[str, float]
+    finished: str
+    notes: tuple[str, ...] = ()
+    audit: Audit | None = None
+
+
+@dataclass
+class Assistant:
+    """A checkpoint that answers.
+
+    Attributes:
+        checkpoint: model and tokenizer.
+        device: where the model is.
+    """
+
+    checkpoint: Checkpoint
+    device: str = "cpu"
+    template: Template = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.checkpoint.model.config
+        self.template = templates.get(config.template)
+        model = self.checkpoint.model
+        self._preparers = {name: model.towers[name].preparer(**config.stream(name).preparation) for name in config.streams}
+        self._prepared: dict[tuple[str, int], tuple[Any, Prepared]] = {}
+
+    @classmethod
+    def open(cls, model: str = "gem-tiny", *, device: str | None = None, dtype: str | None = None) -> Assistant:
+        """Load a model.
+
+        Args:
+            model: folder of a checkpoint, or the name of an embedded one.
+            device: ``cpu``, ``cuda``, ...; None takes CUDA where there is one.
+            dtype: ``float32``, ``bfloat16`` or ``float16``; None takes float32 on a CPU and bfloat16 elsewhere.
+
+        Raises:
+            InputError: unknown model or dtype, unusable device, or a folder that does not hold one.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        if dtype not in kinds:
+            raise InputError(f"unknown dtype {dtype!r}; known are {', '.join(kinds)}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"the device {device!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
+        return cls(open_checkpoint(model, device=device, dtype=kinds[dtype]), device)
+
+    @property
+    def name(self) -> str:
+        """What the model was asked for by."""
+        return self.checkpoint.name
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that the model has."""
+        return tuple(self._preparers)
+
+    def ask(
+        self,
+        turns: Sequence[Turn],
+        case: Case,
+        decoding: Decoding = Decoding(),  # noqa: B008 (frozen)
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Answer:
+        """The answer to the last turn.
+
+        Args:
+            turns: alternating, a user's first and last.
+            case: what it is about.
+            decoding: greedy unless said otherwise.
+            on_text: called with each new piece of the answer.
+            cancelled: asked before every token; True ends the answer there.
+
+        Raises:
+            InputError: the model can't see what the case holds, or the conversation is longer than its context.
+        """
+        started = time.perf_counter()
+        sample, notes = self._encode(turns, case)
+        room = self.checkpoint.model.config.model_max_length - len(sample)
+        if room < 1:
+            limit = self.checkpoint.model.config.model_max_length
+            raise InputError(
+                f"the conversation has {len(sample)} tokens and the model reads {limit}; ask less at once or start a new conversation"
+            )
+        prepared_at = time.perf_counter()
+        writer = _Writer(self.checkpoint.tokenizer, self.template.stop, on_text, cancelled)
+        self._generate(sample, decoding, min(decoding.max_new_tokens, room), writer)
+        ended = time.perf_counter()
+        text = writer.text.strip()
+        if case.recording is None:
+            notes.append(NO_SIGNAL)
+        return Answer(
+            text=text,
+            model=self.name,
+            tokens={"prompt": len(sample), **_shares(sample), "new": len(writer.ids)},
+            seconds={
+                "prepare": round(prepared_at - started, 3),
+                "first_token": round((writer.first or ended) - started, 3),
+                "total": round(ended - started, 3),
+            },
+            finished=writer.finished(),
+            notes=tuple(notes),
+            audit=audit(text, case.measurements),
+        )
+
+    def _encode(self, turns: Sequence[Turn], case: Case) -> tuple[Encoded, list[str]]:
+        sources = case.sources()
+        given: dict[str, list[Prepared | None]] = {}
+        notes: list[str] = []
+        for name, preparer in self._preparers.items():
+            prepared = self._prepare(name, preparer, sources[name]) if name in sources else None
+            given[name] = [prepared]
+            notes += prepared.notes if prepared is not None else ()
+        if all(entry[0] is None for entry in given.values()):
+            takes = ", ".join(given) or "text only"
+            raise InputError(f"the model {self.name} takes {takes}, and the question came with {', '.join(sources) or 'nothing'}")
+        clean = [Turn(turn.role, turn.text.replace(MARKER, "")) for turn in turns]
+        first = Turn("user", f"{MARKER}\n{clean[0].text.strip()}")
+        return encode([first, *clean[1:]], self.template, self.checkpoint.tokenizer, given), notes
+
+    def _prepare(self, name: str, preparer: Any, source: Any) -> Prepared:
+        """Prepared once for each source; the last few are kept, for the turns of a chat."""
+        key = (name, id(source))
+        if key not in self._prepared:
+            while len(self._prepared) >= 8:
+                self._prepared.pop(next(iter(self._prepared)))
+            self._prepared[key] = (source, preparer.prepare(source))  # the source is held, so its id stays its own
+        return self._prepared[key][1]
+
+    def _generate(self, sample: Encoded, decoding: Decoding, new_tokens: int, writer: _Writer) -> None:
+        tokenizer = self.checkpoint.tokenizer
+        batch = _to_device(pad([sample], 0, side="left"), self.device)
+        batch.pop("labels")
+        chosen: dict[str, Any] = {"do_sample": False}
+        if decoding.temperature > 0:
+            torch.manual_seed(decoding.seed)
+            chosen = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+        stops = [token for token in (tokenizer.eos_token_id, _single_token(tokenizer, self.template.stop)) if token is not None]
+        self.checkpoint.model.generate(
+            **batch,
+            **chosen,
+            max_new_tokens=new_tokens,
+            eos_token_id=stops,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            streamer=writer,
+            stopping_criteria=StoppingCriteriaList([writer.criterion()]),
+        )
+
+
+def _shares(sample: Encoded) -> dict[str, int]:
+    """How many places of the sequence each stream has."""
+    return {name: int((sample.slots == slot).sum()) for slot, name in enumerate(sample.streams, 1)}
+
+
+def _single_token(tokenizer: Any, text: str) -> int | None:
+    """The id of a text that is one token, else None."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return ids[0] if len(ids) == 1 else None
+
+
+def _to_device(value: Any, device: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return {name: _to_device(item, device) for name, item in value.items()} if isinstance(value, Mapping) else value
+
+
+class _Writer(BaseStreamer):
+    """Collects ids as they are chosen, and gives out text as soon as it can't change any more."""
+
+    def __init__(self, tokenizer: Any, stop: str, on_text: Callable[[str], None] | None, cancelled: Callable[[], bool] | None) -> None:
+        self.tokenizer, self.stop, self.on_text, self.cancelled = tokenizer, stop, on_text, cancelled
+        self.ids: list[int] = []
+        self.text = ""
+        self.first: float | None = None
+        self._reason = "length"
+        self._given = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        """New ids (transformers also passes the prompt's, which are none with embeddings)."""
+        ids = value.flatten().tolist()
+        if not ids:
+            return
+        self.first = self.first or time.perf_counter()
+        self.ids += ids
+        whole = self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        end = whole.find(self.stop)
+        if end >= 0:
+            self._reason, whole = "stop", whole[:end]
+        self.text = whole
+        # a character of several tokens ends in U+FFFD until it is whole; a stop text may be half there
+        safe = len(whole.rstrip("\ufffd")) if end >= 0 else len(whole.rstrip("\ufffd")) - _overlap(whole, self.stop)
+        self._give(safe)
+
+    def end(self) -> None:
+        """No more ids will come."""
+        self._give(len(self.text))
+
+    def finished(self) -> str:
+        """Why it ended."""
+        if self._reason == "length" and self.ids and self._ended_by_token():
+            return "stop"
+        return self._reason
+
+    def _ended_by_token(self) -> bool:
+        return self.ids[-1] in (self.tokenizer.eos_token_id, _single_token(self.tokenizer, self.stop))
+
+    def _give(self, until: int) -> None:
+        piece = self.text[self._given : until]
+        if not self._given:
+            piece = piece.lstrip()
+        if piece and self.on_text is not None:
+            self.on_text(piece)
+        self._given = max(self._given, until) if piece or self._given else self._given
+
+    def criterion(self) -> StoppingCriteria:
+        """Ends the answer at the stop text or when cancelled."""
+        writer = self
+
+        class Stop(StoppingCriteria):
+            def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+                if writer.cancelled is not None and writer.cancelled():
+                    writer._reason = "cancelled"
+                done = writer._reason != "length"
+                return torch.full((input_ids.shape[0],), done, device=input_ids.device, dtype=torch.bool)
+
+        return Stop()
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` might be the beginning of `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

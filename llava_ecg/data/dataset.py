@@ -1,0 +1,123 @@
+"""LLaVA JSON on disk -> `Encoded` samples, one at a time, in whatever process asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from llava_ecg.data.conversation import Conversation, parse
+from llava_ecg.data.encode import Encoded, encode
+from llava_ecg.data.templates import Template
+from llava_ecg.ecg.formats import read
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.render import render
+from llava_ecg.errors import InputError
+from llava_ecg.prepared import Prepared, Preparer
+
+
+def load_conversations(path: Path) -> list[Conversation]:
+    """A LLaVA JSON file (a list of records), or JSONL (a record a line).
+
+    Raises:
+        InputError: no such file, no JSON, or a record that `llava_ecg.data.conversation.parse` refuses.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        records = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+    if not isinstance(records, list) or not all(isinstance(record, Mapping) for record in records):
+        raise InputError(f"{path} is not a list of records")
+    conversations = []
+    for number, record in enumerate(records, 1):
+        try:
+            conversations.append(parse(record))
+        except InputError as error:
+            raise InputError(f"{path}, record {number}: {error}") from error
+    return conversations
+
+
+@dataclass
+class ConversationDataset(Dataset[Encoded]):
+    """Conversations as training samples.
+
+    Attributes:
+        conversations: what is said.
+        template, tokenizer: how it is written.
+        preparers: stream name -> the model's preparer, in the model's order.
+        folders: stream name -> folder of its files.
+        max_length: tokens; text behind is cut, streams that do not fit are an error.
+        render_pages: render the page of a recording that comes without an image, if the model sees images.
+        modality_dropout: the share of samples with several streams in which one of them is left out.
+        seed: of that choice.
+    """
+
+    conversations: Sequence[Conversation]
+    template: Template
+    tokenizer: Any
+    preparers: Mapping[str, Preparer]
+    folders: Mapping[str, Path]
+    max_length: int
+    render_pages: bool = False
+    modality_dropout: float = 0.0
+    seed: int = 0
+    _draws: int = field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def __getitem__(self, number: int) -> Encoded:
+        """Read, prepare and encode one conversation.
+
+        Raises:
+            InputError: a file is missing or unreadable, or the streams do not fit; names the record.
+        """
+        conversation = self.conversations[number]
+        try:
+            sources = [self._sources(conversation, marker) for marker in range(conversation.markers)]
+            streams = {name: [self._prepare(name, given) for given in sources] for name in self.preparers}
+            return encode(conversation.turns, self.template, self.tokenizer, streams, max_length=self.max_length)
+        except InputError as error:
+            raise InputError(f"record {conversation.id!r}: {error}") from error
+
+    def _sources(self, conversation: Conversation, marker: int) -> dict[str, Any]:
+        """What stands at one marker: stream name -> Recording or image, as far as the model takes it."""
+        files = {
+            name: self.folders.get(name, Path()) / given[marker]
+            for name, given in conversation.sources.items()
+            if name in self.preparers and marker < len(given)
+        }
+        sources: dict[str, Any] = {name: _read(name, path) for name, path in files.items()}
+        recording = sources.get("ecg")
+        if self.render_pages and isinstance(recording, Recording) and "image" in self.preparers and "image" not in sources:
+            sources["image"] = render(recording)
+        if not sources:
+            raise InputError("none of its files is of a kind that the model takes")
+        if len(sources) > 1 and self.modality_dropout:
+            self._draws += 1  # another choice each time a record comes round, the same in a repeated run
+            rng = np.random.default_rng([self.seed, self._draws])
+            if rng.random() < self.modality_dropout:
+                del sources[str(rng.choice(sorted(sources)))]
+        return sources
+
+    def _prepare(self, name: str, sources: Mapping[str, Any]) -> Prepared | None:
+        return self.preparers[name].prepare(sources[name]) if name in sources else None
+
+
+def _read(stream: str, path: Path) -> Any:
+    if stream == "ecg":
+        return read(path)
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise InputError(f"can't read the image {path}: {error.strerror or error}") from error

@@ -1,0 +1,256 @@
+"""What every reader of a file format shares: its contract, the user's options, units, and the making of a `Recording`.
+
+Axes: L leads, T samples.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from llava_ecg.ecg import leads as lead_names
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+HEAD_BYTES = 4096
+"""How much of a file `Reader.recognises` gets to see."""
+
+# Spans below are the median over leads of the median over seconds of max - min, so drift, spikes and a lost lead or two don't move them.
+# The 219 records of CinC 2021 and LUDB lie between 0.37 and 2.96 mV, the worst of CinC 2011 at 1.86 mV.
+LARGEST_SPAN_MV = 20.0
+LARGEST_INTEGER_SPAN_MV = 5.0  # millivolts that are all whole numbers would be a 1 mV step: ADC steps or microvolts
+SMALLEST_SPAN_MV = 0.02
+_NO_SIGNAL_MV = 1e-6
+
+_MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "volt": 1e3, "millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6}
+_MAGIC = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x93NUMPY": "a NumPy array",
+    b"MATLAB": "a MATLAB file",
+    b"<?xml": "XML",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user says about a file, over what the file says itself.
+
+    Attributes:
+        rate: samples a second, Hz.
+        unit: ``mV``, ``uV``, ``V``, ``nV``, or a float: millivolts per value of the file (0.005).
+        leads: canonical lead names in the order of the file.
+    """
+
+    rate: float | None = None
+    unit: str | float | None = None
+    leads: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, rate: float | None = None, unit: str | float | None = None, leads: str | Sequence[str] | None = None) -> Options:
+        """Options from loose values: ``leads`` also as ``"standard"`` or ``"I, II, V2"``.
+
+        Raises:
+            InputError: an impossible rate, an unknown unit.
+        """
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise InputError(f"a sampling rate of {rate:g} Hz is impossible; give samples a second, as in --rate 500")
+        if unit is not None and millivolts_per(unit) is None:
+            raise InputError(f"unknown unit {unit!r}; give --unit mV, uV, V or nV, or the millivolts per step as in --unit 0.005")
+        return cls(rate, _number(unit) or unit, None if leads is None else parse_leads(leads))
+
+
+class Reader(Protocol):
+    """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
+
+    `read` may take the bytes as another format's suffix would have it: content decides first, the suffix only where no content speaks.
+    """
+
+    suffixes: tuple[str, ...]
+
+    def recognises(self, head: bytes, path: Path) -> bool:
+        """Whether the first `HEAD_BYTES` bytes say that the file is of this format."""
+
+    def read(self, path: Path, options: Options) -> Recording:
+        """The recording in the file, in mV. Raises InputError, and nothing else, for a file that can't be read."""
+
+
+def parse_leads(leads: str | Sequence[str]) -> tuple[str, ...]:
+    """Canonical names from ``"standard"``, from names separated by commas or blanks, or from a sequence of names."""
+    if isinstance(leads, str):
+        if leads.strip().lower() == "standard":
+            return lead_names.STANDARD
+        leads = [name for name in re.split(r"[,;\s]+", leads) if name]
+    return tuple(lead_names.canonical(str(name)) for name in leads)
+
+
+def millivolts_per(unit: str | float) -> float | None:
+    """Millivolts in one ``unit`` (a name or a number of millivolts); None where it is no unit of voltage."""
+    number = _number(unit)
+    if number is None:
+        key = str(unit).strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
+        return _MILLIVOLTS.get(key) or _MILLIVOLTS.get(key.removesuffix("s"))
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _number(unit: str | float | None) -> float | None:
+    try:
+        return None if unit is None else float(unit)
+    except ValueError:
+        return None
+
+
+def looks_like(head: bytes) -> str:
+    """What kind of file begins with ``head``, in words for a message."""
+    if not head:
+        return "empty"
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if head[128:132] == b"DICM":
+        return "a DICOM file"
+    return "binary data" if b"\0" in head or sum(byte > 126 or byte < 9 for byte in head) > len(head) // 10 else "text"
+
+
+def one_line(error: BaseException) -> str:
+    """A library's message on one line, short enough to stand in a sentence."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def assemble(
+    path: Path,
+    values: np.ndarray,
+    options: Options,
+    *,
+    rate: float | None,
+    units: Sequence[str | float | None],
+    leads: Sequence[str | None] | None,
+    start: datetime | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    sidecar: bool = False,
+) -> Recording:
+    """A `Recording` from what the file says and what the user says; the user is believed where both speak.
+
+    Args:
+        values: real numbers [L, T] as the file has them, after its own gain, in ``units``; NaN or Inf where nothing was recorded.
+        rate: Hz; None where the file does not say.
+        units: L names of units or millivolts per value; None where the file does not say.
+        leads: L names; None where the file does not say.
+        sidecar: whether this format reads a JSON file beside it, which the message then offers.
+
+    Raises:
+        InputError: no samples, something is missing, or a name, a unit or a count can't be right.
+    """
+    notes = list(notes)
+    if values.shape[0] == 0 or values.shape[1] == 0:
+        raise InputError(f"{path} holds no samples")
+    if options.rate is not None and rate is not None and abs(options.rate - rate) > 1e-3 * rate:
+        notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
+    rate = options.rate if options.rate is not None else rate
+    names = _names(path, values.shape[0], options, leads)
+    if options.unit is not None:
+        units = [options.unit] * values.shape[0]
+    _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
+    if not math.isfinite(rate) or rate <= 0:  # type: ignore[arg-type,operator]  # a missing rate has been refused above
+        raise InputError(f"{path} gives an impossible sampling rate of {rate} Hz; give the right one as in --rate 500")
+    scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
+    kept = [row for row, scale in enumerate(scales) if scale is not None]
+    if not kept:
+        raise InputError(f"{path} is in {units[0]}, which is no unit of voltage; give --unit mV, uV or V, or the millivolts per step")
+    notes += [f"{names[row]} is left out: {units[row]} is no unit of voltage" for row in range(len(units)) if row not in kept]
+    names = tuple(names[row] for row in kept)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} names {', '.join(twice)} more than once; name its {values.shape[0]} leads as in --leads I,II,V1")
+    signal = values[kept].astype(np.float64) * np.array([scales[row] for row in kept])[:, None]
+    signal[~np.isfinite(signal)] = np.nan
+    return Recording(signal.astype(np.float32), float(rate), names, start=start, metadata=dict(metadata or {}), notes=tuple(notes))  # type: ignore[arg-type]
+
+
+def _names(path: Path, count: int, options: Options, leads: Sequence[str | None] | None) -> tuple[str, ...]:
+    """L canonical names, empty where neither the user nor the file names the leads."""
+    if options.leads is not None:
+        if len(options.leads) != count:
+            raise InputError(f"{path} holds {count} leads, but {len(options.leads)} are named: {', '.join(options.leads)}")
+        return options.leads
+    if leads is None or not all(leads):
+        return ()
+    if len(leads) != count:
+        raise InputError(f"{path} holds {count} leads, but names {len(leads)}: {', '.join(map(str, leads))}; give --leads")
+    return tuple(lead_names.canonical(str(name)) for name in leads)
+
+
+def _complain_of_missing(
+    path: Path, count: int, rate: float | None, units: Sequence[str | float | None], names: Sequence[str], sidecar: bool
+) -> None:
+    standard = count == len(lead_names.STANDARD)
+    known = {
+        "sampling rate": (rate is not None, "--rate 500"),
+        "unit": (None not in units, "--unit mV"),
+        "leads": (bool(names), "--leads standard" if standard else f"--leads with {count} name{'s'[: count > 1]} such as II"),
+    }
+    missing = [word for word, (there, _) in known.items() if not there]
+    if not missing:
+        return
+    words = ", ".join(missing[:-1]) + " and " * (len(missing) > 1) + missing[-1]
+    flags = " ".join(flag for there, flag in known.values() if not there)
+    if standard and "leads" in missing:
+        flags += f" (for {' '.join(lead_names.STANDARD)})"
+    example = f'{{"rate": 500, "unit": "mV", "leads": {json.dumps(list(lead_names.STANDARD[:2]))[:-1]}, ...]}}'
+    beside = f" or a {path.with_suffix('.json').name} with {example}" if sidecar else ""
+    raise InputError(f"{path} does not say its {words}; give {flags}{beside}")
+
+
+def span_mv(signal: np.ndarray, rate: float) -> float:
+    """The typical peak-to-peak voltage of a second: the median over seconds, then over the leads that carry a signal.
+
+    Args:
+        signal: [L, T] in mV, NaN where nothing was recorded.
+        rate: Hz.
+
+    Returns:
+        mV; 0 where no lead carries a signal.
+    """
+    length = min(signal.shape[1], max(2, round(rate)))
+    whole = signal.shape[1] // length * length
+    seconds = signal[:, :whole].reshape(signal.shape[0], -1, length)  # [L, seconds, T]
+    there = np.isfinite(seconds)
+    spans = np.where(there, seconds, -np.inf).max(-1) - np.where(there, seconds, np.inf).min(-1)  # -inf where a second is all NaN
+    leads = [float(np.median(row[row > _NO_SIGNAL_MV])) for row in spans if (row > _NO_SIGNAL_MV).sum() > row.size // 4]
+    return float(np.median(leads)) if leads else 0.0
+
+
+def check_millivolts(recording: Recording, path: Path, options: Options) -> Recording:
+    """The recording, unless its voltages say that it is not in millivolts.
+
+    A unit given as a number is the user's own calibration: it is believed, and an implausible span only noted.
+
+    Raises:
+        InputError: the signal looks like microvolts, ADC steps or volts.
+    """
+    span = span_mv(recording.signal, recording.rate)
+    finite = recording.signal[np.isfinite(recording.signal)]
+    whole_numbers = span > LARGEST_INTEGER_SPAN_MV and bool((finite == np.round(finite)).all())
+    if span == 0 or (SMALLEST_SPAN_MV <= span <= LARGEST_SPAN_MV and not whole_numbers):
+        return recording
+    if isinstance(options.unit, float):
+        return replace(recording, notes=(*recording.notes, f"the leads span {span:.3g} mV within a second, which is implausible"))
+    why = "whole numbers at that" if whole_numbers and span <= LARGEST_SPAN_MV else "an ECG some 0.4 to 3"
+    per_value = millivolts_per(options.unit or "mV") or 1.0
+    fitting = [name for name in ("V", "mV", "uV", "nV") if 0.1 <= span / per_value * _MILLIVOLTS[name.lower()] <= 10]
+    fixes = [f"--unit {name}" for name in fitting if name != (options.unit or "mV")]
+    fixes.append("--unit 1 if they are millivolts after all" if span < SMALLEST_SPAN_MV else "the millivolts per ADC step as in --unit 0.005")
+    said = f"its leads span {span:.3g} mV within a second (median), {why}"
+    raise InputError(f"{path} can't be in {'the unit given' if options.unit else 'millivolts'}: {said}; give {' or '.join(fixes)}")

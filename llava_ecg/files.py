@@ -1,0 +1,238 @@
+"""What a person hands in and takes away: recordings, images and questions in; pages and JSON out. Every mistake is one sentence.
+
+Nothing here needs a model: `read_recording` costs a reader, `read_image` costs Pillow, and the checks of where to write are made before
+anything slow begins, so that an answer is never lost to a folder that can't be written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llava_ecg.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from llava_ecg.ecg.recording import Recording
+
+QUESTION_LIMIT = 20_000
+"""A question must have fewer characters than this."""
+
+PIXEL_LIMIT = 100_000_000
+"""An image may have at most so many pixels: a page at 600 dpi has 35 million."""
+
+SMALLEST_SIDE = 32
+"""An image with a shorter side, in pixels, can't show an ECG."""
+
+
+def check_question(text: str) -> str:
+    """The question without control characters and outer white space.
+
+    Raises:
+        InputError: empty, or `QUESTION_LIMIT` characters and more.
+    """
+    if len(text) >= QUESTION_LIMIT:
+        raise InputError(f"the question has {len(text):,} characters; it must have fewer than {QUESTION_LIMIT:,}: shorten it")
+    clean = printable(text.encode("utf-8", "replace").decode("utf-8")).strip()  # lone surrogates come from bytes that are no UTF-8
+    if not clean:
+        raise InputError("the question is empty; leave it out for a general interpretation")
+    return clean
+
+
+def printable(text: str) -> str:
+    """The text without the control characters that steer a terminal; line ends and tabs stay."""
+    return "".join(mark for mark in text.replace("\r\n", "\n") if mark in "\n\t" or not (ord(mark) < 32 or 127 <= ord(mark) < 160))
+
+
+def read_recording(
+    path: Path, *, rate: float | None = None, unit: str | None = None, leads: str | Sequence[str] | None = None
+) -> Recording:
+    """The ECG in a file, with the limb leads that I and II imply.
+
+    Args:
+        path: the file, any format of `llava_ecg.plugins.readers`.
+        rate: Hz, for a file that does not say.
+        unit: ``mV``, ``uV``, ``V``, ``nV`` or millivolts per step, for a file that does not say.
+        leads: names in the order of the file, for a file that does not say.
+
+    Raises:
+        InputError: whatever is wrong with the file.
+    """
+    from llava_ecg.ecg.formats import read
+
+    return read(path, rate=rate, unit=unit, leads=leads).with_derived()
+
+
+def complete_leads(recording: Recording, missing: str) -> Recording:
+    """The recording with all twelve standard leads, as a model wants it.
+
+    Args:
+        recording: limb leads already derived.
+        missing: ``refuse``, or ``zero``: a lead that is neither recorded nor implied becomes a row of NaN. That
+            is "nothing recorded" to the measurement and the page, and zero to a model's preparation.
+
+    Raises:
+        InputError: leads are missing and `missing` is ``refuse``.
+    """
+    absent = recording.missing
+    if not absent:
+        return recording
+    if missing == "refuse":
+        raise InputError(
+            f"{recording.source or 'the recording'} has {', '.join(recording.leads)} and lacks {', '.join(absent)}, "
+            "which the model was trained with; --missing-leads zero asks it all the same, with zeros there"
+        )
+    import numpy as np
+
+    rows = np.full((len(absent), recording.signal.shape[1]), np.nan, np.float32)
+    return replace(
+        recording,
+        signal=np.concatenate([recording.signal, rows]),
+        leads=recording.leads + absent,
+        notes=(*recording.notes, f"{', '.join(absent)} were not recorded: the model sees zeros there"),
+    )
+
+
+def read_image(path: Path) -> Image:
+    """An image of an ECG page as RGB, turned upright as its camera noted, on white where it is transparent.
+
+    Raises:
+        InputError: no such file, not an image, cut short, too small, or too large to be one.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the image file itself")
+    if not path.exists():
+        raise InputError(f"no such image: {path}")
+    large = f"at most {PIXEL_LIMIT // 1_000_000} million are read: make it smaller"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below says it
+            with Image.open(path) as image:
+                wide, high = image.size
+                if wide * high > PIXEL_LIMIT:
+                    raise InputError(f"{path} has {wide} x {high} pixels; {large}")
+                if min(wide, high) < SMALLEST_SIDE:
+                    raise InputError(f"{path} has {wide} x {high} pixels, too few to show an ECG; give at least {SMALLEST_SIDE} a side")
+                return _as_seen(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has too many pixels; {large}") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not an image; give a PNG or JPEG of the page") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:  # what Pillow's decoders raise on damaged files
+        raise InputError(f"{path} can't be read as an image ({_reason(error)}); give a PNG or JPEG of the page") from error
+
+
+def _as_seen(image: Image) -> Image:
+    """RGB as a viewer shows it."""
+    from PIL import Image as images
+
+    if image.mode.startswith(("I", "F")):  # 16 bits a pixel: Pillow would clip them to white
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = images.alpha_composite(images.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def check_folder(path: Path) -> Path:
+    """The folder, made if need be, in which a file can be written.
+
+    Raises:
+        InputError: it can't be made, is a file, or nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _try_writing(path)
+    except OSError as error:
+        raise InputError(f"can't write to the folder {path} ({_reason(error)}); choose another") from error
+    return path
+
+
+def check_target(path: Path, suffixes: Sequence[str] = ()) -> Path:
+    """The file path, after checking that a file can be written there.
+
+    Raises:
+        InputError: its folder is missing or not writable, it is a folder, or its suffix is none of ``suffixes``.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file name in it")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{path} does not end in {' or '.join(suffixes)}; choose such a name")
+    try:
+        _try_writing(path.parent)
+    except OSError as error:
+        raise InputError(f"can't write {path} ({_reason(error)}); choose another place") from error
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary neighbour first, then renamed.
+
+    Raises:
+        InputError: the disk is full, or the folder went away.
+    """
+    name = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp gives 0600, which nobody asked for
+        Path(name).replace(path)
+    except OSError as error:
+        raise InputError(f"can't write {path} ({_reason(error)})") from error
+    finally:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain dicts and lists as indented JSON; see `write_bytes`."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write an image as JPEG (.jpg, .jpeg) or PNG, with its resolution where it knows one; see `write_bytes`."""
+    import io
+
+    buffer = io.BytesIO()
+    dpi = image.info.get("dpi")
+    resolution = {"dpi": tuple(map(float, dpi))} if dpi and min(dpi) > 0 else {}
+    image.save(buffer, format="JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG", **resolution)
+    write_bytes(path, buffer.getvalue())
+
+
+def free_name(path: Path) -> Path:
+    """The path, or, where a file stands already, the first of ``name-2``, ``name-3``, ... that is free."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def _try_writing(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0].strip() if str(error) else type(error).__name__

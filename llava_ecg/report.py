@@ -1,0 +1,117 @@
+"""How a recording, its measurements, an answer and its audit look: as text for a person, as plain dicts for ``--json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from llava_ecg.assistant import Answer, Case
+    from llava_ecg.ecg.recording import Recording
+    from llava_ecg.grounding.audit import Audit
+
+
+def plain(value: Any) -> Any:
+    """The value as ``json.dumps(..., allow_nan=False)`` takes it: numpy scalars and arrays unpacked, dates as ISO text, NaN as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
+
+
+def recording_dict(recording: Recording) -> dict[str, Any]:
+    """What was read and its quality, without the samples. Rate in Hz, length in s."""
+    from llava_ecg.ecg.quality import quality
+
+    return plain(
+        {
+            "file": recording.source,
+            "format": recording.format,
+            "leads": recording.leads,
+            "derived": [name for name in recording.leads if name in recording.derived],
+            "rate_hz": recording.rate,
+            "samples": recording.signal.shape[1],
+            "seconds": round(recording.duration, 3),
+            "start": recording.start,
+            "metadata": recording.metadata,
+            "notes": recording.notes,
+            "quality": [asdict(note) for note in quality(recording)],
+        }
+    )
+
+
+def recording_lines(recording: Recording) -> list[str]:
+    """What was read, a line each for the file, the leads, the quality and the reader's notes."""
+    from llava_ecg.ecg.quality import describe_quality, quality
+
+    leads = " ".join(name + ("*" if name in recording.derived else "") for name in recording.leads)
+    size = f"{len(recording.leads)} leads, {recording.rate:g} Hz, {recording.duration:.1f} s"
+    lines = [
+        f"ECG      {recording.source or 'made'} ({recording.format or 'no file'}), {size}",
+        f"leads    {leads}" + ("   (* computed from I and II)" if recording.derived else ""),
+    ]
+    lines.append(f"quality  {describe_quality(quality(recording))}")
+    return lines + [f"note     {note}" for note in recording.notes]
+
+
+def audit_summary(audit: Audit | None) -> str:
+    """One line on an audit: how many claims, and of which verdict."""
+    total = 0 if audit is None else sum(audit.counts.values())
+    if audit is None or not total:
+        return "no claim that can be checked"
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in audit.counts.items() if count)
+    return f"{total} {'claim' if total == 1 else 'claims'}: {verdicts}"
+
+
+def audit_lines(audit: Audit | None) -> list[str]:
+    """The summary, then a line a claim."""
+    claims = audit.lines() if audit is not None and any(audit.counts.values()) else []
+    return [f"audit    {audit_summary(audit)}", *(f"  {line}" for line in claims)]
+
+
+def ending(answer: Answer) -> str | None:
+    """The sentence for an answer that did not come to its own end; None for one that did."""
+    if answer.finished == "length":
+        return f"the answer was cut off at {answer.tokens.get('new', 0)} new tokens (--max-new-tokens)"
+    return "the answer was stopped" if answer.finished == "cancelled" else None
+
+
+def notes_of(answer: Answer) -> list[str]:
+    """The answer's notes, and its `ending` if it has one."""
+    last = ending(answer)
+    return [*answer.notes, *([last] if last else [])]
+
+
+def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> dict[str, Any]:
+    """The JSON of ``llava-ecg ask``; docs/chat.md describes its keys."""
+    recording, measurements = case.recording, case.measurements
+    return plain(
+        {
+            "question": question,
+            "answer": answer.text,
+            "model": answer.model,
+            "recording": None if recording is None else recording_dict(recording),
+            "measurements": None if measurements is None else measurements.to_dict(),
+            "audit": None if answer.audit is None else answer.audit.to_dict(),
+            "page": page,
+            "tokens": answer.tokens,
+            "seconds": answer.seconds,
+            "notes": notes_of(answer),
+        }
+    )

@@ -1,0 +1,70 @@
+"""The flags of ``python -m llava_ecg.train``, under the names that LLaVA's and GEM's scripts use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import transformers
+
+from llava_ecg.errors import InputError
+
+
+@dataclass
+class ModelArguments:
+    """What is trained."""
+
+    model_name_or_path: str = field(metadata={"help": "checkpoint folder or name to go on from, or a language model to begin with"})
+    version: str = field(default="v1", metadata={"help": "chat template (llava-ecg list templates), for a new model"})
+    ecg_tower: str | None = field(default=None, metadata={"help": "folder of an ECG tower, for a new model"})
+    vision_tower: str | None = field(default=None, metadata={"help": "folder of an image tower, for a new model"})
+    ecg_projector_type: str = field(default="linear", metadata={"help": "linear, mlp2x_gelu, ...; its output enters the image's projector"})
+    mm_projector_type: str = field(default="mlp2x_gelu", metadata={"help": "linear, mlp2x_gelu, ..."})
+    tune_mm_mlp_adapter: bool = field(default=False, metadata={"help": "train the projectors alone"})
+    unfreeze_ecg_tower: bool = field(default=False, metadata={"help": "train the ECG tower too"})
+    unfreeze_vision_tower: bool = field(default=False, metadata={"help": "train the image tower too"})
+    lora_enable: bool = field(default=False, metadata={"help": "train the language model through LoRA"})
+    lora_r: int = field(default=64, metadata={"help": "rank"})
+    lora_alpha: int = field(default=16, metadata={"help": "scale times rank"})
+    lora_dropout: float = field(default=0.05, metadata={"help": "of the adapters' input"})
+
+
+@dataclass
+class DataArguments:
+    """What it is trained on."""
+
+    data_path: str = field(metadata={"help": "LLaVA JSON or JSONL"})
+    ecg_folder: str = field(default=".", metadata={"help": "where the records' ecg files lie"})
+    image_folder: str = field(default=".", metadata={"help": "where the records' image files lie"})
+    render_pages: bool = field(default=False, metadata={"help": "render the page of a recording that comes without an image"})
+    modality_dropout: float = field(default=0.0, metadata={"help": "share of samples in which the ECG or the image is left out"})
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """transformers' own, and the learning rates of the parts."""
+
+    model_max_length: int = field(default=4096, metadata={"help": "longest sequence, tokens"})
+    mm_projector_lr: float | None = field(default=None, metadata={"help": "of both projectors; learning_rate if not given"})
+    tower_lr: float | None = field(default=None, metadata={"help": "of unfrozen towers; learning_rate if not given"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "samples are no columns"})
+
+
+def parse(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
+    """The three groups of flags.
+
+    Raises:
+        InputError: a flag that none of them has; the nearest names are given.
+        SystemExit: argparse's own, for a missing or ill-typed value and ``--help``.
+    """
+    kinds = (ModelArguments, DataArguments, TrainingArguments)
+    parser = transformers.HfArgumentParser(kinds, prog="python -m llava_ecg.train", allow_abbrev=False)
+    *groups, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
+    unknown = [word for word in left if word.startswith("--")] or left
+    if unknown:
+        known = ["--" + item.name for kind in kinds for item in fields(kind)]
+        near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.6)
+        raise InputError(f"unknown flag {unknown[0]}" + (f"; did you mean {' or '.join(near)}?" if near else "; --help lists them all"))
+    model, data, training = groups
+    return model, data, training

@@ -1,0 +1,126 @@
+"""``python -m llava_ecg.train``: read the flags, build the model, freeze, train, save."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from llava_ecg.data.dataset import ConversationDataset, load_conversations
+from llava_ecg.errors import InputError
+from llava_ecg.model.checkpoint import compose, load_tokenizer, open_checkpoint, tower_stream
+from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.plugins import templates
+from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
+from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
+
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the flags say. Exit code 2 for a mistake in them or in the data."""
+    try:
+        model_args, data_args, args = parse(argv)
+        torch.manual_seed(args.seed)
+        model, tokenizer = build(model_args, args)
+        freeze(model, model_args)
+        print(freeze_report(model))
+        dataset = build_dataset(model, tokenizer, data_args, args)
+        print(f"{len(dataset)} conversations from {data_args.data_path}")
+        trainer = LlavaEcgTrainer(
+            model=model,
+            args=args,
+            train_dataset=dataset,
+            data_collator=Collator(_pad_id(tokenizer)),
+            processing_class=tokenizer,
+        )
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        trainer.save_model()
+    except InputError as error:
+        print(f"llava_ecg.train: {error}", file=sys.stderr)
+        return 2
+    print(f"saved to {args.output_dir}")
+    return 0
+
+
+def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcgForCausalLM, object]:
+    """A checkpoint to go on from, or a new model over a language model when towers are named."""
+    dtype = torch.bfloat16 if args.bf16 and model_args.lora_enable else torch.float32
+    if not (model_args.ecg_tower or model_args.vision_tower):
+        checkpoint = open_checkpoint(model_args.model_name_or_path, dtype=torch.float32)
+        return checkpoint.model, checkpoint.tokenizer
+    folders = {"ecg": model_args.ecg_tower, "image": model_args.vision_tower}
+    towers = {name: Path(folder) for name, folder in folders.items() if folder}
+    streams: dict[str, StreamConfig] = {}
+    if "ecg" in towers:
+        through = "image" if "image" in towers else None
+        streams["ecg"] = tower_stream(towers["ecg"], projector=model_args.ecg_projector_type, through=through)
+    if "image" in towers:
+        streams["image"] = tower_stream(towers["image"], projector=model_args.mm_projector_type)
+    templates.get(model_args.version)
+    model = compose(
+        model_args.model_name_or_path,
+        streams,
+        template=model_args.version,
+        tower_folders=towers,
+        model_max_length=args.model_max_length,
+        dtype=dtype,
+    )
+    return model, load_tokenizer(Path("."), model_args.model_name_or_path)
+
+
+def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
+    """Choose what is trained: projectors always, the language model (whole or by LoRA) unless projectors alone, towers when asked."""
+    unfrozen = {"ecg": model_args.unfreeze_ecg_tower, "image": model_args.unfreeze_vision_tower}
+    for name, tower in model.towers.items():
+        tower.requires_grad_(unfrozen.get(name, False))
+    alone = model_args.tune_mm_mlp_adapter
+    model.language_model.requires_grad_(not alone and not model_args.lora_enable)
+    if model_args.lora_enable and not alone:
+        from peft import LoraConfig, get_peft_model  # six seconds of import that only LoRA needs
+
+        lora = LoraConfig(
+            r=model_args.lora_r,
+            lora_alpha=model_args.lora_alpha,
+            lora_dropout=model_args.lora_dropout,
+            target_modules=LORA_TARGETS,
+            task_type="CAUSAL_LM",
+        )
+        model.language_model = get_peft_model(model.language_model, lora)
+    elif not alone:
+        model.config.base = None  # a language model that changes is saved with the rest
+
+
+def freeze_report(model: LlavaEcgForCausalLM) -> str:
+    """Every part, how many parameters it has and how many of them are trained."""
+    parts = {f"towers.{name}": tower for name, tower in model.towers.items()}
+    parts |= {f"projectors.{name}": projector for name, projector in model.projectors.items()}
+    lines = [f"{'part':<20} {'parameters':>14} {'trained':>14}"]
+    for name, part in {**parts, "language_model": model.language_model}.items():
+        sizes = [(value.numel(), value.requires_grad) for value in part.parameters()]
+        lines.append(f"{name:<20} {sum(n for n, _ in sizes):>14,} {sum(n for n, trained in sizes if trained):>14,}")
+    return "\n".join(lines)
+
+
+def build_dataset(model: LlavaEcgForCausalLM, tokenizer: object, data_args: DataArguments, args: TrainingArguments) -> ConversationDataset:
+    """The conversations, prepared as the model's config says."""
+    config: LlavaEcgConfig = model.config
+    return ConversationDataset(
+        conversations=load_conversations(Path(data_args.data_path)),
+        template=templates.get(config.template),
+        tokenizer=tokenizer,
+        preparers={name: model.towers[name].preparer(**config.stream(name).preparation) for name in config.streams},
+        folders={"ecg": Path(data_args.ecg_folder), "image": Path(data_args.image_folder)},
+        max_length=args.model_max_length,
+        render_pages=data_args.render_pages,
+        modality_dropout=data_args.modality_dropout,
+        seed=args.seed,
+    )
+
+
+def _pad_id(tokenizer: object) -> int:
+    pad = getattr(tokenizer, "pad_token_id", None)
+    return int(pad if pad is not None else getattr(tokenizer, "eos_token_id", 0) or 0)

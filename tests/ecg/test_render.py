@@ -1,0 +1,168 @@
+"""The page is at true scale, and says what it does not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.render import LAYOUTS, PAPERS, Page, distort, draw_page, render
+from llava_ecg.ecg.simulate import Case, simulate
+from llava_ecg.errors import InputError
+
+
+def _flat(rate: float = 500.0, seconds: float = 10.0, leads: tuple[str, ...] = STANDARD) -> Recording:
+    return Recording(np.zeros((len(leads), round(rate * seconds)), dtype=np.float32), rate, leads)
+
+
+def _darkness(page: Page) -> np.ndarray:
+    """How much ink lies on each pixel, 0 to 1: the trace takes red away, the grid hardly does."""
+    red = np.asarray(page.image)[..., 0].astype(float)
+    return np.clip((225 - red) / 203, 0, 1)
+
+
+@pytest.mark.parametrize("dpi", [100, 200, 300])
+def test_calibration_pulse_is_one_millivolt_high_and_two_tenths_wide(dpi: float) -> None:
+    page = draw_page(_flat(), dpi=dpi)
+    mm, ink, box = page.px_per_mm, _darkness(page), page.box("I")
+    x = box.x0 - 7.5 * mm  # the middle of the pulse
+    column = ink[round(box.baseline - 15 * mm) : round(box.baseline + 5 * mm), round(x)]
+    top = round(box.baseline - 15 * mm) + (np.arange(len(column)) * column).sum() / column.sum() + 0.5
+    assert box.baseline - top == pytest.approx(10 * mm, abs=0.5)
+    row = ink[round(box.baseline - 5 * mm), : round(box.x0 - mm)]
+    dark = np.flatnonzero(row > 0.3)
+    left, right = dark[dark < x].mean(), dark[dark > x].mean()
+    assert right - left == pytest.approx(5 * mm, abs=0.6)
+
+
+@pytest.mark.parametrize("rate", [128.0, 250.0, 500.0, 1000.0])
+def test_spikes_a_second_apart_stand_25_mm_apart(rate: float) -> None:
+    recording = _flat(rate)
+    recording.signal[:, :: round(rate)] = 1.0
+    page = draw_page(recording)
+    box = page.box("II", rhythm=True)
+    row = _darkness(page)[round(box.baseline - 7 * page.px_per_mm), round(box.x0 + 5) : round(box.x1 - 5)]
+    groups = np.split(np.flatnonzero(row), np.flatnonzero(np.diff(np.flatnonzero(row)) > 20) + 1)
+    spikes = np.array([np.average(group, weights=row[group]) for group in groups if row[group].max() > 0.2])
+    assert len(spikes) == 9
+    np.testing.assert_allclose(np.diff(spikes), 25 * page.px_per_mm, atol=0.3)
+
+
+def test_a_marked_place_is_where_the_trace_is() -> None:
+    recording, truth = simulate(Case(), seed=4)
+    page = draw_page(recording)
+    ink = _darkness(page)
+    for box in page.boxes:
+        for seconds in np.arange(box.t0 + 0.1, box.t1 - 0.1, 0.173):
+            mv = recording.lead(box.lead)[round(seconds * 500)]
+            x, y = page.at(box, round(seconds * 500) / 500, float(mv))
+            assert ink[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].max() > 0.5, (box.lead, seconds)
+    assert len(truth.beats_s) > 5
+
+
+def test_layout_is_the_usual_one() -> None:
+    page = draw_page(_flat())
+    assert page.image.size == (2200, 1700)
+    assert [box.lead for box in page.boxes] == ["I", "aVR", "V1", "V4", "II", "aVL", "V2", "V5", "III", "aVF", "V3", "V6", "II"]
+    assert (page.box("V1").t0, page.box("V1").t1) == (5.0, 7.5)
+    assert (page.boxes[-1].t0, page.boxes[-1].t1, page.boxes[-1].rhythm) == (0.0, 10.0, True)
+    with pytest.raises(InputError, match="no box for lead Vx"):
+        page.box("Vx")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_layout_fits_its_paper(layout: str, paper: str) -> None:
+    page = draw_page(_flat(), dpi=60, layout=layout, paper=paper)
+    width, height = page.image.size
+    for box in page.boxes:
+        assert 12 * page.px_per_mm < box.x0 < box.x1 < width
+        assert 0 < box.baseline < height
+    assert {box.lead for box in page.boxes} == set(STANDARD)
+
+
+def test_missing_leads_are_named_and_not_drawn() -> None:
+    page = draw_page(_flat(leads=("I", "V2")), dpi=100)
+    assert {box.lead for box in page.boxes if box.recorded} == {"I", "V2"}
+    assert page.boxes[-1].lead == "I"  # the rhythm strip takes the first lead there is
+    ink, box = _darkness(page), page.box("V4")
+    assert ink[round(box.baseline), round(box.x0 + 3 * page.px_per_mm)] < 0.3  # no trace at the edge of the box
+    assert ink[round(box.baseline) - 8 : round(box.baseline) + 8, round(box.x0) : round(box.x1)].max() > 0.3  # but words in its middle
+
+
+def test_limb_leads_that_follow_from_two_are_drawn() -> None:
+    page = draw_page(_flat(leads=("I", "II", "V1")), dpi=60)
+    assert page.box("aVF").recorded and not page.box("V3").recorded
+
+
+def test_gaps_short_records_and_all_nan_leads_stay_empty() -> None:
+    recording = _flat(seconds=6.0)
+    recording.signal[:, 500:1000] = np.nan
+    recording.signal[7] = np.nan
+    page = draw_page(recording)
+    ink, strip = _darkness(page), page.box("II", rhythm=True)
+
+    def drawn(seconds: float) -> bool:
+        x, y = page.at(strip, seconds, 0.0)
+        return bool(ink[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3].max() > 0.5)
+
+    assert [drawn(s) for s in (0.5, 1.5, 3.0, 5.9, 6.5, 9.0)] == [True, False, True, True, False, False]
+    assert page.box("V2").recorded
+
+
+def test_offset_is_taken_away_and_huge_voltages_are_cut_at_the_page() -> None:
+    recording = _flat()
+    recording.signal[:] += 40.0
+    recording.signal[:, 1000:1100] = 500.0
+    page = draw_page(recording, dpi=80)
+    assert page.box("II", rhythm=True).level_mv == 40.0
+    x, y = page.at(page.box("II", rhythm=True), 8.0, 40.0)
+    assert _darkness(page)[round(y) - 1 : round(y) + 2, round(x)].max() > 0.5
+
+
+def test_start_shows_a_later_part() -> None:
+    recording = _flat(seconds=20.0)
+    recording.signal[:, round(12.0 * 500)] = 1.0
+    page = draw_page(recording, start=10.0)
+    box = page.box("II", rhythm=True)
+    x, y = page.at(box, 12.0, 0.7)
+    assert x == pytest.approx(box.x0 + 50 * page.px_per_mm, abs=0.01)
+    assert _darkness(page)[round(y), round(x) - 2 : round(x) + 3].max() > 0.3
+
+
+def test_page_is_the_same_every_time_and_the_grid_is_not_drawn_on() -> None:
+    recording, _ = simulate(seed=1)
+    first = np.asarray(render(recording, dpi=50))
+    render(simulate(seed=2)[0], dpi=50)
+    np.testing.assert_array_equal(first, np.asarray(render(recording, dpi=50)))
+
+
+def test_distortion_is_seeded_and_keeps_the_size() -> None:
+    page = render(simulate(seed=1)[0], dpi=50)
+    one, again, other = (np.asarray(distort(page, seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert one.shape == np.asarray(page).shape and not np.array_equal(one, other)
+    assert not np.array_equal(one, np.asarray(page))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [({"layout": "4x3"}, "'4x3'"), ({"paper": "a5"}, "'a5'"), ({"dpi": 5}, "5 dpi"), ({"dpi": 9999}, "9999")]
+)
+def test_impossible_pages_are_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        draw_page(_flat(), **options)  # type: ignore[arg-type]
+
+
+def test_an_empty_recording_gives_an_empty_page() -> None:
+    assert render(Recording(np.zeros((12, 0), dtype=np.float32), 500.0, STANDARD), dpi=50).size == (550, 425)
+
+
+def test_saved_png_remembers_its_scale(tmp_path: Path) -> None:
+    page = render(_flat(), dpi=100)
+    page.save(tmp_path / "page.png", dpi=page.info["dpi"])
+    with Image.open(tmp_path / "page.png") as image:
+        assert image.info["dpi"][0] == pytest.approx(100, abs=0.1)

@@ -1,0 +1,311 @@
+"""The house guards itself: who may import whom, where each heavy library enters, and what may not happen at import.
+
+The rules are the tables below. A new top-level module is added to `FLOORS` when it is added to the package.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "llava_ecg"
+
+# A part imports from the rows above its own and from nothing else: never up, never sideways. "" is the package itself (its version).
+FLOORS = (
+    ("", "errors"),
+    ("registry", "remote"),
+    ("plugins",),
+    ("ecg", "prepared"),
+    ("model", "data", "grounding"),
+    ("engine", "train", "instruct", "files"),
+    ("assistant", "terminal"),
+    ("report",),
+    ("chat", "eval"),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR = {part: floor for floor, row in enumerate(FLOORS) for part in row}
+
+# Library -> the modules (or packages, with all that is in them) that may import it.
+DOORS = {
+    "wfdb": ("ecg.formats.physionet",),
+    "pydicom": ("ecg.formats.dicom",),
+    "h5py": ("ecg.formats.hdf5",),
+    "sleepecg": ("ecg.delineate",),
+    "open_clip": ("model.towers.ecg_coca",),
+    "bitsandbytes": ("model.checkpoint",),
+    "peft": ("train", "model.lora"),
+    "accelerate": ("train",),
+    "flash_attn": ("engine.attention",),
+    "prompt_toolkit": ("terminal",),
+    "openai": ("remote",),
+    "requests": ("remote",),
+    "urllib.request": ("remote",),
+    "http.client": ("remote",),
+    "wandb": (),  # by the Trainer's own callback
+    "torchvision": (),  # its CUDA libraries break transformers on a machine without them
+    "timm": (),
+}
+
+# Reading, measuring and auditing an ECG costs no torch; the command line loads what a command needs when it runs.
+NEVER = {part: ("torch", "transformers", "safetensors") for part in ("ecg", "grounding", "errors", "registry", "plugins", "terminal")}
+NOT_AT_IMPORT = {part: ("torch", "transformers", "scipy", "numpy", "PIL") for part in ("cli", "files", "registry", "plugins")}
+
+# Bare calls that may stand at the top level of a module: they tell a library's registry about a class.
+CALLS = ("AutoConfig.register", "AutoModel.register", "AutoModelForCausalLM.register")
+FILE_LINES, FUNCTION_LINES = 400, 80
+
+
+class SizeReport(UserWarning):
+    """Files and functions that are longer than we like: shown after the tests, no failure."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: ``target`` is a full module name; ``lazy`` if it stands in a function, ``typed`` if only a type checker sees it."""
+
+    target: str
+    line: int
+    lazy: bool
+    typed: bool
+
+
+def modules(root: Path) -> dict[str, str]:
+    """Module name -> source of everything in the package under ``root``."""
+    found = {}
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return found
+
+
+def inner(module: str) -> str:
+    """The name inside the package: ``llava_ecg.ecg.leads`` -> ``ecg.leads``."""
+    return module.removeprefix(PACKAGE).removeprefix(".")
+
+
+def part(module: str) -> str:
+    """The top-level part that a module belongs to: ``llava_ecg.ecg.leads`` -> ``ecg``."""
+    return inner(module).split(".")[0]
+
+
+def within(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of ``places`` or lies below one."""
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+def imports(tree: ast.Module, known: set[str]) -> Iterator[Import]:
+    """Every import in a module, those in functions and under TYPE_CHECKING included; ``from package import module`` names the module."""
+
+    def visit(node: ast.AST, lazy: bool, typed: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(name.name, node.lineno, lazy, typed) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            for name in node.names:
+                deeper = f"{source}.{name.name}"
+                yield Import(deeper if deeper in known else source, node.lineno, lazy, typed)
+        else:
+            lazy = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                for child in node.body:
+                    yield from visit(child, lazy, True)
+                for child in node.orelse:
+                    yield from visit(child, lazy, typed)
+            else:
+                for child in ast.iter_child_nodes(node):
+                    yield from visit(child, lazy, typed)
+
+    yield from visit(tree, False, False)
+
+
+def layer_faults(module: str, found: list[Import]) -> Iterator[str]:
+    """Imports that go up or sideways, through the wrong door, or bring what this part does without."""
+    here = part(module)
+    if here not in FLOOR:
+        yield f"{module}: a new part of the house; give {here!r} its floor in FLOORS of tests/test_house.py"
+        return
+    for each in found:
+        at = f"{module}:{each.line}"
+        if each.target.startswith("."):
+            yield f"{at}: relative import; write the whole name, {PACKAGE}..."
+        elif within(each.target, (PACKAGE,)):
+            there = part(each.target)
+            if there != here and FLOOR.get(there, len(FLOORS)) >= FLOOR[here]:
+                yield f"{at}: {here or PACKAGE} imports {each.target}, which is not below it"
+        else:
+            for library, doors in DOORS.items():
+                if within(each.target, (library,)) and not within(inner(module), doors):
+                    yield f"{at}: {library} enters at {', '.join(doors) or 'no door at all'} only"
+            if within(each.target, NEVER.get(here, ())):
+                yield f"{at}: {each.target} in {here}, which does without it"
+            if within(each.target, NOT_AT_IMPORT.get(here, ())) and not each.lazy and not each.typed:
+                yield f"{at}: {each.target} at the top level of {here}; import it in the function that needs it"
+
+
+def habit_faults(module: str, tree: ast.Module) -> Iterator[str]:
+    """``import *``, edits of sys.path, defaults guessed with getattr, and work at import time."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(name.name == "*" for name in node.names):
+            yield f"{module}:{node.lineno}: import *"
+        if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("sys.path", "sys.meta_path", "site.addsitedir"):
+            yield f"{module}:{node.lineno}: {ast.unparse(node)}; install the package and leave the import path alone"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and len(node.args) == 3:
+            subject = ast.unparse(node.args[0]).split(".")[-1]
+            if subject in ("config", "cfg", "args", "arguments") and isinstance(node.args[1], ast.Constant):
+                yield f"{module}:{node.lineno}: {ast.unparse(node)} guesses a default; the default belongs where {subject} is made"
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) not in CALLS:
+            yield f"{module}:{node.lineno}: {ast.unparse(node.value.func)}(...) runs at import"
+        if isinstance(node, (ast.For, ast.While, ast.With)):
+            yield f"{module}:{node.lineno}: a {type(node).__name__.lower()} block runs at import"
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            for call in (each for each in ast.walk(node.value) if isinstance(each, ast.Call)):
+                if ast.unparse(call.func).split(".")[-1] in ("open", "read_text", "read_bytes", "load", "import_module"):
+                    yield f"{module}:{call.lineno}: {ast.unparse(call.func)}(...) runs at import"
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[str]:
+    """Circles among modules, each as ``a -> b -> a``; what only a type checker sees is not in ``edges``."""
+    found: set[str] = set()
+    state: dict[str, str] = {}
+
+    def visit(module: str, trail: list[str]) -> None:
+        state[module] = "open"
+        for target in sorted(edges.get(module, ())):
+            if state.get(target) == "open":
+                found.add(" -> ".join([*trail[trail.index(target) :], target]))
+            elif target not in state:
+                visit(target, [*trail, target])
+        state[module] = "done"
+
+    for module in sorted(edges):
+        if module not in state:
+            visit(module, [module])
+    return sorted(found)
+
+
+def inspect(sources: Mapping[str, str]) -> list[str]:
+    """Everything in these modules that breaks a rule, a line each."""
+    faults: list[str] = []
+    edges: dict[str, set[str]] = {}
+    known = {*sources, *(f"{PACKAGE}.{name}" for name in FLOOR)}
+    for module, source in sources.items():
+        tree = ast.parse(source)
+        found = list(imports(tree, known))
+        edges[module] = {each.target for each in found if each.target in sources and not each.typed}
+        faults += [*layer_faults(module, found), *habit_faults(module, tree)]
+    return faults + [f"a circle of imports: {circle}" for circle in circles(edges)]
+
+
+def oversize(sources: Mapping[str, str]) -> list[str]:
+    """Files and functions beyond the sizes we like."""
+    found = []
+    for module, source in sources.items():
+        if (lines := source.count("\n")) > FILE_LINES:
+            found.append(f"{module}: {lines} lines (we like {FILE_LINES})")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    found.append(f"{module}:{node.lineno}: {node.name} has {lines} lines (we like {FUNCTION_LINES})")
+    return found
+
+
+def test_every_module_keeps_the_rules() -> None:
+    sources = modules(ROOT)
+    assert f"{PACKAGE}.registry" in sources, "the package was not found"
+    assert inspect(sources) == []
+
+
+def test_sizes_are_reported() -> None:
+    """A report and no gate: a case that needs more is a case to explain."""
+    if found := oversize(modules(ROOT)):
+        warnings.warn("sizes reported:\n  " + "\n  ".join(found), SizeReport, stacklevel=1)
+    assert oversize({"llava_ecg.long": "x = 1\n" * (FILE_LINES + 1)}) == ["llava_ecg.long: 401 lines (we like 400)"]
+    assert oversize({"llava_ecg.long": "def f():\n" + "    x = 1\n" * FUNCTION_LINES}) == ["llava_ecg.long:1: f has 81 lines (we like 80)"]
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("ecg.leads", "from llava_ecg.model import llava", "not below it"),
+        ("ecg.leads", "def f():\n    from llava_ecg import assistant", "not below it"),
+        ("data.batch", "import llava_ecg.model.config", "not below it"),
+        ("model.llava", "from llava_ecg.grounding.audit import audit", "not below it"),
+        ("registry", "from llava_ecg import remote", "not below it"),
+        ("report", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llava_ecg.cli import main", "not below it"),
+        ("attic", "x = 1", "give 'attic' its floor"),
+        ("ecg.leads", "from . import filters", "relative import"),
+        ("ecg.measure", "def f():\n    import wfdb.processing", "wfdb enters at ecg.formats.physionet only"),
+        ("cli", "def f():\n    from pydicom import dcmread", "pydicom enters at ecg.formats.dicom only"),
+        ("model.towers.clip", "import torchvision", "no door at all"),
+        ("chat", "def f():\n    import urllib.request", "urllib.request enters at remote only"),
+        ("ecg.filters", "def f():\n    import torch.nn", "does without it"),
+        ("cli", "import torch", "import it in the function"),
+        ("cli", "from scipy import signal", "import it in the function"),
+        ("model.llava", "from torch import *", "import *"),
+        ("data.batch", "import sys\ndef f():\n    sys.path.append('.')", "leave the import path alone"),
+        ("data.batch", "import sys\nsys.path = []", "leave the import path alone"),
+        ("model.llava", "def f(config):\n    return getattr(config, 'width', 768)", "guesses a default"),
+        ("train.run", "print('hello')", "runs at import"),
+        ("train.run", "for x in range(3):\n    pass", "a for block runs at import"),
+        ("data.batch", "from pathlib import Path\nTEXT = Path('a').read_text()", "runs at import"),
+    ],
+)
+def test_a_broken_rule_is_found(module: str, source: str, fault: str) -> None:
+    found = inspect({f"{PACKAGE}.{module}": source})
+    assert len(found) == 1, found
+    assert fault in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("ecg.formats.physionet", "def f():\n    import wfdb"),
+        ("cli", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"),
+        ("model.llava", "import torch\nfrom llava_ecg.ecg import leads\nfrom llava_ecg.errors import InputError"),
+        ("model.config", "from transformers import AutoConfig\nAutoConfig.register('x', dict)"),
+        ("errors", "x = getattr(object(), 'y', None)\nif __name__ == '__main__':\n    print(x)"),
+        ("ecg.leads", "import wfdbish"),
+    ],
+)
+def test_a_kept_rule_is_no_fault(module: str, source: str) -> None:
+    assert inspect({f"{PACKAGE}.{module}": source}) == []
+
+
+def test_a_circle_is_found_and_a_typed_one_is_none() -> None:
+    one, two = f"{PACKAGE}.ecg.one", f"{PACKAGE}.ecg.two"
+    back = f"from {PACKAGE}.ecg import one"
+    typed = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {back}"
+    lazy = f"def f():\n    {back}"
+    forth = f"from {PACKAGE}.ecg.two import x"
+    assert inspect({one: forth, two: back}) == [f"a circle of imports: {one} -> {two} -> {one}"]
+    assert len(inspect({one: forth, two: lazy})) == 1
+    assert inspect({one: forth, two: typed}) == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that a fresh Python has loaded after ``code``."""
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {line.split(".")[0] for line in done.stdout.splitlines()}
+
+
+def test_light_commands_load_nothing_heavy() -> None:
+    code = "from llava_ecg.cli import main\nfor words in (['--version'], ['list']):\n    try:\n        main(words)\n    except SystemExit: pass"
+    assert not loaded_by(code) & {"torch", "transformers", "scipy", "numpy", "wfdb", "pydicom", "sleepecg", "PIL", "prompt_toolkit"}
+
+
+def test_reading_and_measuring_load_no_torch() -> None:
+    names = [name for name in modules(ROOT) if part(name) in ("ecg", "grounding", "files", "report")]
+    assert f"{PACKAGE}.ecg.recording" in names
+    assert not loaded_by("\n".join(f"import {name}" for name in names)) & {"torch", "transformers"}

@@ -1,0 +1,104 @@
+"""What pip is told: setup.py, constraints.txt and the names behind the sockets fit the package that is here."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import llava_ecg
+from llava_ecg.plugins import SOCKETS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    """The arguments that setup.py gives to setuptools; nothing is built."""
+    setuptools = pytest.importorskip("setuptools", reason="setuptools is not installed; pip install -e .[test] brings it")
+    kept: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(setuptools, "setup", lambda **words: kept.update(words))
+        runpy.run_path(str(ROOT / "setup.py"))
+    return kept
+
+
+def pins() -> dict[str, Version]:
+    """constraints.txt as name -> version; every line is an exact pin."""
+    lines = (line.strip() for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
+    found = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            name, _, version = line.partition("==")
+            found[canonicalize_name(name)] = Version(version)
+    return found
+
+
+def test_version_and_text(told: dict[str, Any]) -> None:
+    assert told["name"] == "llava-ecg"
+    assert told["version"] == llava_ecg.__version__
+    assert "not a medical device" in told["description"]
+    assert told["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_every_package_travels(told: dict[str, Any]) -> None:
+    here = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "llava_ecg").rglob("*.py")}
+    assert set(told["packages"]) == here, "a folder with modules has no __init__.py, or something else is packaged"
+    assert (ROOT / "llava_ecg/py.typed").is_file()
+    assert "py.typed" in told["package_data"]["llava_ecg"]
+
+
+def test_the_embedded_checkpoint_travels(told: dict[str, Any]) -> None:
+    folder = ROOT / "checkpoints/gem-tiny"
+    if not folder.is_dir():
+        pytest.skip("checkpoints/gem-tiny is not in this checkout")
+    files = [name for _, names in told["data_files"] for name in names]
+    assert sorted(files) == sorted(str(path.relative_to(ROOT)) for path in folder.rglob("*") if path.is_file())
+    assert all(target == f"share/llava_ecg/{Path(name).parent}" for target, names in told["data_files"] for name in names)
+    assert {"checkpoints/gem-tiny/config.json", "checkpoints/gem-tiny/README.md"} < set(files)
+    assert any(name.endswith(".safetensors") for name in files)
+    assert sum((ROOT / name).stat().st_size for name in files) < 40e6
+
+
+def test_constraints_hold_what_ci_installs(told: dict[str, Any]) -> None:
+    held = pins()
+    assert held["torch"] == Version("2.13.0"), "local labels such as +cpu do not belong here"
+    for line in [*told["install_requires"], *told["extras_require"]["dev"]]:
+        need = Requirement(line)
+        assert canonicalize_name(need.name) in held, f"{need.name} has no line in constraints.txt; run make constraints"
+        assert held[canonicalize_name(need.name)] in need.specifier, f"constraints.txt and setup.py disagree on {need.name}"
+        assert [bound.operator for bound in need.specifier] == [">="], f"{need.name} wants a lower bound and nothing else"
+
+
+def test_poison_stays_out(told: dict[str, Any]) -> None:
+    """Where their CUDA libraries are missing, torchvision and what requires it break every transformers model import."""
+    asked = {canonicalize_name(Requirement(line).name) for lines in told["extras_require"].values() for line in lines}
+    asked |= {canonicalize_name(Requirement(line).name) for line in told["install_requires"]}
+    assert not (asked | set(pins())) & {"torchvision", "torchaudio", "timm", "open-clip-torch"}
+
+
+def test_extras(told: dict[str, Any]) -> None:
+    extras = told["extras_require"]
+    assert set(extras) == {"flash", "quant", "train", "test", "dev"}
+    assert set(extras["test"]) < set(extras["dev"])
+
+
+def test_console_script(told: dict[str, Any]) -> None:
+    [(name, module, attribute)] = [re.split(r"\s*=\s*|:", line) for line in told["entry_points"]["console_scripts"]]
+    assert name == "llava-ecg"
+    assert find_spec(module) is not None
+    assert callable(getattr(__import__(module, fromlist=[attribute]), attribute))
+
+
+@pytest.mark.parametrize(("socket", "name"), [(socket, name) for socket, registry in SOCKETS.items() for name in registry])
+def test_every_name_behind_a_socket_can_be_had(socket: str, name: str) -> None:
+    assert SOCKETS[socket].get(name) is not None
