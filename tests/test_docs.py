@@ -25,7 +25,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of every command in the ``bash`` blocks of a page, cut at pipes, redirections and ``&&``; assignments before it left out."""
+    """The words of every command in the ``bash`` blocks of a page, cut at pipes, redirections and ``&&``; assignments are left out."""
     for language, block in FENCE.findall(text):
         if language not in ("bash", "sh"):
             continue
@@ -104,7 +104,8 @@ def test_the_readme_names_the_two_commands() -> None:
 
 
 def test_commands_are_found_in_a_page() -> None:
-    page = "```bash\n# a comment\nX=1 llava-ecg ask --ecg a.hea \\\n  'why | so' | tee out && make test > log\n```\n```text\nllava-ecg nothing\n```\n"
+    page = "```bash\n# a comment\nX=1 llava-ecg ask --ecg a.hea \\\n  'why | so' | tee out && make test > log\n```\n"
+    page += "```text\nllava-ecg nothing\n```\n"
     assert list(commands(page)) == [["llava-ecg", "ask", "--ecg", "a.hea", "why | so"], ["tee", "out"], ["make", "test"], [">", "log"]]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-import runpy
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,22 +21,27 @@ from llava_ecg.plugins import SOCKETS
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# In a Python of its own: setuptools refuses to be imported where something has brought the standard library's distutils.
+TELL = """
+import json, runpy, setuptools
+setuptools.setup = lambda **words: print(json.dumps(words))
+runpy.run_path("setup.py")
+"""
+
+
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     """The arguments that setup.py gives to setuptools; nothing is built."""
-    setuptools = pytest.importorskip("setuptools", reason="setuptools is not installed; pip install -e .[test] brings it")
-    kept: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr(setuptools, "setup", lambda **words: kept.update(words))
-        runpy.run_path(str(ROOT / "setup.py"))
-    return kept
+    if find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed; pip install -e .[test] brings it")
+    done = subprocess.run([sys.executable, "-c", TELL], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def pins() -> dict[str, Version]:
     """constraints.txt as name -> version; every line is an exact pin."""
     lines = (line.strip() for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
-    found = {}
+    found: dict[str, Version] = {}
     for line in lines:
         if line and not line.startswith("#"):
             name, _, version = line.partition("==")

@@ -21,7 +21,9 @@ CLIP_SECONDS = 0.020  # at the very same extreme, again and again: a peak of a Q
 CLIP_MV = 1.0  # a rail lies far out; small extremes repeat by quantisation
 CLIP_TIMES = 2
 NOISE_MV = 0.05  # robust SD of what changes within 20 ms; half a small square of paper
-SWING_MV = 12.0  # from the lowest to the highest sample; the largest true lead of LUDB and CinC 2021 covers 10.6, loose electrodes up to 170
+SWING_MV = (
+    12.0  # from the lowest to the highest sample; the largest true lead of LUDB and CinC 2021 covers 10.6, loose electrodes up to 170
+)
 STANDARD_SECONDS = 10.0
 
 

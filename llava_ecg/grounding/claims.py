@@ -194,13 +194,13 @@ class _Reader:
 
     def _numbers(self, i: int) -> int:
         """Attach the number at i, or the list that it begins, to its subject; how many tokens that used."""
-        readings = [read_number(self.text, self.tokens, i)]
+        readings = [read_number(self.tokens, i)]
         while len(readings) < len(self.current):
             after = readings[-1].last + 1
             after += self._kind(after) is Kind.COMMA and self._kind(after + 1) is Kind.AND
             if self._kind(after) not in _LISTING or self._kind(after + 1) is not Kind.NUMBER:
                 break
-            readings.append(read_number(self.text, self.tokens, after + 1))
+            readings.append(read_number(self.tokens, after + 1))
         if len(readings) > 1 and len(readings) == len(self.current) and not any(s.filled for s in self.current):
             unit = readings[-1].unit
             for subject, reading in zip(list(self.current), readings, strict=True):

@@ -31,14 +31,14 @@ def family_of(unit: str) -> str:
     return "ms" if unit == "s" else unit
 
 
-def read_number(text: str, tokens: Sequence[Token], i: int) -> Reading:
+def read_number(tokens: Sequence[Token], i: int) -> Reading:
     """The number or range whose first number is token i, with the comparison before it and the unit after it."""
     before = tokens[i - 1].kind if i else None
     comparison, first = (tokens[i - 1].value, i - 1) if before is Kind.COMPARE else ("=", i)
-    low, (unit, j) = tokens[i].number, _unit(text, tokens, i + 1)
+    low, (unit, j) = tokens[i].number, _unit(tokens, i + 1)
     if j + 1 < len(tokens) and tokens[j + 1].kind is Kind.NUMBER:
         joint = tokens[j].kind
-        other, after = _unit(text, tokens, j + 2)
+        other, after = _unit(tokens, j + 2)
         same = not unit or not other or unit == other
         if joint is Kind.PLUS_MINUS and same:
             return Reading(comparison, low, low, unit or other, first, after - 1)
@@ -47,12 +47,9 @@ def read_number(text: str, tokens: Sequence[Token], i: int) -> Reading:
     return Reading(comparison, low, low, unit, first, j - 1)
 
 
-def _unit(text: str, tokens: Sequence[Token], j: int) -> tuple[str, int]:
-    """The unit at token j and the token after it; a word that sticks to the number is another unit ("1st", "160mg")."""
-    if j < len(tokens) and tokens[j].kind is Kind.UNIT:
-        return tokens[j].value, j + 1
-    glued = j < len(tokens) and tokens[j].start == tokens[j - 1].end and text[tokens[j].start].isalnum()
-    return ("other" if glued else ""), j
+def _unit(tokens: Sequence[Token], j: int) -> tuple[str, int]:
+    """The unit at token j, "" for none, and the token after it."""
+    return (tokens[j].value, j + 1) if j < len(tokens) and tokens[j].kind is Kind.UNIT else ("", j)
 
 
 def is_denied(tokens: Sequence[Token], reading: Reading) -> bool:

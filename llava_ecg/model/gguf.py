@@ -141,7 +141,7 @@ class _Header:
         if version not in _VERSIONS:
             raise self.bad(f"is GGUF version {version}, and versions {_VERSIONS[0]} and {_VERSIONS[1]} (little-endian) can be read")
         tensor_count, value_count = self.number("Q"), self.number("Q")
-        self.expect(tensor_count, 24, "tensors")
+        self.expect(tensor_count, 32, "tensors")
         self.expect(value_count, 13, "metadata values")
         metadata: dict[str, Any] = {}
         for _ in range(value_count):
@@ -270,7 +270,7 @@ def llama_config(gguf: Gguf) -> dict[str, Any]:
             (rope scaling, experts, ...), which would change the model silently if it were passed over.
     """
     metadata = gguf.metadata
-    if metadata.get("general.architecture") != "llama":
+    if str(metadata.get("general.architecture")) != "llama":  # str, here and below: a hostile file may have an array anywhere
         raise InputError(f"{gguf.path} holds a {metadata.get('general.architecture')!r} model, and only llama can be laid out; give one")
     strange = [key for key in metadata if key.startswith("llama.") and key not in _HYPERPARAMETERS and key not in _IMPLIED]
     if strange:
@@ -284,7 +284,7 @@ def llama_config(gguf: Gguf) -> dict[str, Any]:
         config[name] = float(str(np.float32(value))) if wanted is float else value
     heads, kv_heads, width = (config[name] for name in ("num_attention_heads", "num_key_value_heads", "hidden_size"))
     rotated = metadata.get("llama.rope.dimension_count", width // heads)
-    if width % (2 * heads) or heads % kv_heads or rotated != width // heads:
+    if width % (2 * heads) or heads % kv_heads or str(rotated) != str(width // heads):
         raise InputError(f"{gguf.path} has width {width}, {heads} heads ({kv_heads} for keys, {rotated} rotated), which don't fit together")
     if "token_embd.weight" not in gguf.tensors:
         raise InputError(f"{gguf.path} has no tensor token_embd.weight; get the file again")
@@ -377,8 +377,8 @@ def byte_level_tokenizer(gguf: Gguf) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     metadata = gguf.metadata
-    kind = (metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre"))
-    if kind != ("gpt2", "smollm") or metadata.get("tokenizer.ggml.add_bos_token", False):
+    kind = tuple(str(metadata.get(f"tokenizer.ggml.{key}")) for key in ("model", "pre"))
+    if kind != ("gpt2", "smollm") or metadata.get("tokenizer.ggml.add_bos_token", False) is not False:
         raise InputError(f"{gguf.path} has a tokenizer of kind {kind}, and only gpt2 with smollm splitting and no BOS is known; give one")
     tokens, merges, kinds = (metadata.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
     if not isinstance(tokens, list) or not isinstance(merges, list) or not isinstance(kinds, np.ndarray) or len(kinds) != len(tokens):

@@ -128,9 +128,10 @@ class Records:
         return self.values.shape[0]
 
 
-def load_records(data: Path, split: str, stream: str, tower: Any, preparer: Any, dpi: float) -> Records:
-    """Read and prepare one split of a folder that make_toy wrote."""
+def load_records(data: Path, split: str, stream: str, tower: Any, preparer: Any, dpi: float, limit: int = 0) -> Records:
+    """Read and prepare one split of a folder that make_toy wrote; of more than `limit` records (0: no limit), every n-th."""
     records = json.loads((data / f"{split}.json").read_text())
+    records = records[:: math.ceil(len(records) / limit)] if limit else records
     truth = json.loads((data / "truth.json").read_text())
     values, targets, beats = [], [], []
     for number, record in enumerate(records):
@@ -282,6 +283,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--dpi", type=float, default=100.0, help="at which pages are rendered (image tower)")
+    parser.add_argument("--limit", type=int, default=0, help="at most so many records of each split (0: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report_every", type=int, default=1, help="epochs between reports on test.json")
     return parser
@@ -296,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         tower = build_tower(size["tower"], size["tower_config"])
         preparer = tower.preparer(**size["preparation"])
-        sets = [load_records(args.data, split, args.stream, tower, preparer, args.dpi) for split in ("train", "test")]
+        sets = [load_records(args.data, split, args.stream, tower, preparer, args.dpi, args.limit) for split in ("train", "test")]
     except (InputError, OSError) as error:
         print(f"llava_ecg.train.towers: {error}", file=sys.stderr)
         return 2

@@ -129,7 +129,7 @@ def match_beats(found: np.ndarray, hand: HandValues) -> tuple[int, int, int]:
         if near is not None and abs(near - t) <= MATCH_MS / 1000:
             free.remove(near)
             hits += 1
-    extra = sum(hand.span_s[0] <= t <= hand.span_s[1] for t in free)
+    extra = sum(bool(hand.span_s[0] <= t <= hand.span_s[1]) for t in free)
     return hits, len(hand.beats_s) - hits, extra
 
 

@@ -52,10 +52,12 @@ def test_derive_needs_both_i_and_ii() -> None:
 
 
 def test_derive_gives_the_recorded_limb_leads(shared: Path) -> None:
-    """Einthoven and Goldberger on records of the Chapman, Georgia and CPSC machines, to the rounding of their 1 uV step."""
-    for record in ("JS00001", "E07500", "A0001"):
-        recording = read(shared / "data/cinc2021" / record)
+    """Einthoven and Goldberger on the machines of six databases, to the rounding of the coarsest, which steps by 4.88 uV."""
+    records = sorted((shared / "data/cinc2021").glob("*.hea"))
+    assert len(records) == 60
+    for record in records:
+        recording = read(record)
         computed = derive(recording.signal[:2], ("I", "II"))
         assert set(computed) == {"III", "aVR", "aVL", "aVF"}
         for name, values in computed.items():
-            assert np.abs(values - recording.lead(name)).max() < 0.0015, (record, name)
+            assert np.abs(values - recording.lead(name)).max() < 0.004, (record, name)

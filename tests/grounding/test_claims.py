@@ -10,13 +10,13 @@ from llava_ecg.grounding.claims import Claim, find_claims
 from llava_ecg.grounding.phrases import _TABLE
 
 REGULAR = (
-    "The rhythm is regular with a P wave before each QRS complex, at 72 bpm: a normal rate, consistent with sinus rhythm. The PR interval is "
-    "160 ms (normal), the QRS duration is 92 ms (narrow) and the QTc is 425 ms (normal, Bazett; QT 390 ms). The QRS axis is 45 degrees "
+    "The rhythm is regular with a P wave before each QRS complex, at 72 bpm: a normal rate, consistent with sinus rhythm. The PR interval "
+    "is 160 ms (normal), the QRS duration is 92 ms (narrow) and the QTc is 425 ms (normal, Bazett; QT 390 ms). The QRS axis is 45 degrees "
     "(normal). Impression: sinus rhythm at a normal rate."
 )
 FIBRILLATION = "The rhythm is irregular without P waves, at 110 bpm: tachycardia, consistent with atrial fibrillation."
-PARAGRAPH = """The ECG demonstrates a sinus rhythm with a heart rate of approximately 67 bpm, which falls within the normal range of 60-100 bpm.
-In lead II, upright P waves precede each QRS complex, and the PR interval is consistently around 152 ms, well within normal limits
+PARAGRAPH = """The ECG demonstrates a sinus rhythm with a heart rate of approximately 67 bpm, which falls within the normal range of 60-100
+bpm. In lead II, upright P waves precede each QRS complex, and the PR interval is consistently around 152 ms, well within normal limits
 (120-200 ms). The QRS duration measures 94 ms, indicating normal ventricular conduction without evidence of bundle branch block. The QT
 interval is 402 ms with a corrected QTc (Bazett) of 424 ms, so there is no QT prolongation. The R-R intervals range from 880 to 910 ms."""
 MARKDOWN = """## Rhythm analysis
@@ -206,6 +206,12 @@ def test_a_claim_is_understood(text: str, expected: str) -> None:
         "left ventricular hypertrophy, left bundle branch block",
         "No P wave abnormalities.",
         "Some P waves are not conducted.",
+        "Some clear P waves",
+        "PR 160mg",
+        "the QTc threshold 460 ms",
+        "the QRS score 40",
+        "The axis, 10 in number",
+        "The QRS tells nothing about whatever happened in those other 40 ms",
         "P waves are not followed by QRS complexes",
         "Premature ventricular complexes with wide QRS and no preceding P wave.",
         "a broad, notched R wave",
@@ -235,6 +241,11 @@ def test_no_claim_is_made_up(text: str) -> None:
         ("No P waves, irregular rhythm, rate 110 bpm.", "p_present=absent; rhythm_regular=irregular; heart_rate=110"),
         ("The PR interval is 160 ms with normal T waves.", "pr=160"),
         ("Sinus rhythm, rate 72, normal intervals, normal axis", "heart_rate=72; axis_category=normal"),
+        ("A normal axis is seen, the QRS is < 120 ms", "axis_category=normal; qrs<120"),
+        ("no ST changes with left axis deviation", "axis_category=left"),
+        ("The rhythm is irregular and P waves are absent.", "rhythm_regular=irregular; p_present=absent"),
+        ("A QRS of 146 ms with a broad, notched R wave", "qrs=146"),
+        ("rate: 72\nrhythm: sinus, normal\npr: 160 ms", "heart_rate=72; pr=160"),
         ("The patient is 72. The PR interval is normal. 12 leads were read.", "pr_category=normal"),
     ],
 )
@@ -302,7 +313,9 @@ def test_no_phrase_stands_twice_in_the_table() -> None:
 
 
 _WORDS = sorted({word for _, _, spellings in _TABLE for phrase in spellings.split("|") for word in phrase.split()})
-_SALAD = st.lists(st.sampled_from([*_WORDS, "72", "0.16", "-30", "1,200", "\n", "\n- ", ".", ";", "?", "banana", "|"]), max_size=40).map(" ".join)
+_SALAD = st.lists(st.sampled_from([*_WORDS, "72", "0.16", "-30", "1,200", "\n", "\n- ", ".", ";", "?", "banana", "|"]), max_size=40).map(
+    " ".join
+)
 
 
 @settings(deadline=None, max_examples=300)

@@ -45,20 +45,21 @@ def read(
 def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:
     """The file that is meant, and its first bytes."""
     found = Path(path)
+    shown = str(found) if str(found).isprintable() else repr(str(found))
     try:
         if not found.exists():
             header = Path(f"{found}.hea")  # WFDB users name a record by its stem
             if not header.is_file():
-                raise InputError(f"no such file: {found}")
+                raise InputError(f"no such file: {shown}")
             found = header
         if found.is_dir():
-            raise InputError(f"{found} is a folder; give one ECG file in it")
+            raise InputError(f"{shown} is a folder; give one ECG file in it")
         with found.open("rb") as file:
             return found, file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(found)!r} can't be opened: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{shown} can't be opened: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _recognise(path: Path, head: bytes) -> str:

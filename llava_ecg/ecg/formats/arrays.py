@@ -134,7 +134,9 @@ def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) ->
     if rows == columns:
         raise InputError(f"{path} is {rows} x {columns}, so its leads can't be told from its samples; name a file with more samples")
     if len(leads) not in (rows, columns):
-        raise InputError(f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names with --leads")
+        raise InputError(
+            f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names with --leads"
+        )
     return values if len(leads) == rows else values.T
 
 
@@ -198,8 +200,8 @@ def _table(path: Path) -> _Table:
     header = None
     if any(_number(cell, separator) is None for cell in cells):
         header = [cell.strip("\"' ") for cell in cells]
-    elif cells in ([str(n) for n in range(len(cells))], [str(n) for n in range(1, len(cells) + 1)]) and len(cells) > 2:
-        header = cells  # numbered columns
+    elif _counts_up([cell for cell in cells if cell]):
+        header = cells  # pandas numbers columns without names
     body = lines[1:] if header is not None else lines
     if not body:
         raise InputError(f"{path} holds no samples")
@@ -228,6 +230,10 @@ def _numbers(path: Path, lines: Sequence[tuple[int, str]], separator: str | None
 
 def _cells(line: str, separator: str | None) -> list[str]:
     return [cell.strip() for cell in line.split(separator)]
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    return len(cells) > 1 and cells[0] in ("0", "1") and cells == [str(int(cells[0]) + n) for n in range(len(cells))]
 
 
 def _number(cell: str, separator: str | None) -> float | None:

@@ -58,7 +58,9 @@ def _read(path: Path, options: Options) -> Recording:
 
     file = pydicom.dcmread(path)
     if not file.get("WaveformSequence"):
-        raise InputError(f"{path} is a DICOM file without a waveform ({file.get('Modality') or 'no modality'}); export the ECG as a waveform")
+        raise InputError(
+            f"{path} is a DICOM file without a waveform ({file.get('Modality') or 'no modality'}); export the ECG as a waveform"
+        )
     index = _choose(file.WaveformSequence)
     group = file.WaveformSequence[index]
     channels = group.ChannelDefinitionSequence

@@ -17,7 +17,9 @@ from llava_ecg.ecg.formats.reader import Options, assemble, looks_like, one_line
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
-_RECORD = re.compile(r"^(?P<name>[^\s/]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)(?:\s+(?P<rate>[\d.]+)\S*(?:\s+(?P<samples>\d+))?)?(?:\s|$)")
+_RECORD = re.compile(
+    r"^(?P<name>[^\s/]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)(?:\s+(?P<rate>[\d.]+)\S*(?:\s+(?P<samples>\d+))?)?(?:\s|$)"
+)
 _SIGNAL = re.compile(
     r"^(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<frame>\d+))?(?::\d+)?(?:\+(?P<offset>\d+))?"
     r"(?:\s+(?P<gain>[-+\d.eE]+)?(?:\(-?\d+\))?(?:/(?P<unit>\S+))?)?(?:\s|$)"

@@ -251,6 +251,8 @@ def check_millivolts(recording: Recording, path: Path, options: Options) -> Reco
     per_value = millivolts_per(options.unit or "mV") or 1.0
     fitting = [name for name in ("V", "mV", "uV", "nV") if 0.1 <= span / per_value * _MILLIVOLTS[name.lower()] <= 10]
     fixes = [f"--unit {name}" for name in fitting if name != (options.unit or "mV")]
-    fixes.append("--unit 1 if they are millivolts after all" if span < SMALLEST_SPAN_MV else "the millivolts per ADC step as in --unit 0.005")
+    fixes.append(
+        "--unit 1 if they are millivolts after all" if span < SMALLEST_SPAN_MV else "the millivolts per ADC step as in --unit 0.005"
+    )
     said = f"its leads span {span:.3g} mV within a second (median), {why}"
     raise InputError(f"{path} can't be in {'the unit given' if options.unit else 'millivolts'}: {said}; give {' or '.join(fixes)}")

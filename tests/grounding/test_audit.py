@@ -1,0 +1,327 @@
+"""`audit`: each verdict follows from its claim, the measured value and the tolerance, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.grounding.audit import DEFAULT, Audit, Status, Tolerances, audit
+from llava_ecg.grounding.claims import find_claims
+
+NORMAL = Measurements(
+    heart_rate_bpm=73.0,
+    rr_ms=822.0,
+    rhythm_regular=True,
+    p_present=True,
+    pr_ms=160.0,
+    qrs_ms=92.0,
+    qt_ms=390.0,
+    qtc_bazett_ms=430.0,
+    qtc_fridericia_ms=416.0,
+    axis_deg=45.0,
+    leads={"II": LeadMeasurements(p_mv=0.1), "V1": LeadMeasurements(p_mv=None), "V2": LeadMeasurements(p_mv=0.05)},
+)
+
+
+def statuses(text: str, measurements: Measurements | None = NORMAL, **options: object) -> list[str]:
+    return [verdict.status.value for verdict in audit(text, measurements, **options).verdicts]  # type: ignore[arg-type]
+
+
+def one(text: str, measurements: Measurements | None = NORMAL, sex: str | None = None) -> str:
+    (status,) = [verdict.status.value for verdict in audit(text, measurements, sex=sex).verdicts]
+    return status
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("HR 78", "supported"),  # on the tolerance
+        ("HR 78.1", "contradicted"),
+        ("HR 67.9", "contradicted"),
+        ("PR 180", "supported"),
+        ("PR 181", "contradicted"),
+        ("QRS 112", "supported"),
+        ("QRS 71", "contradicted"),
+        ("QT 415", "supported"),
+        ("QT 416", "contradicted"),
+        ("QTc 460", "supported"),
+        ("QTc 461", "contradicted"),
+        ("QTcF 446", "supported"),
+        ("QTcF 447", "contradicted"),
+        ("axis 65", "supported"),
+        ("axis 24", "contradicted"),
+        ("heart rate 80-100 bpm", "contradicted"),
+        ("heart rate 78-100 bpm", "supported"),
+        ("axis between -30 and 90 degrees", "supported"),
+        ("axis between 70 and 90 degrees", "contradicted"),
+        ("QRS < 120 ms", "supported"),
+        ("QRS less than 70 ms", "contradicted"),
+        ("the rate is above 80 bpm", "contradicted"),
+        ("the rate is above 77 bpm", "supported"),
+        ("a regular rhythm", "supported"),
+        ("an irregularly irregular rhythm", "contradicted"),
+        ("no P waves", "contradicted"),
+        ("P waves before each QRS", "supported"),
+        ("tachycardia", "contradicted"),
+        ("a normal rate", "supported"),
+        ("a wide QRS", "contradicted"),
+        ("left axis deviation", "contradicted"),
+        ("a prolonged PR interval", "contradicted"),
+        ("a prolonged QTc", "supported"),  # 430 lies within 30 of 460: near a threshold both neighbours pass
+        ("a normal QTc", "supported"),
+        ("QTc 430 ms (Framingham)", "unmeasurable"),
+        ("the PR interval is 160 ms in lead II", "unmeasurable"),
+    ],
+)
+def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> None:
+    assert one(text) == status
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "low", "high"),
+    [
+        ("bradycardia", "heart_rate_bpm", None, 65),
+        ("a normal rate", "heart_rate_bpm", 55, 105.2),  # 5 % of 105.2
+        ("tachycardia", "heart_rate_bpm", 95, None),
+        ("a short PR interval", "pr_ms", None, 140),
+        ("a normal PR interval", "pr_ms", 100, 220),
+        ("a prolonged PR interval", "pr_ms", 180, None),
+        ("a narrow QRS", "qrs_ms", None, 140),
+        ("a wide QRS", "qrs_ms", 100, None),
+        ("a normal QTc", "qtc_bazett_ms", None, 490),
+        ("a prolonged QTc", "qtc_bazett_ms", 430, None),
+        ("left axis deviation", "axis_deg", -110, -10),
+        ("a normal axis", "axis_deg", -50, 110),
+        ("right axis deviation", "axis_deg", 70, 180),
+        ("extreme axis deviation", "axis_deg", -180, -70),
+    ],
+)
+def test_a_category_reaches_one_tolerance_past_its_thresholds(text: str, field: str, low: float | None, high: float | None) -> None:
+    def measured(value: float) -> Measurements:
+        return Measurements.from_dict({field: value})
+
+    for bound, outward in ((low, -1), (high, 1)):
+        if bound is not None:
+            assert one(text, measured(bound)) == "supported"
+            if abs(bound) != 180:
+                assert one(text, measured(bound + outward)) == "contradicted"
+
+
+def test_the_rates_tolerance_grows_with_the_rate() -> None:
+    assert one("HR 190", replace(NORMAL, heart_rate_bpm=199.0)) == "supported"
+    assert one("HR 189", replace(NORMAL, heart_rate_bpm=199.0)) == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("measured", "text", "status"),
+    [
+        (175.0, "axis -170", "supported"),
+        (175.0, "axis -160", "contradicted"),
+        (-175.0, "axis 175", "supported"),
+        (-175.0, "right axis deviation", "supported"),  # 5 degrees past 180
+        (-150.0, "right axis deviation", "contradicted"),
+        (-150.0, "an extreme axis", "supported"),
+        (-40.0, "a normal axis", "supported"),
+        (-40.0, "left axis deviation", "supported"),
+        (-51.0, "a normal axis", "contradicted"),
+        (175.0, "axis between 160 and -170 degrees", "supported"),
+        (0.0, "axis between 160 and -170 degrees", "contradicted"),
+    ],
+)
+def test_the_axis_is_a_circle(measured: float, text: str, status: str) -> None:
+    assert one(text, replace(NORMAL, axis_deg=measured)) == status
+
+
+def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> None:
+    long = replace(NORMAL, qtc_bazett_ms=485.0)
+    assert one("a normal QTc", long, "male") == "contradicted"
+    assert one("a normal QTc", long, "F") == one("a normal QTc", long) == "supported"
+    assert "460 ms (Bazett; the threshold of women, used as the sex is not known)" in audit("a normal QTc", long).lines()[0]
+    assert "450 ms (Bazett; the threshold of men)" in audit("a normal QTc", long, sex="M").lines()[0]
+
+
+def test_without_a_signal_nothing_is_right_or_wrong() -> None:
+    result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
+    assert result.counts == {"supported": 0, "contradicted": 0, "unmeasurable": 4}
+    assert {verdict.reason for verdict in result.verdicts} == {"no signal was given"}
+
+
+def test_what_was_not_measured_is_unmeasurable_with_the_reason() -> None:
+    reasons = {"qt_ms": "the end of T was not found"}
+    empty = Measurements(p_present=False, reasons=reasons)
+    assert [v.reason for v in audit("PR 160, QT 390, QTc 425, regular rhythm, HR 72", empty).verdicts] == [
+        "no P wave was found",
+        "the end of T was not found",
+        "it was not measured",
+        "it was not measured",
+        "it was not measured",
+    ]
+    assert one("HR 72", replace(NORMAL, heart_rate_bpm=float("nan"))) == "unmeasurable"
+    assert one("P waves are present", Measurements()) == "unmeasurable"
+
+
+def test_a_p_wave_in_one_lead_is_confirmed_or_left_open() -> None:
+    assert one("P waves are present in lead II") == "supported"
+    assert one("P waves are present in V1") == "unmeasurable"
+    assert one("P waves are present in V1-V2") == "unmeasurable"
+    assert one("P waves are absent in V2") == "unmeasurable"
+
+
+def test_a_text_that_contradicts_itself_gets_two_verdicts() -> None:
+    assert statuses("The rate is 72 bpm. The rate is 110 bpm.") == ["supported", "contradicted"]
+
+
+def test_tolerances_can_be_set() -> None:
+    assert statuses("HR 73, PR 161", NORMAL, tolerances=Tolerances(rate_bpm=0, rate_fraction=0, pr_ms=0.5)) == ["supported", "contradicted"]
+
+
+def test_lines_are_words_for_a_terminal() -> None:
+    measured = replace(NORMAL, qtc_bazett_ms=471.0, pr_ms=None, p_present=False)
+    assert audit(
+        "Rate 72 bpm, QTc (Bazett) 430 ms, PR 160 ms, axis -30°, a narrow QRS, P waves are present, regular rhythm", measured
+    ).lines() == [
+        "supported     rate 72 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
+        "contradicted  QTc (Bazett) 430 ms claimed, 471 ms measured (tolerance 30 ms)",
+        "unmeasurable  PR 160 ms claimed; no P wave was found",
+        "contradicted  axis -30 degrees claimed, 45 degrees measured (tolerance 20 degrees)",
+        "supported     QRS narrow claimed, 92 ms measured (tolerance 20 ms); narrow is below 120 ms",
+        "contradicted  P waves present claimed, absent measured",
+        "supported     rhythm regular claimed, regular measured",
+    ]
+    assert audit("QTc 430 ms", measured).lines() == [
+        "contradicted  QTc 430 ms claimed, 471 ms measured (tolerance 30 ms); no formula is named, so it is held against Bazett"
+    ]
+    assert audit("PR 160 ms in lead II, rate 60-80 bpm, QRS < 120 ms", NORMAL).lines() == [
+        "unmeasurable  PR 160 ms claimed in II; it is measured over all leads together, not in one lead",
+        "supported     rate 60 to 80 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
+        "supported     QRS < 120 ms claimed, 92 ms measured (tolerance 20 ms)",
+    ]
+    assert audit("The ECG is fine.", NORMAL).lines() == ["no claim that can be checked was found in the answer"]
+
+
+def test_to_dict_is_plain_json() -> None:
+    out = json.loads(json.dumps(audit("HR 72, axis -30 to 90 degrees", NORMAL).to_dict()))
+    assert out["counts"] == {"supported": 2, "contradicted": 0, "unmeasurable": 0}
+    first, second = out["verdicts"]
+    assert first == {
+        "claim": {
+            "quantity": "heart_rate_bpm",
+            "value": 72.0,
+            "unit": "bpm",
+            "lead": None,
+            "comparison": "=",
+            "span": [3, 5],
+            "text": "72",
+            "low": None,
+            "high": None,
+        },
+        "status": "supported",
+        "measured": 73.0,
+        "tolerance": 5.0,
+        "reason": "",
+    }
+    assert (second["claim"]["low"], second["claim"]["high"], second["claim"]["value"]) == (-30.0, 90.0, None)
+
+
+# answers made from measurements
+
+MEASURED = st.builds(
+    Measurements,
+    heart_rate_bpm=st.floats(30, 220),
+    rhythm_regular=st.booleans(),
+    p_present=st.booleans(),
+    pr_ms=st.floats(90, 320),
+    qrs_ms=st.floats(60, 200),
+    qt_ms=st.floats(250, 600),
+    qtc_bazett_ms=st.floats(300, 620),
+    qtc_fridericia_ms=st.floats(300, 620),
+    axis_deg=st.floats(-180, 180),
+)
+
+
+def _word(value: float, low: float, high: float, words: tuple[str, str, str]) -> str:
+    return words[0] if value < low else words[2] if value > high else words[1]
+
+
+def _axis(value: float) -> str:
+    return "extreme" if value < -90 else "left" if value < -30 else "normal" if value <= 90 else "right"
+
+
+def numbers(m: Measurements) -> dict[str, float]:
+    """The measured numbers as an answer gives them."""
+    names = ("heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms", "axis_deg")
+    return {name: round(m.to_dict()[name], 1) for name in names}
+
+
+def written(n: dict[str, float], regular: bool, p: bool) -> str:
+    """Numbers alone, in the embedded model's words."""
+    waves = "with a P wave before each QRS complex" if p else "without P waves"
+    return (
+        f"The rhythm is {'regular' if regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm. The PR interval is {n['pr_ms']} ms, "
+        f"the QRS duration is {n['qrs_ms']} ms and the QTc is {n['qtc_bazett_ms']} ms (Bazett; QT {n['qt_ms']} ms). "
+        f"The QTcF is {n['qtc_fridericia_ms']} ms. The QRS axis is {n['axis_deg']} degrees."
+    )
+
+
+@settings(deadline=None)
+@given(MEASURED)
+def test_an_answer_made_from_the_measurements_is_supported_word_by_word(m: Measurements) -> None:
+    n = numbers(m)
+    rate = _word(n["heart_rate_bpm"], 60, 100, ("bradycardia", "a normal rate", "tachycardia"))
+    pr = _word(n["pr_ms"], 120, 200, ("short", "normal", "prolonged"))
+    qrs, qtc = "narrow" if n["qrs_ms"] < 120 else "wide", "prolonged" if n["qtc_bazett_ms"] > 460 else "normal"
+    waves = "with a P wave before each QRS complex" if m.p_present else "without P waves"
+    text = (
+        f"The rhythm is {'regular' if m.rhythm_regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm: {rate}, consistent with "
+        f"sinus rhythm. The PR interval is {n['pr_ms']} ms ({pr}), the QRS duration is {n['qrs_ms']} ms ({qrs}) and the QTc is "
+        f"{n['qtc_bazett_ms']} ms ({qtc}, Bazett; QT {n['qt_ms']} ms). The QRS axis is {n['axis_deg']} degrees ({_axis(n['axis_deg'])})."
+    )
+    result = audit(text, m)
+    assert result.counts == {"supported": 13, "contradicted": 0, "unmeasurable": 0}, result.lines()
+
+
+@settings(deadline=None)
+@given(MEASURED, st.sampled_from(sorted(numbers(NORMAL))), st.sampled_from([-1, 1]), st.floats(1.01, 3))
+def test_a_number_moved_past_its_tolerance_flips_its_own_verdict_only(m: Measurements, name: str, sign: int, times: float) -> None:
+    n = numbers(m)
+    assert audit(written(n, bool(m.rhythm_regular), bool(m.p_present)), m).counts["supported"] == 9
+    allowed = {
+        "heart_rate_bpm": max(DEFAULT.rate_bpm, DEFAULT.rate_fraction * n["heart_rate_bpm"]),
+        "axis_deg": DEFAULT.axis_deg,
+        **dict.fromkeys(("qtc_bazett_ms", "qtc_fridericia_ms"), DEFAULT.qtc_ms),
+        "pr_ms": DEFAULT.pr_ms,
+        "qrs_ms": DEFAULT.qrs_ms,
+        "qt_ms": DEFAULT.qt_ms,
+    }[name]
+    moved = {**n, name: round(n[name] + sign * (times * allowed + 0.2), 1)}  # 0.2: what rounding may take back
+    if name == "axis_deg":
+        moved[name] = round((moved[name] + 180) % 360 - 180, 1)
+    result = audit(written(moved, bool(m.rhythm_regular), bool(m.p_present)), m)
+    if moved[name] > 0 or name == "axis_deg":  # an interval has no sign
+        assert [v.claim.quantity for v in result.verdicts if v.status is Status.CONTRADICTED] == [name]
+        assert result.counts["supported"] == 8
+
+
+@settings(deadline=None)
+@given(MEASURED)
+def test_a_flipped_word_flips_its_own_verdict_only(m: Measurements) -> None:
+    n, regular, p = numbers(m), bool(m.rhythm_regular), bool(m.p_present)
+    for text, name in ((written(n, not regular, p), "rhythm_regular"), (written(n, regular, not p), "p_present")):
+        assert [v.claim.quantity for v in audit(text, m).verdicts if v.status is Status.CONTRADICTED] == [name]
+
+
+@settings(deadline=None)
+@given(MEASURED, st.randoms(use_true_random=False))
+def test_a_verdict_does_not_depend_on_the_other_claims(m: Measurements, random: object) -> None:
+    claims = find_claims(written(numbers(NORMAL), True, True))
+    shuffled = list(claims)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    verdict_of = {verdict.claim: verdict for verdict in audit(claims, m).verdicts}
+    assert audit(shuffled, m).verdicts == tuple(verdict_of[claim] for claim in shuffled)
+    for claim in claims:
+        assert audit([claim], m) == Audit((verdict_of[claim],))

@@ -1,0 +1,185 @@
+"""The one inference: streams in any combination, decoding that repeats, text as it comes, errors before anything is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from llava_ecg.assistant import NO_SIGNAL, Answer, Assistant, Case, Decoding, _Writer
+from llava_ecg.data.conversation import Turn
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.simulate import simulate
+from llava_ecg.errors import InputError
+from llava_ecg.model.checkpoint import save_checkpoint
+from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.llava import LlavaEcgForCausalLM
+
+ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
+CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+TEXT = {"vocab_size": 98, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+QUESTION = [Turn("user", "Interpret this ECG.")]
+
+
+def folder(tmp_path: Path, letters: Any, streams: tuple[str, ...] = ("ecg", "image"), **more: Any) -> Path:
+    """A tiny model on random weights, on disk."""
+    torch.manual_seed(4)
+    known = {
+        "ecg": StreamConfig("ecg_coca", ECG, "linear", "image" if "image" in streams else None),
+        "image": StreamConfig("clip", {"vision_config": CLIP}, "mlp2x_gelu"),
+    }
+    config = LlavaEcgConfig({"model_type": "llama", **TEXT}, {name: known[name] for name in streams}, template="v1", **more)
+    save_checkpoint(LlavaEcgForCausalLM(config), letters, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture(scope="module")
+def assistant(tmp_path_factory: pytest.TempPathFactory, letters: Any) -> Assistant:
+    return Assistant.open(str(folder(tmp_path_factory.mktemp("assistant"), letters)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return simulate(seed=1)[0]
+
+
+def page() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+
+
+def ask(assistant: Assistant, case: Case, **more: Any) -> Answer:
+    return assistant.ask(QUESTION, case, Decoding(max_new_tokens=12, **more))
+
+
+def test_signal_alone_is_rendered_for_a_model_that_sees_images(assistant: Assistant, recording: Recording) -> None:
+    case = Case(recording)
+    answer = ask(assistant, case)
+    assert (answer.tokens["ecg"], answer.tokens["image"], answer.tokens["new"]) == (101, 4, 12)
+    assert case.page is not None
+    assert case.page.size == (2200, 1700)
+    assert NO_SIGNAL not in answer.notes
+    assert answer.finished == "length"
+    assert answer.tokens["prompt"] > 105
+
+
+def test_image_alone_leaves_the_signal_out(assistant: Assistant) -> None:
+    case = Case(image=page())
+    answer = ask(assistant, case)
+    assert (answer.tokens["ecg"], answer.tokens["image"]) == (0, 4)
+    assert NO_SIGNAL in answer.notes
+    assert case.measurements is None
+
+
+def test_both_streams_matter(assistant: Assistant, recording: Recording) -> None:
+    other = simulate(seed=2)[0]
+    texts = [ask(assistant, case).text for case in (Case(recording, page()), Case(other, page()), Case(recording))]
+    first = assistant._encode(QUESTION, Case(recording, page()))[0]
+    second = assistant._encode(QUESTION, Case(other, page()))[0]
+    assert not torch.equal(first.streams["ecg"][0].values, second.streams["ecg"][0].values)
+    assert torch.equal(first.streams["image"][0].values, second.streams["image"][0].values)
+    assert len(texts) == 3
+
+
+def test_greedy_repeats_and_so_does_a_seed(assistant: Assistant, recording: Recording) -> None:
+    case = Case(recording)
+    assert ask(assistant, case).text == ask(assistant, case).text
+    drawn = [ask(assistant, case, temperature=2.0, seed=seed).text for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_text_comes_in_pieces(assistant: Assistant, recording: Recording) -> None:
+    pieces: list[str] = []
+    answer = assistant.ask(QUESTION, Case(recording), Decoding(max_new_tokens=12), on_text=pieces.append)
+    assert "".join(pieces).strip() == answer.text
+    assert len(pieces) > 3
+
+
+def test_it_can_be_stopped(assistant: Assistant, recording: Recording) -> None:
+    seen: list[str] = []
+    answer = assistant.ask(
+        QUESTION, Case(recording), Decoding(max_new_tokens=100), on_text=seen.append, cancelled=lambda: len(seen) >= 3
+    )
+    assert answer.finished == "cancelled"
+    assert answer.tokens["new"] < 20
+
+
+def test_earlier_turns_are_read(assistant: Assistant, recording: Recording) -> None:
+    one = ask(assistant, Case(recording))
+    more = [*QUESTION, Turn("assistant", "Sinus rhythm."), Turn("user", "And <image> the axis?")]
+    three = assistant.ask(more, Case(recording), Decoding(max_new_tokens=2))
+    assert three.tokens["prompt"] > one.tokens["prompt"] + 20
+    assert three.tokens["image"] == 4  # a marker in a question is only text
+
+
+def test_too_long_a_conversation_is_refused(tmp_path: Path, letters: Any, recording: Recording) -> None:
+    small = Assistant.open(str(folder(tmp_path, letters, model_max_length=400)), device="cpu")
+    with pytest.raises(InputError, match=r"has \d+ tokens and the model reads 400"):
+        small.ask([Turn("user", "word " * 100)], Case(recording))
+    assert small.ask(QUESTION, Case(recording), Decoding(max_new_tokens=500)).tokens["new"] <= 400
+
+
+def test_a_model_without_images_refuses_them(tmp_path: Path, letters: Any, recording: Recording) -> None:
+    signal_only = Assistant.open(str(folder(tmp_path, letters, ("ecg",))), device="cpu")
+    assert signal_only.streams == ("ecg",)
+    assert ask(signal_only, Case(recording)).tokens["ecg"] == 101
+    with pytest.raises(InputError, match="takes ecg, and the question came with image"):
+        ask(signal_only, Case(image=page()))
+
+
+def test_missing_leads_are_refused(assistant: Assistant, recording: Recording) -> None:
+    with pytest.raises(InputError, match="lacks V1"):
+        ask(assistant, Case(Recording(recording.signal[:3], recording.rate, recording.leads[:3])))
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}])
+def test_impossible_decoding(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="need temperature"):
+        Decoding(**wrong)
+
+
+def test_unusable_device_and_dtype(tmp_path: Path, letters: Any) -> None:
+    with pytest.raises(InputError, match="unknown dtype"):
+        Assistant.open(str(folder(tmp_path, letters)), dtype="int3")
+    with pytest.raises(InputError, match="device 'warp:9'"):
+        Assistant.open(str(folder(tmp_path, letters)), device="warp:9")
+
+
+def write(letters: Any, text: str, stop: str) -> tuple[_Writer, list[str]]:
+    pieces: list[str] = []
+    writer = _Writer(letters, stop, pieces.append, None)
+    letters_of = {token: number for token, number in letters.get_vocab().items()}
+    for mark in text:
+        writer.put(torch.tensor([letters_of[mark]]))
+    writer.end()
+    return writer, pieces
+
+
+class Joined:
+    """The letters tokenizer, decoding without spaces between tokens."""
+
+    eos_token_id = None
+
+    def __init__(self, letters: Any) -> None:
+        self.letters = letters
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.letters.get_vocab()
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return "".join(self.letters.convert_ids_to_tokens(ids))
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return [0, 0]
+
+
+def test_a_stop_text_is_never_shown(letters: Any) -> None:
+    writer, pieces = write(Joined(letters), "one<e>two", "<e>")
+    assert writer.text == "one"
+    assert "".join(pieces) == "one"
+    assert writer.finished() == "stop"
+    writer, pieces = write(Joined(letters), "one <e", "<e>")
+    assert "".join(pieces) == writer.text == "one <e"
