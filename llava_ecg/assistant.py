@@ -205,7 +205,7 @@ class Assistant:
             },
             finished=writer.finished(),
             notes=tuple(notes),
-            audit=audit(text, case.measurements),
+            audit=audit(text, case.measurements, sex=None if case.recording is None else case.recording.metadata.get("sex")),
         )
 
     def _encode(self, turns: Sequence[Turn], case: Case) -> tuple[Encoded, list[str]]:

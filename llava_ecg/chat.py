@@ -18,6 +18,7 @@ from llava_ecg import __version__, files, report, terminal
 from llava_ecg.assistant import Answer, Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.errors import InputError
+from llava_ecg.grounding.audit import audit
 
 if TYPE_CHECKING:
     from llava_ecg.assistant import Assistant
@@ -104,9 +105,13 @@ class Chat:
             elif line:
                 self.ask(line)
         except InputError as error:
-            self.say(str(error))
+            self.say(" ".join(str(error).split()))
         except KeyboardInterrupt:
             self.say("\n[stopped]")
+        except OSError as error:  # such as a file name that is too long
+            if error.strerror is None:
+                raise
+            self.say(error.strerror)
         return not self._over
 
     def stop(self) -> None:
@@ -166,7 +171,8 @@ class Chat:
         self.say(*lines, f"[{report.audit_summary(answer.audit)}{more}]", "")
 
     def _broken_off(self, text: str) -> Answer:
-        return Answer(text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=None)
+        checked = audit(text, self.case.measurements)
+        return Answer(text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=checked)
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -213,7 +219,7 @@ class Chat:
 
     def open(self, path: str) -> None:
         """Take another recording and begin a new conversation; the former ones stay if the file can't be read."""
-        case = Case(recording=self._open_recording(Path(path).expanduser()), image=None)
+        case = Case(recording=self._open_recording(_path(path)), image=None)
         _ = case.measurements  # raises for a recording that is too short
         self._begin(case, "")
 
@@ -221,7 +227,7 @@ class Chat:
         """Take an image as the page, beside the recording; without one, the page drawn from the recording again."""
         if not path and self.case.recording is None:
             raise InputError("there is no signal to draw the page from; give the image's file: /image FILE")
-        image = files.read_image(Path(path).expanduser()) if path else None
+        image = files.read_image(_path(path)) if path else None
         self._begin(Case(recording=self.case.recording, image=image), path)
 
     def measure(self, _: str = "") -> None:
@@ -243,13 +249,13 @@ class Chat:
         if page is None:
             raise InputError("there is no page; /open FILE reads a signal, /image FILE a picture of the page")
         source = self.image_file if self.case.recording is None else self.case.recording.source
-        target = Path(path).expanduser() if path else files.free_name(Path(f"{Path(source or 'ecg').stem}_page.png"))
+        target = _path(path) if path else files.free_name(Path(f"{Path(source or 'ecg').stem}_page.png"))
         files.write_image(_new(target, (".png", ".jpg", ".jpeg")), page)
         self.say(f"page written to {target} ({page.width} x {page.height} pixels)")
 
     def save(self, path: str) -> None:
         """Write the conversation as JSON. No file is written over."""
-        target = _new(Path(path).expanduser())
+        target = _new(_path(path))
         files.write_json(target, self.transcript())
         self.say(f"{len(self.exchanges)} {'answer' if len(self.exchanges) == 1 else 'answers'} written to {target}")
 
@@ -357,6 +363,13 @@ def _unquoted(text: str) -> str:
     """A file name as people paste it: blanks around it and one pair of quotes taken off."""
     text = text.strip()
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~name of nobody here
+        return Path(text)
 
 
 def _new(target: Path, suffixes: tuple[str, ...] = ()) -> Path:

@@ -108,12 +108,12 @@ def read_image(path: Path) -> Image:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the image file itself")
-    if not path.exists():
-        raise InputError(f"no such image: {path}")
     large = f"at most {PIXEL_LIMIT // 1_000_000} million are read: make it smaller"
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the image file itself")
+        if not path.exists():
+            raise InputError(f"no such image: {path}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below says it
             with Image.open(path) as image:
@@ -165,11 +165,11 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> Path:
     Raises:
         InputError: its folder is missing or not writable, it is a folder, or its suffix is none of ``suffixes``.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file name in it")
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise InputError(f"{path} does not end in {' or '.join(suffixes)}; choose such a name")
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give a file name in it")
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise InputError(f"{path} does not end in {' or '.join(suffixes)}; choose such a name")
         _try_writing(path.parent)
     except OSError as error:
         raise InputError(f"can't write {path} ({_reason(error)}); choose another place") from error
@@ -184,7 +184,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     name = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".llava-ecg.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         Path(name).chmod(0o666 & ~_umask())  # mkstemp gives 0600, which nobody asked for

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llava_ecg.errors import InputError
 from llava_ecg.files import printable
 
 if TYPE_CHECKING:
@@ -91,7 +92,12 @@ def line_reader(commands: Mapping[str, str], with_file: Collection[str]) -> Call
     Args:
         commands: what completes at the start of a line, and what it is for.
         with_file: those of them after which file names complete.
+
+    Raises:
+        InputError: standard input is closed.
     """
+    if sys.stdin is None:
+        raise InputError("standard input is closed, so there is nobody to talk to; llava-ecg ask takes one question")
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", ""):
         return _line_editor(commands, with_file)
     return _plain_lines(echo=not sys.stdin.isatty())

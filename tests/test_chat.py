@@ -116,6 +116,7 @@ def test_unknown_commands_get_the_nearest_names(talk: Any, tmp_path: Path) -> No
     assert "unknown command /audti; did you mean /audit" in shown
     assert "unknown command /xyzzy; /help lists them" in shown
     assert "/clear takes nothing after it" in shown and "/open needs a file: /open FILE" in shown
+    assert "/exit" in talk("/" + "x" * 5000, "/image " + "x" * 5000, "/page ~nobody-here/p.png", "/exit")[0]
     (tmp_path / "a.hea").write_text("")
     assert f"/open {tmp_path}/a.hea" in talk(f"{tmp_path}/a.hea")[0]
 
@@ -212,9 +213,10 @@ def test_a_second_ctrl_c_breaks_off_a_model_that_does_not_look(talk: Any) -> Non
         interrupt()
         interrupt()
 
-    shown, chat = talk("Rate?", "/audit", assistant=Assistant("The rate ", twice, "is 72 bpm"))
-    assert [exchange.answer.text for exchange in chat.exchanges] == ["The rate "]
+    shown, chat = talk("Rate?", "/audit", assistant=Assistant("The rate is 72 bpm ", twice, "and regular"))
+    assert [exchange.answer.text for exchange in chat.exchanges] == ["The rate is 72 bpm "]
     assert chat.exchanges[0].answer.finished == "cancelled"
+    assert "1 supported" in shown
 
 
 def test_stopped_before_the_first_word(talk: Any) -> None:

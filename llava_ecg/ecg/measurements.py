@@ -5,9 +5,27 @@ Units are in the names: ms, mV (signed), bpm, degrees.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+_ROWS = {  # field -> (label, unit, format)
+    "heart_rate_bpm": ("heart rate", "bpm", ".0f"),
+    "rr_ms": ("RR, mean", "ms", ".0f"),
+    "rr_cv": ("RR variation", "", ".3f"),
+    "rhythm_regular": ("rhythm regular", "", ""),
+    "p_present": ("P waves", "", ""),
+    "p_ms": ("P duration", "ms", ".0f"),
+    "pr_ms": ("PR interval", "ms", ".0f"),
+    "qrs_ms": ("QRS duration", "ms", ".0f"),
+    "qt_ms": ("QT interval", "ms", ".0f"),
+    "qtc_bazett_ms": ("QTc, Bazett", "ms", ".0f"),
+    "qtc_fridericia_ms": ("QTc, Fridericia", "ms", ".0f"),
+    "axis_deg": ("QRS axis", "deg", ".0f"),
+}
+_LEAD_COLUMNS = {"p_mv": "P", "q_mv": "Q", "r_mv": "R", "s_mv": "S", "t_mv": "T", "st_mv": "ST60"}
+_WIDTH = 80  # of a terminal
 
 
 @dataclass(frozen=True)
@@ -82,3 +100,24 @@ class Measurements:
     def names(cls) -> tuple[str, ...]:
         """The names of the global, single-valued measurements."""
         return tuple(f.name for f in fields(cls) if f.name not in ("beats_s", "leads", "reasons", "source"))
+
+    def table(self) -> str:
+        """The values as plain text for a terminal of 80 columns: the global ones, ``-`` with the reason for None, then lead by lead."""
+        lines = []
+        for name, (label, unit, spec) in _ROWS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                text = "yes" if value else "no"
+            else:
+                text = "-" if value is None else format(value, spec)
+            start = f"{label:<16}{text:>7} {unit:<4}"
+            why = self.reasons.get(name, "") if value is None else ""
+            lines += textwrap.wrap(why, _WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [start.rstrip()]
+        if self.leads:
+            heads = "".join(f"{head:>8}" for head in _LEAD_COLUMNS.values())
+            lines += ["", f"{'mV':<8}{heads}  signal"]
+        for name, lead in self.leads.items():
+            values = [getattr(lead, column) for column in _LEAD_COLUMNS]
+            cells = "".join(f"{'-':>8}" if value is None else f"{value:>8.2f}" for value in values)
+            lines.append(f"{name[:8]:<8}{cells}  {lead.quality}")
+        return "\n".join(lines)

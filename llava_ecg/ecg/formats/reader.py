@@ -74,7 +74,7 @@ class Options:
 class Reader(Protocol):
     """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
 
-    `read` may take the bytes as another format's suffix would have it: content decides first, the suffix only where no content speaks.
+    The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says what is wrong.
     """
 
     suffixes: tuple[str, ...]
