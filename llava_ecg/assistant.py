@@ -119,10 +119,9 @@ class Assistant:
     template: Template = field(init=False)
 
     def __post_init__(self) -> None:
-        config = self.checkpoint.model.config
-        self.template = templates.get(config.template)
         model = self.checkpoint.model
-        self._preparers = {name: model.towers[name].preparer(**config.stream(name).preparation) for name in config.streams}
+        self.template = templates.get(model.config.template)
+        self._preparers = model.preparers()
         self._prepared: dict[tuple[str, int], tuple[Any, Prepared]] = {}
 
     @classmethod

@@ -61,7 +61,9 @@ def recording_lines(recording: Recording) -> list[str]:
     from llava_ecg.ecg.quality import describe_quality, quality
 
     leads = " ".join(name + ("*" if name in recording.derived else "") for name in recording.leads)
-    size = f"{len(recording.leads)} leads, {recording.rate:g} Hz, {recording.duration:.1f} s"
+    alive, all_leads = int(np.isfinite(recording.signal).any(axis=1).sum()), len(recording.leads)
+    count = f"{alive} of {all_leads} leads" if alive < all_leads else f"{all_leads} leads"
+    size = f"{count}, {recording.rate:g} Hz, {recording.duration:.1f} s"
     lines = [
         f"ECG      {recording.source or 'made'} ({recording.format or 'no file'}), {size}",
         f"leads    {leads}" + ("   (* computed from I and II)" if recording.derived else ""),

@@ -4,8 +4,8 @@
     python playground/make_toy.py OUT --count 2000 --pages --real ../shared/data
 
 It writes OUT/ecg/*.npz (signal int16 [12, T] in uV, rate, unit, leads), OUT/image/*.png with --pages, OUT/train.json, OUT/test.json, and
-OUT/truth.json (record -> source, split, what is true or was measured, times of its beats). The same arguments give the same bytes. About 15 ms a record, 30
-with a page.
+OUT/truth.json (record -> source, split, what is true or was measured, times of its beats). The same arguments give the same bytes.
+About 15 ms a record, 30 with a page.
 """
 
 from __future__ import annotations

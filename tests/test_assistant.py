@@ -100,9 +100,7 @@ def test_text_comes_in_pieces(assistant: Assistant, recording: Recording) -> Non
 
 def test_it_can_be_stopped(assistant: Assistant, recording: Recording) -> None:
     seen: list[str] = []
-    answer = assistant.ask(
-        QUESTION, Case(recording), Decoding(max_new_tokens=100), on_text=seen.append, cancelled=lambda: len(seen) >= 3
-    )
+    answer = assistant.ask(QUESTION, Case(recording), Decoding(max_new_tokens=100), on_text=seen.append, cancelled=lambda: len(seen) >= 3)
     assert answer.finished == "cancelled"
     assert answer.tokens["new"] < 20
 
@@ -151,7 +149,7 @@ def test_unusable_device_and_dtype(tmp_path: Path, letters: Any) -> None:
 def write(letters: Any, text: str, stop: str) -> tuple[_Writer, list[str]]:
     pieces: list[str] = []
     writer = _Writer(letters, stop, pieces.append, None)
-    letters_of = {token: number for token, number in letters.get_vocab().items()}
+    letters_of = letters.get_vocab()
     for mark in text:
         writer.put(torch.tensor([letters_of[mark]]))
     writer.end()

@@ -257,6 +257,7 @@ def test_missing_leads_are_refused_or_zero(tmp_path: Path, signal: np.ndarray, r
     assert found["recording"]["derived"] == ["III", "aVR", "aVL", "aVF"]
     assert any("V2, V3, V4, V5, V6 were not recorded" in note for note in found["recording"]["notes"])
     assert found["measurements"]["leads"]["V6"]["r_mv"] is None
+    assert "7 of 12 leads" in run(["ask", *words, "--missing-leads", "zero"])[1]
     assert run(["measure", *words[1:]])[0] == 0
 
 

@@ -3,8 +3,8 @@
 QRS complexes are found by sleepecg (BSD-3-Clause) in every lead and in the pooled signal, which then vote. The bounds are ours: the
 beats of the commonest shape are aligned, their median is taken, and
 
-- QRS begins and ends where the spatial velocity (over all leads) falls to a share of its peak,
-- T ends where the tangent at its steepest descent meets the base line, on the leads' first principal component after QRS,
+- QRS begins and ends where the pooled velocity of the leads falls to a share of its peak and rests there,
+- T ends where the tangent at its steepest descent meets the base line, on the leads' mean deflection after QRS,
 - P is the hump of the first principal component before QRS, and counts only if most single beats show it too.
 
 The shares were set on the odd records of LUDB; ``scripts/bench/measure_ludb.py --part even`` is the test. A later version replaces
@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 RATE = 500.0
-VERSION = "median-beat-1"
+VERSION = "median-beat-2"
 
 _BEFORE, _AFTER = 200, 350  # samples of the representative beat before and after R: 0.4 and 0.7 s
 _LIVE_MV = 0.05  # a lead whose beat spans less shows no waves
 _SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
-_QRS_ONSET, _QRS_OFFSET = 0.05, 0.08  # of the peak spatial velocity
-_TANGENT = 1.25  # how far past the steepest descent T ends, in tangent lengths: hand marks lie behind the tangent's foot
+_COMMON = 0.3  # share of the beats that have the commonest shape; fewer is noise
+_AGREE, _AGREE_TWO = 0.6, 0.85  # correlation of a beat with the others; of the only two, which agree by chance more easily
+_QRS_ONSET, _QRS_OFFSET = 0.07, 0.10  # of the peak pooled velocity
+_T_BEYOND = 6  # samples: hand marks lie 12 ms behind the tangent's foot
+_T_LATEST = 0.52  # s at RR = 1 s
 _P_EDGE = 0.12  # of the hump's height
 _P_MV = 0.012  # hump's height, root mean square over the leads
 _P_BEATS = 0.6  # share of the beats that must show it (correlation 0.6 with the median)
@@ -79,6 +82,8 @@ def delineate(signal: np.ndarray) -> Delineation:
     if len(beats) == 0:
         return none
     dominant = _align(smooth, beats[_commonest(smooth, beats)])
+    if not _repeats(smooth, beats, dominant):
+        return Delineation(beats[:0], beats[:0], none.beat, _BEFORE, live)  # noise: what was taken for beats is no two times the same
     single = _windows(smooth, dominant)
     median, beat = np.nanmedian(single, axis=0), np.zeros((len(signal), _BEFORE + _AFTER))
     beat[live] = np.nanmedian(_windows(signal[live], dominant), axis=0)
@@ -155,6 +160,20 @@ def _commonest(signal: np.ndarray, beats: np.ndarray) -> np.ndarray:
     return inside[alike[centre] > _SAME_SHAPE]
 
 
+def _repeats(signal: np.ndarray, beats: np.ndarray, dominant: np.ndarray, reach: int = 45) -> bool:
+    """Whether the commonest shape is common, and its beats fit each other: the median correlation of one with the sum of the others."""
+    if len(beats) < 2:
+        return True
+    if len(dominant) < max(2, _COMMON * len(beats)):
+        return False
+    shapes = np.nan_to_num(_windows(signal, dominant, reach, reach))
+    flat = (shapes - shapes.mean(axis=2, keepdims=True)).reshape(len(dominant), -1)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
+    rest = flat.sum(axis=0) - flat
+    fit = (flat * rest).sum(axis=1) / (np.linalg.norm(rest, axis=1) + 1e-12)
+    return bool(np.median(fit) > (_AGREE if len(dominant) > 2 else _AGREE_TWO))
+
+
 def _align(signal: np.ndarray, beats: np.ndarray, reach: int = 40, shift: int = 20) -> np.ndarray:
     """int [M]: beats moved by up to 40 ms to where they fit their median best (normalised correlation over all leads)."""
     inside = (beats >= reach + shift) & (beats + reach + shift < signal.shape[1])
@@ -177,21 +196,26 @@ def _variation(beats: np.ndarray) -> float:
 
 
 def _qrs(beat: np.ndarray) -> tuple[int, int]:
-    """Onset and end of QRS by spatial velocity."""
+    """Onset and end of QRS: outwards from the peak of the pooled velocity until it rests below a share of it for 16 ms.
+
+    A lead counts by the square root of its size, so that neither the large nor the small ones decide.
+    """
     from scipy import ndimage
 
-    velocity = ndimage.gaussian_filter1d(np.sqrt((np.gradient(beat, axis=1) ** 2).sum(axis=0)), 2)
-    middle = velocity[_BEFORE - 40 : _BEFORE + 40]
-    quiet = 2.5 * np.percentile(velocity[50:500], 20)
-    steep = np.flatnonzero(middle > 0.25 * middle.max()) + _BEFORE - 40
-    onset, offset = int(steep[0]), int(steep[-1])
-    below = velocity < max(_QRS_ONSET * middle.max(), quiet)
-    while onset > _BEFORE - 100 and not below[onset - 4 : onset].all():
-        onset -= 1
-    below = velocity < max(_QRS_OFFSET * middle.max(), quiet)
-    while offset < _BEFORE + 120 and not below[offset : offset + 4].all():
-        offset += 1
-    return onset, offset
+    velocity = np.gradient(beat, axis=1)
+    size = np.abs(velocity[:, _BEFORE - 50 : _BEFORE + 50]).max(axis=1, keepdims=True)
+    pooled = ndimage.gaussian_filter1d(np.sqrt(np.mean((velocity / np.sqrt(size + 1e-9)) ** 2, axis=0)), 3)
+    floor = np.percentile(pooled[_BEFORE - 120 : _BEFORE + 200], 20)
+    top = _BEFORE - 40 + int(np.argmax(pooled[_BEFORE - 40 : _BEFORE + 40]))
+
+    def rest(share: float, step: int) -> int:
+        threshold, at, quiet = floor + share * (pooled[top] - floor), top, 0
+        while quiet < 8 and abs(at - _BEFORE) < 75:
+            at += step
+            quiet = quiet + 1 if pooled[at] < threshold else 0
+        return at - step * max(0, quiet - 1)
+
+    return rest(_QRS_ONSET, -1), rest(_QRS_OFFSET, 1)
 
 
 def _component(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,27 +225,24 @@ def _component(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _t(beat: np.ndarray, onset: int, offset: int, rr: float) -> tuple[int | None, int | None]:
-    """Peak and end of T."""
+    """Peak and end of T: the highest pooled deflection after QRS, and where its steepest tangent meets the base line, a little later."""
     from scipy import ndimage
 
-    start, stop = offset + 25, int(min(beat.shape[1] - 1, onset + min(0.75 * rr, 350), onset + rr - 30))
-    if stop - start < 30:
+    level = beat[:, max(0, onset - 8) : onset].mean(axis=1, keepdims=True)
+    pooled = np.abs(ndimage.gaussian_filter1d(beat - level, 5, axis=1)).mean(axis=0)
+    # no T peak is expected beyond 520 ms x sqrt(RR), nor where the next beat's P may be
+    first, last = offset + 25, int(min(_BEFORE + _T_LATEST * RATE * np.sqrt(rr / RATE), _BEFORE + rr - 50, beat.shape[1] - 5))
+    if last - first < 15:
         return None, None
-    part = beat[:, start:stop] - beat[:, stop - 15 : stop].mean(axis=1, keepdims=True)
-    course = ndimage.gaussian_filter1d(_component(part)[1], 5)
-    course = course - course[-15:].mean()
-    peak = int(np.argmax(np.abs(course)))
-    course = course * np.sign(course[peak])
-    until = min(len(course) - 1, peak + 90)
-    if until - peak < 8 or np.ptp(course) / np.sqrt(len(beat)) < 0.015:
-        return start + peak, None
-    slope = np.gradient(course)
-    steepest = peak + int(np.argmin(slope[peak:until]))
-    if slope[steepest] >= 0:
-        return start + peak, None
-    foot = course[steepest : steepest + 60].min()
-    end = steepest + _TANGENT * (course[steepest] - foot) / -slope[steepest]
-    return start + peak, min(beat.shape[1] - 1, round(start + end))
+    peak = first + int(np.argmax(pooled[first:last]))
+    end = min(last + 50, beat.shape[1] - 1)
+    slope = np.gradient(pooled)
+    steepest = peak + int(np.argmin(slope[peak : min(peak + 100, end)]))
+    base = np.percentile(pooled[steepest : min(steepest + 75, end) + 1], 10)
+    if slope[steepest] >= 0 or pooled[peak] - base < 0.015:
+        return peak, None
+    foot = steepest + (pooled[steepest] - base) / -slope[steepest]
+    return peak, min(beat.shape[1] - 1, round(foot) + _T_BEYOND)
 
 
 def _p(
@@ -230,7 +251,7 @@ def _p(
     """Whether there is a P wave, its bounds, and the reason if there are none."""
     from scipy import ndimage
 
-    before_t = (t_end if t_end is not None else onset + 200) - int(rr) + 10  # the end of the T wave of the beat before
+    before_t = (t_end if t_end is not None else onset + 200) - int(rr) + 0  # the end of the T wave of the beat before
     start, stop = max(0, onset - 150, before_t), onset - 4
     if stop - start < 30:
         return None, None, "the T wave of the beat before reaches to the QRS complex: P can't be told from it"

@@ -155,7 +155,7 @@ def _lead(found: Delineation, row: int, state: str) -> LeadMeasurements:
 
 
 def _qrs_waves(part: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Q (negative, before R), R (largest positive), S (negative, after R), None where there is no such wave; without an R, all is Q (QS)."""
+    """Q (negative, before R), R (largest positive), S (negative, after R); None where there is no such wave; without R all is Q."""
     positive = part if (part > _WAVE_MV).sum() >= _WAVE_SAMPLES else np.zeros(1)
     if not positive.max() > _WAVE_MV:
         return (_mv(part.min()) if (part < -_WAVE_MV).sum() >= _WAVE_SAMPLES else None), None, None

@@ -106,10 +106,8 @@ class Measurements:
         lines = []
         for name, (label, unit, spec) in _ROWS.items():
             value = getattr(self, name)
-            if isinstance(value, bool):
-                text = "yes" if value else "no"
-            else:
-                text = "-" if value is None else format(value, spec)
+            shown = {None: "-", True: "yes", False: "no"}
+            text = shown[value] if value is None or isinstance(value, bool) else format(value, spec)
             start = f"{label:<16}{text:>7} {unit:<4}"
             why = self.reasons.get(name, "") if value is None else ""
             lines += textwrap.wrap(why, _WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [start.rstrip()]

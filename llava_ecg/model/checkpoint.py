@@ -103,7 +103,8 @@ def open_checkpoint(name: str | Path, *, device: str | torch.device = "cpu", dty
         language_model, weights = load_base(config.base, dtype), _weights(folder, STREAMS)
         if (folder / ADAPTER).is_dir():
             merge_lora(language_model, folder / ADAPTER)
-    model = LlavaEcgForCausalLM(config, language_model).to(dtype)
+    model = LlavaEcgForCausalLM(config, language_model)
+    torch.nn.Module.to(model, dtype)
     _load(model, weights, folder, whole=config.base is None)
     return Checkpoint(model.to(device).eval(), load_tokenizer(folder, config.base), str(name), folder)
 

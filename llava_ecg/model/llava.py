@@ -18,7 +18,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.tower import build_tower
-from llava_ecg.prepared import NEWLINE
+from llava_ecg.prepared import NEWLINE, Preparer
 
 Streams = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -48,8 +48,9 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             self.towers[name] = build_tower(config.stream(name).tower, config.stream(name).tower_config)
         for name in config.streams:
             stream = config.stream(name)
-            out = width if stream.through is None else self.towers[stream.through].width
-            self.projectors[name] = build_projector(stream.projector, self.towers[name].width, out)
+            out: Any = width if stream.through is None else self.towers[stream.through].width
+            own: Any = self.towers[name].width
+            self.projectors[name] = build_projector(stream.projector, own, out)
         self.image_newline = nn.Parameter(torch.randn(width) * width**-0.5) if self._has_newline() else None
         self.post_init()
 
@@ -69,6 +70,11 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         """The language model's head."""
         return self.language_model.get_output_embeddings()
+
+    def preparers(self) -> dict[str, Preparer]:
+        """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams."""
+        towers: dict[str, Any] = dict(self.towers.items())
+        return {name: towers[name].preparer(**self.config.stream(name).preparation) for name in self.config.streams}
 
     def features(self, name: str, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """One stream's tokens as they stand in the sequence.
@@ -90,12 +96,14 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             return tokens[index]
         return torch.where((index == NEWLINE)[:, None], self.image_newline.to(tokens.dtype), tokens[index.clamp(min=0)])
 
-    def embed(self, input_ids: torch.Tensor, slots: torch.Tensor | None, streams: Streams | None) -> torch.Tensor:
+    def embed(self, input_ids: torch.Tensor | None, slots: torch.Tensor | None, streams: Streams | None) -> torch.Tensor:
         """int64 [B, S] -> [B, S, D]: text embeddings, with each stream's features where `slots` says so.
 
         Raises:
-            ValueError: places and features differ in number.
+            ValueError: no ids, or places and features differ in number.
         """
+        if input_ids is None:
+            raise ValueError("either input_ids or inputs_embeds is needed")
         embeddings = self.get_input_embeddings()(input_ids)
         if slots is None:
             return embeddings
@@ -179,4 +187,5 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, slots, streams)
         if attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
-        return self.language_model.generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
+        language_model: Any = self.language_model
+        return language_model.generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.errors import InputError
 from llava_ecg.model.checkpoint import compose, load_tokenizer, open_checkpoint, tower_stream
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcgForCausalLM, object]:
+def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcgForCausalLM, Any]:
     """A checkpoint to go on from, or a new model over a language model when towers are named."""
     dtype = torch.bfloat16 if args.bf16 and model_args.lora_enable else torch.float32
     if not (model_args.ecg_tower or model_args.vision_tower):
@@ -69,7 +70,7 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
         model_max_length=args.model_max_length,
         dtype=dtype,
     )
-    return model, load_tokenizer(Path("."), model_args.model_name_or_path)
+    return model, load_tokenizer(Path(), model_args.model_name_or_path)
 
 
 def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
@@ -105,14 +106,14 @@ def freeze_report(model: LlavaEcgForCausalLM) -> str:
     return "\n".join(lines)
 
 
-def build_dataset(model: LlavaEcgForCausalLM, tokenizer: object, data_args: DataArguments, args: TrainingArguments) -> ConversationDataset:
+def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArguments, args: TrainingArguments) -> ConversationDataset:
     """The conversations, prepared as the model's config says."""
-    config: LlavaEcgConfig = model.config
+    config: Any = model.config
     return ConversationDataset(
         conversations=load_conversations(Path(data_args.data_path)),
         template=templates.get(config.template),
         tokenizer=tokenizer,
-        preparers={name: model.towers[name].preparer(**config.stream(name).preparation) for name in config.streams},
+        preparers=model.preparers(),
         folders={"ecg": Path(data_args.ecg_folder), "image": Path(data_args.image_folder)},
         max_length=args.model_max_length,
         render_pages=data_args.render_pages,
@@ -121,6 +122,5 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: object, data_args: Data
     )
 
 
-def _pad_id(tokenizer: object) -> int:
-    pad = getattr(tokenizer, "pad_token_id", None)
-    return int(pad if pad is not None else getattr(tokenizer, "eos_token_id", 0) or 0)
+def _pad_id(tokenizer: Any) -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

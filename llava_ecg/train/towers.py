@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         blind_to_background(tower)
     probe = Probe(tower, *(("class", 1) if args.stream == "ecg" else ("mean", PARTS)))
     print(f"{args.stream} tower: {sum(p.numel() for p in tower.parameters()):,} parameters, {len(sets[0])} records", flush=True)
-    train(probe, *sets, args.stream, args)
+    train(probe, sets[0], sets[1], args.stream, args)
     result = evaluate(probe, sets[1])
     print(json.dumps({"stream": args.stream, "test_records": len(sets[1]), "mean_absolute_error_or_accuracy": result}))
     save_tower(tower, size["tower"], size["tower_config"], size["preparation"], args.out)

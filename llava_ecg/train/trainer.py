@@ -38,8 +38,10 @@ class LlavaEcgTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW (or what ``--optim`` says) with a group for each part that has its own learning rate."""
         if self.optimizer is None:
-            trained = [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
-            rates = {"projectors.": self.args.mm_projector_lr, "towers.": self.args.tower_lr}
+            args: Any = self.args
+            bare: Any = self.model
+            trained = [(name, value) for name, value in bare.named_parameters() if value.requires_grad]
+            rates = {"projectors.": args.mm_projector_lr, "towers.": args.tower_lr}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, value in trained:
                 rate = next((own for part, own in rates.items() if name.startswith(part) and own), self.args.learning_rate)
@@ -52,4 +54,4 @@ class LlavaEcgTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or self.args.output_dir))
+        save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(str(output_dir or self.args.output_dir)))

@@ -198,7 +198,8 @@ def table(summary: Mapping[str, object]) -> str:
     lines = [
         f"records {summary['records']}, beats {summary['beats']}, "
         f"R Se {summary['r_sensitivity']:.2%}, PPV {summary['r_ppv']:.2%}, {summary['ms_per_record_median']:.0f} ms a record",
-        f"P wave: called in {p['found']} of {p['with_p']} records with P; called absent in {p['found_absent']} of {p['without_p']} without P; "
+        f"P wave: called in {p['found']} of {p['with_p']} records with P; "
+        f"called absent in {p['found_absent']} of {p['without_p']} without P; "
         f"{p['unmeasured']} not judged",
         f"{'value':<10}{'hand':>6}{'measured':>10}{'bias':>9}{'SD':>9}{'|median|':>10}{'in tolerance':>15}",
     ]

@@ -21,7 +21,6 @@ from llava_ecg.prepared import NEWLINE, Prepared
 
 from ..conftest import letter_tokenizer
 
-
 TOKENIZER = letter_tokenizer()
 SIMPLE = Template(system="", first_user="Q{}A", user="Q{}A", answer="{};", stop=";")
 

@@ -41,7 +41,7 @@ def test_table_shows_values_units_reasons_and_leads_in_80_columns() -> None:
     assert any(line.startswith("PR interval") and line.endswith("no P wave was found") and " - " in line for line in lines)
     assert " ".join(text.split()).count("the end of the T wave could not be found") == 3  # a long reason is wrapped, not cut
     assert [line for line in lines if line.startswith("P waves")] == ["P waves              no"]
-    assert "I                -       -    0.81       -       -   -0.05  ok" in lines
+    assert "I              -       -    0.81       -       -   -0.05  ok" in lines
     assert lines[-1].split() == ["V1", *"------", "flat"]
 
 

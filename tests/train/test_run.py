@@ -87,7 +87,9 @@ def test_projectors_alone_then_everything(toy: Path, parts: Path, tmp_path: Path
     assert second.model.config.base is None
     for part in ("towers.ecg.conv1.weight", "projectors.image.0.weight", "language_model.model.norm.weight"):
         assert not torch.equal(second.model.state_dict()[part], first.model.state_dict()[part])
-    assert torch.equal(*(model.towers["image"].state_dict()[next(iter(model.towers["image"].state_dict()))] for model in (first.model, second.model)))
+    assert torch.equal(
+        *(model.towers["image"].state_dict()[next(iter(model.towers["image"].state_dict()))] for model in (first.model, second.model))
+    )
 
 
 def test_mistakes_are_one_sentence(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,9 +28,9 @@ class ClipTower(nn.Module):
         select_feature: Literal["patch", "cls_patch"] = "patch",
     ) -> None:
         super().__init__()
-        settings = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+        settings: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
         settings |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
-        config = CLIPVisionConfig(**(dict(vision_config) if vision_config else settings))
+        config: Any = CLIPVisionConfig(**(dict(vision_config) if vision_config else settings))
         self.vision_tower = CLIPVisionModel(config)
         self.select_layer, self.select_feature = select_layer, select_feature
         self.width: int = config.hidden_size
@@ -40,7 +40,7 @@ class ClipTower(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float [B, 3, H, W], normalised -> [B, P, D]."""
-        weight = self.vision_tower.get_input_embeddings().weight
+        weight: torch.Tensor = self.vision_tower.get_input_embeddings().weight  # type: ignore[assignment]
         states = self.vision_tower(images.to(weight.dtype), output_hidden_states=True).hidden_states
         tokens = states[self.select_layer]
         return tokens if self.select_feature == "cls_patch" else tokens[:, 1:]
