@@ -1,7 +1,7 @@
 """The only inference: `Assistant.ask`. Chat, evaluation and serving all call it.
 
-A `Case` is what a question is about: a recording, an image of a page, or both. With a signal and no image the page is rendered for a
-model that sees images; with an image and no signal the ECG stream is left out, and the answer says that nothing could be measured.
+With a signal and no image the page is rendered for a model that sees images; with an image and no signal the ECG stream is left out, and
+the answer says that nothing could be measured.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from llava_ecg.case import Case, Decoding
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import MARKER, Turn
 from llava_ecg.data.encode import Encoded, encode
 from llava_ecg.data.templates import Template
-from llava_ecg.ecg.measure import measure
-from llava_ecg.ecg.measurements import Measurements
-from llava_ecg.ecg.recording import Recording
-from llava_ecg.ecg.render import render
 from llava_ecg.errors import InputError
 from llava_ecg.grounding.audit import Audit, audit
 from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
@@ -32,54 +27,6 @@ from llava_ecg.plugins import templates
 from llava_ecg.prepared import Prepared
 
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How an answer is chosen, token by token.
-
-    Attributes:
-        temperature: 0 takes the likeliest token (greedy); above, tokens are drawn.
-        top_p: drawn from the likeliest tokens that hold this share of the probability.
-        max_new_tokens: an answer's longest length.
-        seed: of the draws.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
-            raise InputError(
-                f"temperature {self.temperature}, top_p {self.top_p}, max_new_tokens {self.max_new_tokens}: "
-                "need temperature >= 0, 0 < top_p <= 1 and at least one token"
-            )
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is asked about. Measured and rendered once, when first needed."""
-
-    recording: Recording | None = None
-    image: Image.Image | None = None
-
-    @cached_property
-    def measurements(self) -> Measurements | None:
-        """Of the recording; None without one."""
-        return None if self.recording is None else measure(self.recording)
-
-    @cached_property
-    def page(self) -> Image.Image | None:
-        """The given image, else the recording rendered as a page; None without either."""
-        if self.image is not None or self.recording is None:
-            return self.image
-        return render(self.recording)
-
-    def sources(self) -> dict[str, Any]:
-        """Stream name -> source, for the streams that this case can feed."""
-        return {name: source for name, source in (("ecg", self.recording), ("image", self.page)) if source is not None}
 
 
 @dataclass(frozen=True)

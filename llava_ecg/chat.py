@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llava_ecg import __version__, files, report, terminal
-from llava_ecg.assistant import Answer, Case, Decoding
+from llava_ecg.assistant import Answer
+from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.errors import InputError
 from llava_ecg.grounding.audit import audit

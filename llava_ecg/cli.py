@@ -25,7 +25,8 @@ from llava_ecg.terminal import RESEARCH_USE
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from llava_ecg.assistant import Answer, Assistant, Case, Decoding
+    from llava_ecg.assistant import Answer, Assistant
+    from llava_ecg.case import Case, Decoding
     from llava_ecg.ecg.recording import Recording
 
 DEFAULT_QUESTION = "Interpret this ECG."
@@ -319,7 +320,7 @@ def _inputs(arguments: argparse.Namespace) -> tuple[Recording | None, Image | No
 
 def _case(recording: Recording | None, image: Image | None) -> Case:
     """What is asked about, measured before a model is loaded: a recording that is too short is refused here."""
-    from llava_ecg.assistant import Case
+    from llava_ecg.case import Case
 
     case = Case(recording, image)
     _ = case.measurements
@@ -327,7 +328,7 @@ def _case(recording: Recording | None, image: Image | None) -> Case:
 
 
 def _decoding(arguments: argparse.Namespace) -> Decoding:
-    from llava_ecg.assistant import Decoding
+    from llava_ecg.case import Decoding
 
     return Decoding(arguments.temperature, arguments.top_p, arguments.max_new_tokens, arguments.seed)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from llava_ecg.assistant import Answer, Case
+    from llava_ecg.assistant import Answer
+    from llava_ecg.case import Case
     from llava_ecg.ecg.recording import Recording
     from llava_ecg.grounding.audit import Audit
 

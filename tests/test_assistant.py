@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from llava_ecg.assistant import NO_SIGNAL, Answer, Assistant, Case, Decoding, _Writer
+from llava_ecg.assistant import NO_SIGNAL, Answer, Assistant, _Writer
+from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import simulate

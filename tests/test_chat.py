@@ -15,7 +15,8 @@ from PIL import Image
 
 from llava_ecg import chat as module
 from llava_ecg import files, terminal
-from llava_ecg.assistant import Answer, Case, Decoding
+from llava_ecg.assistant import Answer
+from llava_ecg.case import Case, Decoding
 from llava_ecg.chat import Chat
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Case as Heart

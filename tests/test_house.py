@@ -25,7 +25,7 @@ FLOORS = (
     ("plugins",),
     ("ecg", "prepared"),
     ("model", "data", "grounding"),
-    ("engine", "train", "instruct", "files"),
+    ("engine", "train", "instruct", "files", "case"),
     ("assistant", "terminal"),
     ("report",),
     ("chat", "eval"),

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg import __version__
-from llava_ecg.assistant import Assistant, Case, Decoding
+from llava_ecg.assistant import Assistant
+from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.measurements import Measurements

@@ -1,0 +1,65 @@
+"""What is asked about, and how an answer is chosen: the two things a question comes with. No torch is loaded for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is chosen, token by token.
+
+    Attributes:
+        temperature: 0 takes the likeliest token (greedy); above, tokens are drawn.
+        top_p: drawn from the likeliest tokens that hold this share of the probability.
+        max_new_tokens: an answer's longest length.
+        seed: of the draws.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise InputError(
+                f"temperature {self.temperature}, top_p {self.top_p}, max_new_tokens {self.max_new_tokens}: "
+                "need temperature >= 0, 0 < top_p <= 1 and at least one token"
+            )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked about. Measured and rendered once, when first needed."""
+
+    recording: Recording | None = None
+    image: Image | None = None
+
+    @cached_property
+    def measurements(self) -> Measurements | None:
+        """Of the recording; None without one."""
+        return None if self.recording is None else measure(self.recording)
+
+    @cached_property
+    def page(self) -> Image | None:
+        """The given image, else the recording rendered as a page; None without either."""
+        if self.image is not None or self.recording is None:
+            return self.image
+        from llava_ecg.ecg.render import render  # brings Pillow, which a measurement does without
+
+        return render(self.recording)
+
+    def sources(self) -> dict[str, Any]:
+        """Stream name -> source, for the streams that this case can feed."""
+        return {name: source for name, source in (("ecg", self.recording), ("image", self.page)) if source is not None}
