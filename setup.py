@@ -19,8 +19,6 @@ BASE = [
     "sentencepiece>=0.2",
     "protobuf>=5",
     "safetensors>=0.6",
-    "accelerate>=1.10",
-    "peft>=0.19",
     "numpy>=2.0",
     "scipy>=1.14",
     "pillow>=11",
@@ -28,15 +26,15 @@ BASE = [
     "pydicom>=3.0",
     "sleepecg>=0.5.9",
     "prompt_toolkit>=3.0.40",
-    "pyyaml>=6.0",
 ]
-TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "setuptools>=77"]
+TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
+TEST = ["accelerate>=1.10", "peft>=0.19", "pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "setuptools>=77"]
 EXTRAS = {
     "flash": ["flash-attn>=2.7"],
     "quant": ["bitsandbytes>=0.48"],
-    "train": ["wandb>=0.22"],
+    "train": TRAIN,
     "test": TEST,
-    "dev": [*TEST, "ruff>=0.15", "mypy>=1.18", "types-PyYAML>=6.0"],
+    "dev": [*TEST, "ruff>=0.15", "mypy>=1.18"],
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the flags say. Exit code 2 for a mistake in them or in the data."""
     try:
+        for library in ("accelerate", "peft"):
+            if find_spec(library) is None:
+                raise InputError(f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'")
         model_args, data_args, args = parse(argv)
         torch.manual_seed(args.seed)
         model, tokenizer = build(model_args, args)
