@@ -13,7 +13,7 @@ EXTRA=train
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 OUT="${OUT:-$ROOT/playground/tiny}"
-STEPS="${STEPS:-500}"
+STEPS="${STEPS:-300}"
 TOWER_MINUTES="${TOWER_MINUTES:-16}"
 DATA="$ROOT/../shared/data"
 
@@ -33,7 +33,7 @@ say "training projectors and LoRA ($STEPS steps)"
     --lora_enable --lora_r 16 --lora_alpha 32 --lora_dropout 0.0 \
     --data_path "$OUT/data/train.json" --ecg_folder "$OUT/data" --render_pages --modality_dropout 0.5 \
     --model_max_length 1024 --per_device_train_batch_size 4 --max_steps "$STEPS" \
-    --learning_rate 6e-4 --mm_projector_lr 2e-3 --lr_scheduler_type cosine --warmup_steps 20 --max_grad_norm 1.0 \
+    --learning_rate 1e-3 --mm_projector_lr 2e-3 --lr_scheduler_type cosine --warmup_steps 15 --max_grad_norm 1.0 \
     --bf16 --use_cpu --seed 0 --logging_steps 10 --save_strategy no --report_to none --dataloader_num_workers 0 \
     --output_dir "$OUT/gem-tiny" "$@"
 say "done: try it with  $VENV/bin/llava-ecg chat --model $OUT/gem-tiny"

@@ -1,0 +1,62 @@
+"""The embedded default: what it is, and that it answers in the right form. How good it is stands on its card, from its own script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llava_ecg.assistant import Answer, Assistant
+from llava_ecg.case import Case, Decoding
+from llava_ecg.data.conversation import Turn
+from llava_ecg.ecg.simulate import Case as Heart
+from llava_ecg.ecg.simulate import simulate
+from llava_ecg.grounding.claims import find_claims
+from llava_ecg.model.checkpoint import resolve
+from llava_ecg.model.fetch import base_folder
+
+FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "gem-tiny"
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Assistant:
+    if base_folder("gem-tiny") is None:
+        pytest.skip("the language model of gem-tiny is not here; fetch it with: llava-ecg fetch gem-tiny")
+    return Assistant.open("gem-tiny", device="cpu")
+
+
+@pytest.fixture(scope="module", params=[45, 75, 135], ids=lambda rate: f"{rate}bpm")
+def answered(request: pytest.FixtureRequest, assistant: Assistant) -> tuple[int, Answer]:
+    """A simulated sinus rhythm of a rate, and the interpretation of it."""
+    recording, _ = simulate(Heart(rate_bpm=request.param, qt_ms=400 if request.param < 100 else 290), seed=request.param)
+    question = [Turn("user", "Interpret this ECG.")]
+    return request.param, assistant.ask(question, Case(recording), Decoding(max_new_tokens=160))
+
+
+def test_it_is_gem_in_small_and_fits_in_git() -> None:
+    assert resolve("gem-tiny") == FOLDER
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
+    assert not [path for path in FOLDER.rglob("*") if path.suffix in (".bin", ".pt", ".gguf")]
+
+
+def test_architecture(assistant: Assistant) -> None:
+    config = assistant.checkpoint.model.config
+    assert list(config.streams) == ["ecg", "image"]
+    assert config.stream("ecg").through == "image"
+    assert (config.stream("ecg").tower, config.stream("image").tower) == ("ecg_coca", "clip")
+    assert config.text_config.model_type == "llama"
+    assert config.base == "smollm2-135m-instruct"
+
+
+def test_the_form_of_an_answer(answered: tuple[int, Answer]) -> None:
+    _, answer = answered
+    quantities = {claim.quantity for claim in find_claims(answer.text)}
+    assert quantities >= {"heart_rate_bpm", "rate_category", "rhythm_regular", "qrs_ms", "axis_deg"}
+    assert "Impression:" in answer.text
+    assert answer.finished == "stop"
+
+
+def test_the_category_of_the_rate(answered: tuple[int, Answer]) -> None:
+    rate, answer = answered
+    said = [claim.value for claim in find_claims(answer.text) if claim.quantity == "rate_category"]
+    assert said[0] == ("bradycardia" if rate < 60 else "normal" if rate <= 100 else "tachycardia")
