@@ -9,8 +9,7 @@ import pytest
 from llava_ecg.assistant import Answer, Assistant
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
-from llava_ecg.ecg.simulate import Case as Heart
-from llava_ecg.ecg.simulate import simulate
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.claims import find_claims
 from llava_ecg.model.checkpoint import resolve
 from llava_ecg.model.fetch import base_folder

@@ -36,7 +36,7 @@ TERRITORIES = {"inferior": (0.15, 1.0, -0.1), "anterior": (0.25, 0.0, 0.75), "la
 
 
 @dataclass(frozen=True)
-class Case:
+class Heart:
     """What a simulated heart does, and what disturbs the recording.
 
     Attributes:
@@ -86,12 +86,12 @@ class Truth:
 
     Attributes:
         heart_rate_bpm, rr_ms, rr_cv: from the beats that lie in the recording; None with fewer than two (three for `rr_cv`).
-        rhythm, conduction: as in `Case`.
+        rhythm, conduction: as in `Heart`.
         rhythm_regular: whether the rhythm is one of steady RR intervals.
         p_present: whether every (sinus) beat has a P wave before it; `p_ms` and `pr_ms` are None without.
         qrs_ms, qt_ms: of the beats that are not premature.
         axis_deg: direction of the net QRS area in Einthoven's triangle: I = cos, aVF = sqrt(3)/2 sin.
-        st_territory, st_mv, t_inverted: as in `Case`.
+        st_territory, st_mv, t_inverted: as in `Heart`.
         high_voltage, premature_beats: whether QRS is as tall as in ventricular hypertrophy; how many beats are premature.
         beats_s: times of the peak of the main QRS vector, seconds from the start.
     """
@@ -122,7 +122,7 @@ class Truth:
         return {**asdict(self), "beats_s": list(self.beats_s)}
 
 
-def draw(rng: np.random.Generator) -> Case:
+def draw(rng: np.random.Generator) -> Heart:
     """One case of a varied population: about a sixth atrial fibrillation, a quarter wide QRS, rates from 35 to 180."""
     rhythm: Rhythm = get_args(Rhythm)[rng.choice(4, p=[0.62, 0.18, 0.1, 0.1])]
     slow, fast = (35.0, 150.0) if rhythm == "sinus" else (50.0, 180.0) if rhythm == "atrial fibrillation" else (45.0, 100.0)
@@ -138,7 +138,7 @@ def draw(rng: np.random.Generator) -> Case:
     wide = conduction != "normal"
     axis = float(np.clip(rng.normal(40, 32), -30, 100)) if rng.random() < 0.65 else float(rng.uniform(-90, 150))
     shifted = bool(rng.random() < 0.12 and not wide)
-    return Case(
+    return Heart(
         rate_bpm=rate,
         rhythm=rhythm,
         rr_cv=float(rng.uniform(*spread)),
@@ -165,11 +165,11 @@ def draw(rng: np.random.Generator) -> Case:
     )
 
 
-def simulate(case: Case | None = None, *, seed: int, rate: float = 500.0, seconds: float = 10.0) -> tuple[Recording, Truth]:
-    """A 12-lead recording of ``case`` (one drawn by ``seed`` where it is None) and what is true of it.
+def simulate(heart: Heart | None = None, *, seed: int, rate: float = 500.0, seconds: float = 10.0) -> tuple[Recording, Truth]:
+    """A 12-lead recording of ``heart`` (one drawn by ``seed`` where it is None) and what is true of it.
 
     Args:
-        case: what to simulate; `Case()` is a clean normal sinus rhythm.
+        heart: what to simulate; `Heart()` is a clean normal sinus rhythm.
         seed: fixes everything that is drawn; the same seed gives the same bytes.
         rate: samples a second, Hz.
         seconds: length.
@@ -181,35 +181,35 @@ def simulate(case: Case | None = None, *, seed: int, rate: float = 500.0, second
         InputError: an interval, rate or territory that can't be drawn.
     """
     rng = np.random.default_rng(seed)
-    case = case or draw(rng)
-    _check(case, rate, seconds)
-    onsets, premature = _beats(case, seconds, rng)
+    heart = heart or draw(rng)
+    _check(heart, rate, seconds)
+    onsets, premature = _beats(heart, seconds, rng)
     samples = round(rate * seconds)
-    normal, peak = _lobes(case)
-    early, early_peak = _premature_lobes(case)
+    normal, peak = _lobes(heart)
+    early, early_peak = _premature_lobes(heart)
     vector = np.zeros((3, samples))
     for onset, is_early in zip(onsets, premature, strict=True):
         _add_beat(vector, early if is_early else normal, onset, rate, 1.0 + rng.normal(0, 0.015))
     signal = _LEAD_VECTORS @ vector
-    if case.rhythm == "atrial fibrillation":
-        signal += _f_waves(case.f_wave_mv, samples, rate, rng)
-    signal += _noise(case, samples, rate, rng)
+    if heart.rhythm == "atrial fibrillation":
+        signal += _f_waves(heart.f_wave_mv, samples, rate, rng)
+    signal += _noise(heart, samples, rate, rng)
     rows = dict(zip(RECORDED, signal, strict=True)) | derive(signal, RECORDED)
     ordered = np.stack([rows[name] for name in STANDARD]).astype(np.float32)
     recording = Recording(ordered, float(rate), STANDARD, format="simulated", metadata={"seed": seed})
     peaks = onsets + np.where(premature, early_peak, peak) / 1000
     inside = (peaks >= 0) & (peaks < seconds)
-    return recording, _truth(case, peaks[inside], premature[inside])
+    return recording, _truth(heart, peaks[inside], premature[inside])
 
 
-def _check(case: Case, rate: float, seconds: float) -> None:
+def _check(heart: Heart, rate: float, seconds: float) -> None:
     if not (rate >= 50 and 0 < seconds <= 3600):
         raise InputError(f"can't simulate {seconds} s at {rate} Hz; give 50 Hz or more and up to 3600 s")
-    if not (20 <= case.rate_bpm <= 300 and 0 < case.qrs_ms < case.qt_ms and 0 < case.p_ms <= case.pr_ms):
-        given = f"{case.rate_bpm:g} bpm with P {case.p_ms:g}, PR {case.pr_ms:g}, QRS {case.qrs_ms:g}, QT {case.qt_ms:g} ms"
+    if not (20 <= heart.rate_bpm <= 300 and 0 < heart.qrs_ms < heart.qt_ms and 0 < heart.p_ms <= heart.pr_ms):
+        given = f"{heart.rate_bpm:g} bpm with P {heart.p_ms:g}, PR {heart.pr_ms:g}, QRS {heart.qrs_ms:g}, QT {heart.qt_ms:g} ms"
         raise InputError(f"can't simulate {given}; the rate must lie in 20-300, P in PR and QRS in QT")
-    if case.st_territory is not None and case.st_territory not in TERRITORIES:
-        raise InputError(f"unknown ST territory {case.st_territory!r}; known are {', '.join(TERRITORIES)}")
+    if heart.st_territory is not None and heart.st_territory not in TERRITORIES:
+        raise InputError(f"unknown ST territory {heart.st_territory!r}; known are {', '.join(TERRITORIES)}")
 
 
 @dataclass(frozen=True)
@@ -245,91 +245,91 @@ def _direction(degrees: float, front: float = 0.0) -> np.ndarray:
     return np.array([math.cos(math.radians(degrees)), math.sin(math.radians(degrees)), front])
 
 
-def _qrs(case: Case) -> tuple[_Lobes, float]:
+def _qrs(heart: Heart) -> tuple[_Lobes, float]:
     """The lobes of QRS, turned so that their net frontal area points to the axis, and the time of its largest vector in ms."""
-    d, size, back = case.qrs_ms, case.qrs_mv * case.voltage, -case.posterior
-    if case.conduction == "left bundle branch block":  # no septal q; a slow, notched vector to the left and ever more to the back
+    d, size, back = heart.qrs_ms, heart.qrs_mv * heart.voltage, -heart.posterior
+    if heart.conduction == "left bundle branch block":  # no septal q; a slow, notched vector to the left and ever more to the back
         rows = [
             (0.0, 0.62 * d, 0.55, 1.2, 0.8 * size * _direction(0, back + 0.1)),
             (0.30 * d, d, 0.50, 1.2, 0.75 * size * _direction(-8, back - 0.5)),
         ]
     else:  # septum to the right and front, then the left ventricle: first to the left, then to the back
-        septum, last = (0.30, 0.55) if case.conduction == "right bundle branch block" else (0.38, 0.85)
+        septum, last = (0.30, 0.55) if heart.conduction == "right bundle branch block" else (0.38, 0.85)
         rows = [
             (0.0, septum * d, 0.5, 1.2, 0.22 * size * _direction(140, 0.8)),
             (0.4 * septum * d, 0.74 * last * d, 0.5, 1.2, 0.85 * size * _direction(0, 0.2 * back)),
             (0.4 * last * d, last * d, 0.5, 1.2, 0.6 * size * _direction(0, 1.9 * back)),
         ]
-        if case.conduction == "right bundle branch block":  # a slow last vector to the right and front: R' in V1, broad S in I and V6
+        if heart.conduction == "right bundle branch block":  # a slow last vector to the right and front: R' in V1, broad S in I and V6
             rows.append((0.42 * d, d, 0.42, 1.2, 0.55 * size * _direction(168, 1.1)))
         else:
             rows.append((0.58 * d, d, 0.45, 1.2, 0.26 * size * _direction(-110, -0.7)))
     lobes = _stack(rows)
     x, y, _ = lobes.areas().sum(axis=0)
-    turn = math.radians(case.axis_deg) - math.atan2(y, x)
+    turn = math.radians(heart.axis_deg) - math.atan2(y, x)
     rotation = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]])
     times = np.arange(0.0, d, 0.5)
     peak = float(times[np.linalg.norm(lobes.at(times), axis=0).argmax()])
     return _Lobes(lobes.start, lobes.end, lobes.peak, lobes.power, lobes.vectors @ rotation.T), peak
 
 
-def _repolarisation(case: Case) -> list[tuple[float, float, float, float, np.ndarray]]:
+def _repolarisation(heart: Heart) -> list[tuple[float, float, float, float, np.ndarray]]:
     """ST shift and T, from the end of QRS to the end of QT."""
-    d, qt = case.qrs_ms, case.qt_ms
+    d, qt = heart.qrs_ms, heart.qt_ms
     onset = d + 0.22 * (qt - d)
-    net = _direction(case.axis_deg + case.t_turn_deg, 0.35)
-    if case.conduction == "left bundle branch block":  # T against QRS
-        net = -0.8 * _direction(case.axis_deg + case.t_turn_deg, -0.6)
-    elif case.conduction == "right bundle branch block":
-        net = _direction(case.axis_deg + case.t_turn_deg, -0.25)
-    if case.t_inverted:
+    net = _direction(heart.axis_deg + heart.t_turn_deg, 0.35)
+    if heart.conduction == "left bundle branch block":  # T against QRS
+        net = -0.8 * _direction(heart.axis_deg + heart.t_turn_deg, -0.6)
+    elif heart.conduction == "right bundle branch block":
+        net = _direction(heart.axis_deg + heart.t_turn_deg, -0.25)
+    if heart.t_inverted:
         net = -0.8 * net
-    rows = [(onset, qt, 0.6, 1.25, case.t_mv * net)]
-    if case.st_territory is not None:  # one broad lobe that starts within QRS, stands at J and leaves with T
-        rows.append((0.9 * d, qt - 5, 0.4, 0.7, case.st_mv * np.array(TERRITORIES[case.st_territory])))
+    rows = [(onset, qt, 0.6, 1.25, heart.t_mv * net)]
+    if heart.st_territory is not None:  # one broad lobe that starts within QRS, stands at J and leaves with T
+        rows.append((0.9 * d, qt - 5, 0.4, 0.7, heart.st_mv * np.array(TERRITORIES[heart.st_territory])))
     return rows
 
 
-def _lobes(case: Case) -> tuple[_Lobes, float]:
+def _lobes(heart: Heart) -> tuple[_Lobes, float]:
     """Every lobe of an ordinary beat, and the main QRS peak in ms from the QRS onset."""
-    qrs, peak = _qrs(case)
-    rows = list(zip(qrs.start, qrs.end, qrs.peak, qrs.power, qrs.vectors, strict=True)) + _repolarisation(case)
-    if case.rhythm != "atrial fibrillation":
-        begin, half = -case.pr_ms, 0.72 * case.p_ms  # right atrium (to the front), then left (to the back): biphasic in V1
-        rows.append((begin, begin + half, 0.5, 1.4, 0.65 * case.p_mv * _direction(65, 0.35)))
-        rows.append((begin + case.p_ms - half, begin + case.p_ms, 0.5, 1.4, 0.65 * case.p_mv * _direction(45, -0.35)))
+    qrs, peak = _qrs(heart)
+    rows = list(zip(qrs.start, qrs.end, qrs.peak, qrs.power, qrs.vectors, strict=True)) + _repolarisation(heart)
+    if heart.rhythm != "atrial fibrillation":
+        begin, half = -heart.pr_ms, 0.72 * heart.p_ms  # right atrium (to the front), then left (to the back): biphasic in V1
+        rows.append((begin, begin + half, 0.5, 1.4, 0.65 * heart.p_mv * _direction(65, 0.35)))
+        rows.append((begin + heart.p_ms - half, begin + heart.p_ms, 0.5, 1.4, 0.65 * heart.p_mv * _direction(45, -0.35)))
     return _stack(rows), peak
 
 
-def _premature_lobes(case: Case) -> tuple[_Lobes, float]:
+def _premature_lobes(heart: Heart) -> tuple[_Lobes, float]:
     """A premature ventricular beat: no P, a broad QRS with its own direction, T against it."""
-    away = case.axis_deg + 130
+    away = heart.axis_deg + 130
     rows = [
-        (0.0, 110.0, 0.5, 1.2, 1.3 * case.qrs_mv * _direction(away, 0.5)),
-        (45.0, 155.0, 0.5, 1.2, 0.5 * case.qrs_mv * _direction(away - 70, -0.4)),
-        (165.0, max(case.qt_ms, 300.0), 0.55, 1.4, -0.5 * case.qrs_mv * _direction(away, 0.5)),
+        (0.0, 110.0, 0.5, 1.2, 1.3 * heart.qrs_mv * _direction(away, 0.5)),
+        (45.0, 155.0, 0.5, 1.2, 0.5 * heart.qrs_mv * _direction(away - 70, -0.4)),
+        (165.0, max(heart.qt_ms, 300.0), 0.55, 1.4, -0.5 * heart.qrs_mv * _direction(away, 0.5)),
     ]
     return _stack(rows), 55.0
 
 
-def _beats(case: Case, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _beats(heart: Heart, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """QRS onsets in s, from before the start to after the end, and which of the beats are premature."""
-    rr = 60.0 / case.rate_bpm
+    rr = 60.0 / heart.rate_bpm
     count = int(seconds / rr * 1.6) + 6
     wobble = rng.normal(0, 1, count)
-    if case.rhythm == "sinus arrhythmia":  # breathing: the rate swings with a period of 3 to 6 s
+    if heart.rhythm == "sinus arrhythmia":  # breathing: the rate swings with a period of 3 to 6 s
         swing = math.sqrt(2) * np.sin(2 * np.pi * np.arange(count) * rr / rng.uniform(3, 6) + rng.uniform(0, 6.3))
         wobble = 0.95 * swing + 0.3 * wobble
-    steps = rr * (1 + case.rr_cv * np.clip(wobble, -2.2, 2.8))
-    if case.rhythm == "atrial fibrillation":
-        steps = np.maximum(steps, max(0.27, min((case.qt_ms + 20) / 1000, 0.7 * rr)))
+    steps = rr * (1 + heart.rr_cv * np.clip(wobble, -2.2, 2.8))
+    if heart.rhythm == "atrial fibrillation":
+        steps = np.maximum(steps, max(0.27, min((heart.qt_ms + 20) / 1000, 0.7 * rr)))
     onsets = rng.uniform(-rr, 0) + np.concatenate([[0.0], np.cumsum(steps)])
     premature = np.zeros(len(onsets), dtype=bool)
-    if case.rhythm == "premature ventricular beats":
+    if heart.rhythm == "premature ventricular beats":
         last = int(np.searchsorted(onsets, seconds - 0.3))
         wanted = int(rng.integers(1, max(2, last // 4 + 1)))
         premature[rng.choice(np.arange(2, max(3, last), 2), size=min(wanted, max(1, (last - 2) // 2)), replace=False)] = True
-        early = max(0.58 * rr, (case.qt_ms + 30) / 1000)  # after the T wave; the next sinus beat comes when it was due
+        early = max(0.58 * rr, (heart.qt_ms + 30) / 1000)  # after the T wave; the next sinus beat comes when it was due
         onsets[premature] = onsets[np.flatnonzero(premature) - 1] + min(early, 0.85 * rr)
     keep = onsets < seconds + 0.5
     return onsets[keep], premature[keep]
@@ -356,26 +356,26 @@ def _f_waves(amplitude: float, samples: int, rate: float, rng: np.random.Generat
     return out
 
 
-def _noise(case: Case, samples: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(heart: Heart, samples: int, rate: float, rng: np.random.Generator) -> np.ndarray:
     """Muscle, wander and mains on the eight recorded leads, [8, T] in mV."""
     t = np.arange(samples) / rate
     out = np.zeros((len(RECORDED), samples))
-    if case.muscle_mv:
-        out += case.muscle_mv * rng.standard_normal((len(RECORDED), samples), dtype=np.float32)
-    if case.wander_mv:
+    if heart.muscle_mv:
+        out += heart.muscle_mv * rng.standard_normal((len(RECORDED), samples), dtype=np.float32)
+    if heart.wander_mv:
         for hz in rng.uniform(0.05, 0.45, 3):
-            out += rng.normal(0, case.wander_mv / 2, (len(RECORDED), 1)) * np.sin(2 * np.pi * hz * t + rng.uniform(0, 6.3))
-    if case.mains_mv:
-        out += case.mains_mv * rng.uniform(0.3, 1, (len(RECORDED), 1)) * np.sin(2 * np.pi * case.mains_hz * t)
+            out += rng.normal(0, heart.wander_mv / 2, (len(RECORDED), 1)) * np.sin(2 * np.pi * hz * t + rng.uniform(0, 6.3))
+    if heart.mains_mv:
+        out += heart.mains_mv * rng.uniform(0.3, 1, (len(RECORDED), 1)) * np.sin(2 * np.pi * heart.mains_hz * t)
     return out
 
 
-def _truth(case: Case, peaks: np.ndarray, premature: np.ndarray) -> Truth:
+def _truth(heart: Heart, peaks: np.ndarray, premature: np.ndarray) -> Truth:
     steps = np.diff(peaks)
     rr = float(steps.mean()) if len(steps) else None
-    has_p = case.rhythm != "atrial fibrillation"
+    has_p = heart.rhythm != "atrial fibrillation"
     # a recording too short to catch one of its premature beats shows plain sinus rhythm
-    rhythm: Rhythm = "sinus" if case.rhythm == "premature ventricular beats" and not premature.any() else case.rhythm
+    rhythm: Rhythm = "sinus" if heart.rhythm == "premature ventricular beats" and not premature.any() else heart.rhythm
     return Truth(
         heart_rate_bpm=60 / rr if rr else None,
         rr_ms=1000 * rr if rr else None,
@@ -383,18 +383,18 @@ def _truth(case: Case, peaks: np.ndarray, premature: np.ndarray) -> Truth:
         rhythm=rhythm,
         rhythm_regular=rhythm == "sinus",
         p_present=has_p,
-        p_ms=case.p_ms if has_p else None,
-        pr_ms=case.pr_ms if has_p else None,
-        qrs_ms=case.qrs_ms,
-        qt_ms=case.qt_ms,
-        qtc_bazett_ms=case.qt_ms / math.sqrt(rr) if rr else None,
-        qtc_fridericia_ms=case.qt_ms / rr ** (1 / 3) if rr else None,
-        axis_deg=case.axis_deg,
-        conduction=case.conduction,
-        st_territory=case.st_territory,
-        st_mv=case.st_mv,
-        t_inverted=case.t_inverted,
-        high_voltage=case.voltage > 1.5,
+        p_ms=heart.p_ms if has_p else None,
+        pr_ms=heart.pr_ms if has_p else None,
+        qrs_ms=heart.qrs_ms,
+        qt_ms=heart.qt_ms,
+        qtc_bazett_ms=heart.qt_ms / math.sqrt(rr) if rr else None,
+        qtc_fridericia_ms=heart.qt_ms / rr ** (1 / 3) if rr else None,
+        axis_deg=heart.axis_deg,
+        conduction=heart.conduction,
+        st_territory=heart.st_territory,
+        st_mv=heart.st_mv,
+        t_inverted=heart.t_inverted,
+        high_voltage=heart.voltage > 1.5,
         premature_beats=int(premature.sum()),
         beats_s=tuple(round(float(peak), 4) for peak in peaks),
     )

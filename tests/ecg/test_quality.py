@@ -12,12 +12,12 @@ import pytest
 from llava_ecg.ecg import Recording, read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.quality import describe_quality, noise_mv, quality
-from llava_ecg.ecg.simulate import Case, simulate
+from llava_ecg.ecg.simulate import Heart, simulate
 
 
 @pytest.fixture(scope="module")
 def clean() -> Recording:
-    return simulate(Case(), seed=1)[0]
+    return simulate(Heart(), seed=1)[0]
 
 
 def texts(recording: Recording) -> list[str]:
@@ -72,7 +72,7 @@ def test_one_line(clean: Recording) -> None:
 
 @pytest.mark.parametrize("rate", [250.0, 500.0, 1000.0])
 def test_noise_is_measured_and_beats_are_not_noise(rate: float) -> None:
-    recording = simulate(Case(), seed=1, rate=rate)[0]
+    recording = simulate(Heart(), seed=1, rate=rate)[0]
     assert noise_mv(recording.lead("V2").astype(np.float64), rate) < 0.02
     assert noise_mv(np.random.default_rng(0).normal(0, 0.1, 5000), rate) == pytest.approx(0.1, rel=0.15)
     assert noise_mv(np.zeros(3), rate) == 0

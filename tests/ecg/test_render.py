@@ -11,7 +11,7 @@ from PIL import Image
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import LAYOUTS, PAPERS, Page, distort, draw_page, render
-from llava_ecg.ecg.simulate import Case, simulate
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 
@@ -53,7 +53,7 @@ def test_spikes_a_second_apart_stand_25_mm_apart(rate: float) -> None:
 
 
 def test_a_marked_place_is_where_the_trace_is() -> None:
-    recording, truth = simulate(Case(), seed=4)
+    recording, truth = simulate(Heart(), seed=4)
     page = draw_page(recording)
     ink = _darkness(page)
     for box in page.boxes:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from llava_ecg.ecg.leads import STANDARD
-from llava_ecg.ecg.simulate import Case, draw, simulate
+from llava_ecg.ecg.simulate import Heart, draw, simulate
 from llava_ecg.errors import InputError
 
-STEADY = Case(rate_bpm=50, rr_cv=0.0)
+STEADY = Heart(rate_bpm=50, rr_cv=0.0)
 
 
-def _bounds(case: Case, rate: float = 1000.0) -> dict[str, float]:
+def _bounds(heart: Heart, rate: float = 1000.0) -> dict[str, float]:
     """P, QRS and T bounds of one beat by plain thresholds on the clean signal; the QRS bounds in ms from a given start."""
-    recording, truth = simulate(case, seed=3, rate=rate)
+    recording, truth = simulate(heart, seed=3, rate=rate)
     size = np.abs(recording.signal).max(axis=0)
     peak = round(truth.beats_s[2] * rate)
     on = off = peak
@@ -34,13 +34,13 @@ def _bounds(case: Case, rate: float = 1000.0) -> dict[str, float]:
 @pytest.mark.parametrize("seed", range(12))
 def test_intervals_and_axis_are_true(seed: int) -> None:
     drawn = draw(np.random.default_rng(seed))
-    case = replace(
+    heart = replace(
         drawn, rhythm="sinus", rate_bpm=50, rr_cv=0.0, pr_ms=min(drawn.pr_ms, 250), muscle_mv=0, wander_mv=0, mains_mv=0, st_territory=None
     )
-    seen = _bounds(case)
+    seen = _bounds(heart)
     for name in ("pr_ms", "qrs_ms", "qt_ms"):
-        assert seen[name] == pytest.approx(vars(case)[name], abs=8), name
-    assert (seen["axis_deg"] - case.axis_deg + 180) % 360 - 180 == pytest.approx(0, abs=0.5)
+        assert seen[name] == pytest.approx(vars(heart)[name], abs=8), name
+    assert (seen["axis_deg"] - heart.axis_deg + 180) % 360 - 180 == pytest.approx(0, abs=0.5)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5])
@@ -68,13 +68,13 @@ def test_same_seed_same_bytes_and_another_seed_others() -> None:
 
 
 def test_atrial_fibrillation_is_irregular_without_p() -> None:
-    _, truth = simulate(Case(rhythm="atrial fibrillation", rr_cv=0.2, rate_bpm=90), seed=2)
+    _, truth = simulate(Heart(rhythm="atrial fibrillation", rr_cv=0.2, rate_bpm=90), seed=2)
     assert not truth.rhythm_regular and not truth.p_present and truth.pr_ms is None and truth.p_ms is None
     assert truth.rr_cv is not None and truth.rr_cv > 0.1
 
 
 def test_premature_beats_come_early_and_a_pause_follows() -> None:
-    _, truth = simulate(Case(rhythm="premature ventricular beats", rate_bpm=60), seed=2)
+    _, truth = simulate(Heart(rhythm="premature ventricular beats", rate_bpm=60), seed=2)
     steps = np.diff(truth.beats_s)
     assert truth.premature_beats >= 1 and not truth.rhythm_regular
     early = int(steps.argmin())
@@ -82,7 +82,7 @@ def test_premature_beats_come_early_and_a_pause_follows() -> None:
 
 
 def test_premature_rhythm_too_short_to_show_a_premature_beat_is_sinus() -> None:
-    _, truth = simulate(Case(rhythm="premature ventricular beats", rate_bpm=60), seed=0, seconds=1.0)
+    _, truth = simulate(Heart(rhythm="premature ventricular beats", rate_bpm=60), seed=0, seconds=1.0)
     assert truth.premature_beats == 0 and truth.rhythm == "sinus" and truth.rhythm_regular
 
 
@@ -119,15 +119,15 @@ def test_population_is_varied() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "options", "says"),
+    ("heart", "options", "says"),
     [
-        (Case(rate_bpm=0), {}, "0 bpm"),
-        (Case(qrs_ms=400, qt_ms=300), {}, "QRS 400"),
-        (Case(st_territory="posterior"), {}, "'posterior'"),
-        (Case(), {"rate": 10}, "10 Hz"),
-        (Case(), {"seconds": 0}, "0 s"),
+        (Heart(rate_bpm=0), {}, "0 bpm"),
+        (Heart(qrs_ms=400, qt_ms=300), {}, "QRS 400"),
+        (Heart(st_territory="posterior"), {}, "'posterior'"),
+        (Heart(), {"rate": 10}, "10 Hz"),
+        (Heart(), {"seconds": 0}, "0 s"),
     ],
 )
-def test_impossible_cases_are_refused(case: Case, options: dict[str, float], says: str) -> None:
+def test_impossible_cases_are_refused(heart: Heart, options: dict[str, float], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        simulate(case, seed=0, **options)
+        simulate(heart, seed=0, **options)

@@ -123,9 +123,9 @@ def test_a_tower_learns(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_beats_are_marked_where_they_stand() -> None:
     from llava_ecg.ecg.render import draw_page
-    from llava_ecg.ecg.simulate import Case, simulate
+    from llava_ecg.ecg.simulate import Heart, simulate
 
-    recording, truth = simulate(Case(rate_bpm=60), seed=1)
+    recording, truth = simulate(Heart(rate_bpm=60), seed=1)
     flags_ = towers.beats_in_signal(recording, truth.beats_s, 101)
     assert int(flags_.sum()) == len(truth.beats_s)
     assert not flags_[0].any()
