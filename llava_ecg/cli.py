@@ -334,11 +334,15 @@ def _decoding(arguments: argparse.Namespace) -> Decoding:
 
 
 def _open(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
+    print(f"loading {arguments.model} ...", file=sys.stderr)
     if open_assistant is None:
+        from transformers.utils import logging
+
         from llava_ecg.assistant import Assistant
 
+        logging.disable_progress_bar()  # a person waits for the answer, not for the library's bars and remarks
+        logging.set_verbosity_error()
         open_assistant = Assistant.open
-    print(f"loading {arguments.model} ...", file=sys.stderr)
     return open_assistant(arguments.model, device=arguments.device, dtype=arguments.dtype)
 
 

@@ -104,7 +104,8 @@ def open_checkpoint(name: str | Path, *, device: str | torch.device = "cpu", dty
         if (folder / ADAPTER).is_dir():
             merge_lora(language_model, folder / ADAPTER)
     model = LlavaEcgForCausalLM(config, language_model)
-    torch.nn.Module.to(model, dtype)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)  # buffers stay as they are: rotary frequencies are wrong in 16 bits
     _load(model, weights, folder, whole=config.base is None)
     return Checkpoint(model.to(device).eval(), load_tokenizer(folder, config.base), str(name), folder)
 

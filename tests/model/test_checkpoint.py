@@ -76,6 +76,15 @@ def test_whole_layout(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
     assert again.tokenizer.encode("ab") == letters.encode("ab")
 
 
+def test_sixteen_bits_leave_the_positions_exact(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
+    save_checkpoint(whole_model(), letters, tmp_path / "out")
+    model = open_checkpoint(tmp_path / "out", dtype=torch.bfloat16).model
+    assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
+    assert model.language_model.model.rotary_emb.inv_freq.dtype == torch.float32
+    exact = logits(open_checkpoint(tmp_path / "out").model)
+    assert ((logits(model).float() - exact).norm() / exact.norm()) < 0.02
+
+
 def test_transformers_opens_it_too(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
     model = whole_model()
     save_checkpoint(model, letters, tmp_path / "out")
