@@ -7,7 +7,9 @@ Axes: N tower tokens in the sequence, P tokens that a tower makes of one value.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +36,13 @@ class Prepared:
 
 
 class Preparer(Protocol):
-    """Turns a source (a Recording, a PIL image) into `Prepared`; picklable, so that it runs in a data worker."""
+    """Knows one kind of source (a Recording, a PIL image); picklable, so that it runs in a data worker."""
 
-    def prepare(self, source: Any) -> Prepared: ...
+    def read(self, path: Path) -> Any:
+        """A source from its file; `llava_ecg.errors.InputError` if that can't be."""
+
+    def derive(self, sources: Mapping[str, Any]) -> Any:
+        """A source made from those of the other streams (a page drawn from a recording), or None."""
+
+    def prepare(self, source: Any) -> Prepared:
+        """A source, ready for the tower."""

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
 from llava_ecg.data.conversation import Conversation, parse
 from llava_ecg.data.encode import Encoded, encode
 from llava_ecg.data.templates import Template
-from llava_ecg.ecg.formats import read
-from llava_ecg.ecg.recording import Recording
-from llava_ecg.ecg.render import render
 from llava_ecg.errors import InputError
 from llava_ecg.prepared import Prepared, Preparer
 
@@ -56,7 +52,7 @@ class ConversationDataset(Dataset[Encoded]):
         preparers: stream name -> the model's preparer, in the model's order.
         folders: stream name -> folder of its files.
         max_length: tokens; text behind is cut, streams that do not fit are an error.
-        render_pages: render the page of a recording that comes without an image, if the model sees images.
+        derive: make the source of a stream that a record lacks from its others (the page of a recording), where its preparer can.
         modality_dropout: the share of samples with several streams in which one of them is left out.
         seed: of that choice.
     """
@@ -67,7 +63,7 @@ class ConversationDataset(Dataset[Encoded]):
     preparers: Mapping[str, Preparer]
     folders: Mapping[str, Path]
     max_length: int
-    render_pages: bool = False
+    derive: bool = False
     modality_dropout: float = 0.0
     seed: int = 0
     _draws: int = field(default=0, init=False)
@@ -90,16 +86,16 @@ class ConversationDataset(Dataset[Encoded]):
             raise InputError(f"record {conversation.id!r}: {error}") from error
 
     def _sources(self, conversation: Conversation, marker: int) -> dict[str, Any]:
-        """What stands at one marker: stream name -> Recording or image, as far as the model takes it."""
-        files = {
-            name: self.folders.get(name, Path()) / given[marker]
+        """What stands at one marker: stream name -> source, as far as the model takes it."""
+        sources: dict[str, Any] = {
+            name: self.preparers[name].read(self.folders.get(name, Path()) / given[marker])
             for name, given in conversation.sources.items()
             if name in self.preparers and marker < len(given)
         }
-        sources: dict[str, Any] = {name: _read(name, path) for name, path in files.items()}
-        recording = sources.get("ecg")
-        if self.render_pages and isinstance(recording, Recording) and "image" in self.preparers and "image" not in sources:
-            sources["image"] = render(recording)
+        for name in self.preparers.keys() - sources.keys() if self.derive else ():
+            derived = self.preparers[name].derive(sources)
+            if derived is not None:
+                sources[name] = derived
         if not sources:
             raise InputError("none of its files is of a kind that the model takes")
         if len(sources) > 1 and self.modality_dropout:
@@ -111,13 +107,3 @@ class ConversationDataset(Dataset[Encoded]):
 
     def _prepare(self, name: str, sources: Mapping[str, Any]) -> Prepared | None:
         return self.preparers[name].prepare(sources[name]) if name in sources else None
-
-
-def _read(stream: str, path: Path) -> Any:
-    if stream == "ecg":
-        return read(path)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise InputError(f"can't read the image {path}: {error.strerror or error}") from error

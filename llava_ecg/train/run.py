@@ -120,7 +120,7 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArg
         preparers=model.preparers(),
         folders={"ecg": Path(data_args.ecg_folder), "image": Path(data_args.image_folder)},
         max_length=args.model_max_length,
-        render_pages=data_args.render_pages,
+        derive=data_args.render_pages,
         modality_dropout=data_args.modality_dropout,
         seed=args.seed,
     )

@@ -9,12 +9,15 @@ Axes: B batch, L leads, T samples, P tokens (class token first), W width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -126,6 +129,13 @@ class EcgPreparation:
     lead_count: int
     leads: Literal["standard", "as_filed"] = "standard"
     rate: float | None = 500.0
+
+    def read(self, path: Path) -> Recording:
+        """Any format of `llava_ecg.plugins.readers`."""
+        return read(path)
+
+    def derive(self, sources: Mapping[str, Any]) -> None:
+        """A signal can't be had from anything else."""
 
     def prepare(self, source: Recording) -> Prepared:
         """NaN and Inf become 0; cut, or padded with zeros at the end, to T samples.

@@ -7,13 +7,18 @@ Axes: n tiles, H = W = size, P tokens of a tile = side * side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.render import render
+from llava_ecg.errors import InputError
 from llava_ecg.prepared import NEWLINE, Prepared
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -42,6 +47,22 @@ class ImagePreparation:
     merge: Literal["flat", "spatial", "spatial_unpad"] = "flat"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+
+    def read(self, path: Path) -> Image.Image:
+        """Any image that Pillow reads, as RGB.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(f"can't read the image {path}: {error}") from error
+
+    def derive(self, sources: Mapping[str, Any]) -> Image.Image | None:
+        """The page of a recording, where another stream has one."""
+        return next((render(source) for source in sources.values() if isinstance(source, Recording)), None)
 
     def prepare(self, source: Image.Image) -> Prepared:
         """The image, or its tiles, and the order of their tokens."""
