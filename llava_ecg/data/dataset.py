@@ -26,7 +26,7 @@ def load_conversations(path: Path) -> list[Conversation]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        records = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+        records = [json.loads(line) for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -92,7 +92,7 @@ class ConversationDataset(Dataset[Encoded]):
             for name, given in conversation.sources.items()
             if name in self.preparers and marker < len(given)
         }
-        for name in self.preparers.keys() - sources.keys() if self.derive else ():
+        for name in [name for name in self.preparers if name not in sources] if self.derive else ():
             derived = self.preparers[name].derive(sources)
             if derived is not None:
                 sources[name] = derived

@@ -9,6 +9,7 @@ Two layouts of ours:
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import shutil
@@ -103,11 +104,14 @@ def open_checkpoint(name: str | Path, *, device: str | torch.device = "cpu", dty
         language_model, weights = load_base(config.base, dtype), _weights(folder, STREAMS)
         if (folder / ADAPTER).is_dir():
             merge_lora(language_model, folder / ADAPTER)
+    base = config.base
+    if base is not None and (folder / ADAPTER).is_dir():
+        config.base = None  # with its LoRA merged in it is the base's language model no more: it would be saved whole
     model = LlavaEcgForCausalLM(config, language_model)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)  # buffers stay as they are: rotary frequencies are wrong in 16 bits
-    _load(model, weights, folder, whole=config.base is None)
-    return Checkpoint(model.to(device).eval(), load_tokenizer(folder, config.base), str(name), folder)
+    _load(model, weights, folder, whole=base is None)
+    return Checkpoint(model.to(device).eval(), load_tokenizer(folder, base), str(name), folder)
 
 
 def load_base(base: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -116,7 +120,11 @@ def load_base(base: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     Raises:
         InputError: it is not here; says how to get it.
     """
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(_base_path(base), dtype=dtype)
+    path = _base_path(base)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path} holds no language model that can be opened ({str(error).splitlines()[0]})") from error
     return model
 
 
@@ -135,9 +143,9 @@ def _base_path(base: str) -> Path:
     return found
 
 
-def load_tokenizer(folder: Path, base: str | None) -> Any:
+def load_tokenizer(folder: Path | None, base: str | None) -> Any:
     """The tokenizer in a checkpoint's folder, else its base's."""
-    own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+    own = folder is not None and any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
     return AutoTokenizer.from_pretrained(folder if own or base is None else _base_path(base))
 
 
@@ -157,6 +165,15 @@ def compose(
     for name, folder in (tower_folders or {}).items():
         _load(model.towers[name], _weights(folder, "model.safetensors"), folder, whole=True)
     return model
+
+
+def load_projectors(model: LlavaEcgForCausalLM, path: Path) -> None:
+    """Fill a model's projectors from a safetensors file with the names ``ecg.weight``, ``image.0.weight``, ...
+
+    Raises:
+        InputError: no such file, or projectors of another kind.
+    """
+    _load(model.projectors, _weights(path.parent, path.name), path, whole=True)
 
 
 def save_tower(tower: torch.nn.Module, kind: str, settings: Mapping[str, Any], preparation: Mapping[str, Any], folder: Path) -> None:
@@ -182,10 +199,10 @@ def tower_stream(folder: Path, **more: Any) -> StreamConfig:
 def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write a folder that `open_checkpoint` reads: over a base if ``model.config.base`` says so, else whole.
 
-    A language model that PEFT wrapped is saved as its adapter alone. An interrupted call leaves no half folder.
+    A language model that PEFT wrapped is saved as its adapter alone over a base, and merged where there is none.
 
     Args:
-        dtype: of the stored towers and projectors; None keeps theirs.
+        dtype: of the stored weights; None keeps theirs.
     """
     with whole_folder(folder) as temporary:
         state = {name: value.detach() for name, value in model.state_dict().items()}
@@ -194,27 +211,41 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
             if hasattr(model.language_model, "peft_config"):
                 model.language_model.save_pretrained(temporary / ADAPTER, save_embedding_layers=False)
                 (temporary / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty card
+                path = temporary / ADAPTER / "adapter_model.safetensors"
+                if dtype is not None:
+                    save_file({name: value.to(dtype) for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
         else:
+            if hasattr(model.language_model, "peft_config"):
+                merged = copy.deepcopy(model.language_model).merge_and_unload()
+                state = {name: value for name, value in state.items() if name.startswith(_OURS)}
+                state |= {f"language_model.{name}": value.detach() for name, value in merged.state_dict().items()}
             tokenizer.save_pretrained(temporary)
             if model.config.text_config.tie_word_embeddings:
                 state.pop("language_model.lm_head.weight", None)
         stored = {name: (value if dtype is None else value.to(dtype)).contiguous().cpu() for name, value in state.items()}
         save_file(stored, temporary / (STREAMS if model.config.base is not None else "model.safetensors"), metadata={"format": "pt"})
         model.config.save_pretrained(temporary)
+        for stale in (ADAPTER, STREAMS, "model.safetensors"):  # of another model that lay there; it would be mixed with this one
+            if (folder / stale).is_dir() and not (temporary / stale).exists():
+                shutil.rmtree(folder / stale)
+            elif (folder / stale).exists() and not (temporary / stale).exists():
+                (folder / stale).unlink()
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary neighbour that becomes `folder` when the block ends well, and vanishes otherwise. Files of the same name that
-    `folder` already had are replaced; others stay."""
+    """A temporary neighbour that becomes `folder` when the block ends well, and vanishes otherwise.
+
+    Into a folder that exists the files are copied over those of the same name, and others stay.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield temporary
+        temporary.chmod(0o755)  # mkdtemp gives 0700, which nobody asked for
         if folder.exists():
             shutil.copytree(temporary, folder, dirs_exist_ok=True)
         else:
-            temporary.chmod(0o755)
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -249,8 +280,8 @@ def _load(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], folder: 
     """Fill the module; every key has to find its place and every place its key (only ours unless `whole`)."""
     state = module.state_dict()
     expected = {name for name in state if whole or name.startswith(_OURS)}
-    if "language_model.lm_head.weight" in expected and "language_model.lm_head.weight" not in weights:
-        expected.discard("language_model.lm_head.weight")  # tied to the embedding
+    if isinstance(module, LlavaEcgForCausalLM) and module.config.text_config.tie_word_embeddings:
+        expected.discard("language_model.lm_head.weight")  # it is the embedding
     faults = [f"missing {name}" for name in sorted(expected - set(weights))]
     faults += [f"left over {name}" for name in sorted(set(weights) - expected)]
     faults += [

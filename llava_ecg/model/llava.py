@@ -162,6 +162,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             labels=labels,
+            **({} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}),
             **kwargs,
         )
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -28,17 +29,18 @@ def merge_lora(model: nn.Module, folder: Path) -> None:
     try:
         config = json.loads((folder / "adapter_config.json").read_text())
         weights = load_file(folder / "adapter_model.safetensors")
-    except OSError as error:
-        raise InputError(f"the adapter in {folder} is not whole: {error.strerror} ({Path(error.filename or '').name})") from error
-    if config.get("use_dora") or config.get("modules_to_save"):
-        raise InputError(f"the adapter in {folder} is no plain LoRA (use_dora or modules_to_save is set); merge it with PEFT first")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"the adapter in {folder} is not whole ({error}); copy it again") from error
+    pairs = {name: name.replace(".lora_A.", ".lora_B.") for name in weights if name.endswith(".lora_A.weight")}
+    unlike = [name for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern") if config.get(name)]
+    unlike += sorted(set(weights).symmetric_difference({*pairs, *pairs.values()}))[:3]
+    if unlike or not pairs:
+        raise InputError(f"the adapter in {folder} is no plain LoRA ({', '.join(unlike) or 'no weights'}); merge it with PEFT first")
     scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
     modules = dict(model.named_modules())
-    for name, a in weights.items():
-        if not name.endswith(".lora_A.weight"):
-            continue
+    for name, partner in pairs.items():
         layer = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        b = weights[name.replace(".lora_A.", ".lora_B.")]
+        a, b = weights[name], weights[partner]
         target = modules.get(layer)
         if not isinstance(target, nn.Linear) or target.weight.shape != (b.shape[0], a.shape[1]):
             raise InputError(f"the adapter in {folder} does not fit the language model: no layer {layer} of {b.shape[0]} x {a.shape[1]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import transformers
 
@@ -21,6 +22,7 @@ class ModelArguments:
     vision_tower: str | None = field(default=None, metadata={"help": "folder of an image tower, for a new model"})
     ecg_projector_type: str = field(default="linear", metadata={"help": "linear, mlp2x_gelu, ...; its output enters the image's projector"})
     mm_projector_type: str = field(default="mlp2x_gelu", metadata={"help": "linear, mlp2x_gelu, ..."})
+    pretrain_mm_mlp_adapter: str | None = field(default=None, metadata={"help": "projectors.safetensors to begin with, for a new model"})
     tune_mm_mlp_adapter: bool = field(default=False, metadata={"help": "train the projectors alone"})
     unfreeze_ecg_tower: bool = field(default=False, metadata={"help": "train the ECG tower too"})
     unfreeze_vision_tower: bool = field(default=False, metadata={"help": "train the image tower too"})
@@ -48,6 +50,9 @@ class TrainingArguments(transformers.TrainingArguments):
     model_max_length: int = field(default=4096, metadata={"help": "longest sequence, tokens"})
     mm_projector_lr: float | None = field(default=None, metadata={"help": "of both projectors; learning_rate if not given"})
     tower_lr: float | None = field(default=None, metadata={"help": "of unfrozen towers; learning_rate if not given"})
+    save_dtype: str | None = field(
+        default=None, metadata={"help": "of the stored weights: float32, bfloat16, float16; as trained if not given"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "samples are no columns"})
 
 
@@ -60,11 +65,20 @@ def parse(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArgume
     """
     kinds = (ModelArguments, DataArguments, TrainingArguments)
     parser = transformers.HfArgumentParser(kinds, prog="python -m llava_ecg.train", allow_abbrev=False)
-    *groups, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
+    try:
+        *groups, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"the flags do not go together: {str(error).splitlines()[0]}") from error
     unknown = [word for word in left if word.startswith("--")] or left
     if unknown:
         known = ["--" + item.name for kind in kinds for item in fields(kind)]
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.6)
         raise InputError(f"unknown flag {unknown[0]}" + (f"; did you mean {' or '.join(near)}?" if near else "; --help lists them all"))
     model, data, training = groups
+    if training.save_dtype not in (None, "float32", "bfloat16", "float16"):
+        raise InputError(f"unknown --save_dtype {training.save_dtype!r}; known are float32, bfloat16, float16")
+    try:
+        Path(training.output_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can't write to {training.output_dir} ({error.strerror}); choose another --output_dir") from error
     return model, data, training

@@ -12,7 +12,7 @@ import torch
 
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import compose, load_tokenizer, open_checkpoint, tower_stream
+from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.plugins import templates
@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if find_spec(library) is None:
                 raise InputError(f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'")
         model_args, data_args, args = parse(argv)
+        if args.resume_from_checkpoint:
+            raise InputError("a run can't be resumed yet; go on from its result with --model_name_or_path")
         torch.manual_seed(args.seed)
         model, tokenizer = build(model_args, args)
         freeze(model, model_args)
@@ -42,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             data_collator=Collator(_pad_id(tokenizer)),
             processing_class=tokenizer,
         )
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        trainer.train()
         trainer.save_model()
-    except InputError as error:
-        print(f"llava_ecg.train: {error}", file=sys.stderr)
+    except InputError as error:  # from a data worker it comes with the worker's traceback as its text
+        print(f"llava_ecg.train: {str(error).strip().splitlines()[-1].removeprefix('llava_ecg.errors.InputError: ')}", file=sys.stderr)
         return 2
     print(f"saved to {args.output_dir}")
     return 0
@@ -66,15 +68,19 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
     if "image" in towers:
         streams["image"] = tower_stream(towers["image"], projector=model_args.mm_projector_type)
     templates.get(model_args.version)
+    path = Path(model_args.model_name_or_path).expanduser()
+    base = str(path.resolve()) if path.is_dir() else model_args.model_name_or_path  # found again from another folder too
     model = compose(
-        model_args.model_name_or_path,
+        base,
         streams,
         template=model_args.version,
         tower_folders=towers,
         model_max_length=args.model_max_length,
         dtype=dtype,
     )
-    return model, load_tokenizer(Path(), model_args.model_name_or_path)
+    if model_args.pretrain_mm_mlp_adapter:
+        load_projectors(model, Path(model_args.pretrain_mm_mlp_adapter))
+    return model, load_tokenizer(None, base)
 
 
 def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
@@ -119,7 +125,7 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArg
         tokenizer=tokenizer,
         preparers=model.preparers(),
         folders={"ecg": Path(data_args.ecg_folder), "image": Path(data_args.image_folder)},
-        max_length=args.model_max_length,
+        max_length=min(args.model_max_length, config.model_max_length),
         derive=data_args.render_pages,
         modality_dropout=data_args.modality_dropout,
         seed=args.seed,

@@ -44,7 +44,7 @@ class LlavaEcgTrainer(Trainer):
             rates = {"projectors.": args.mm_projector_lr, "towers.": args.tower_lr}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, value in trained:
-                rate = next((own for part, own in rates.items() if name.startswith(part) and own), self.args.learning_rate)
+                rate = next((own for part, own in rates.items() if name.startswith(part) and own is not None), self.args.learning_rate)
                 decay = 0.0 if value.ndim < 2 else self.args.weight_decay
                 groups.setdefault((rate, decay), []).append(value)
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
@@ -54,4 +54,6 @@ class LlavaEcgTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(str(output_dir or self.args.output_dir)))
+        args: Any = self.args
+        dtype = None if args.save_dtype is None else getattr(torch, args.save_dtype)
+        save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or args.output_dir), dtype)
