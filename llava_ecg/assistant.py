@@ -120,7 +120,7 @@ class Assistant:
             case: what it is about.
             decoding: greedy unless said otherwise.
             on_text: called with each new piece of the answer.
-            cancelled: asked before every token; True ends the answer there.
+            cancelled: asked after every token; True ends the answer there.
 
         Raises:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
@@ -134,7 +134,7 @@ class Assistant:
                 f"the conversation has {len(sample)} tokens and the model reads {limit}; ask less at once or start a new conversation"
             )
         prepared_at = time.perf_counter()
-        writer = _Writer(self.checkpoint.tokenizer, self.template.stop, on_text, cancelled)
+        writer = _Writer(self.checkpoint.tokenizer, self.template.stop, self._stops(), on_text, cancelled)
         self._generate(sample, decoding, min(decoding.max_new_tokens, room), writer)
         ended = time.perf_counter()
         text = writer.text.strip()
@@ -153,6 +153,14 @@ class Assistant:
             notes=tuple(notes),
             audit=audit(text, case.measurements, sex=None if case.recording is None else case.recording.metadata.get("sex")),
         )
+
+    def _stops(self) -> tuple[int, ...]:
+        """The ids that end an answer: the language model's own, the tokenizer's, and the template's where it is one token."""
+        language_model: Any = self.checkpoint.model.language_model
+        own = language_model.generation_config.eos_token_id
+        tokenizer = self.checkpoint.tokenizer
+        ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, _single_token(tokenizer, self.template.stop)]
+        return tuple(dict.fromkeys(token for token in ends if token is not None))
 
     def _encode(self, turns: Sequence[Turn], case: Case) -> tuple[Encoded, list[str]]:
         sources = case.sources()
@@ -186,12 +194,11 @@ class Assistant:
         if decoding.temperature > 0:
             torch.manual_seed(decoding.seed)
             chosen = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-        stops = [token for token in (tokenizer.eos_token_id, _single_token(tokenizer, self.template.stop)) if token is not None]
         self.checkpoint.model.generate(
             **batch,
             **chosen,
             max_new_tokens=new_tokens,
-            eos_token_id=stops,
+            eos_token_id=list(writer.stops),
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
             streamer=writer,
             stopping_criteria=StoppingCriteriaList([writer.criterion()]),
@@ -218,8 +225,15 @@ def _to_device(value: Any, device: str) -> Any:
 class _Writer(BaseStreamer):
     """Collects ids as they are chosen, and gives out text as soon as it can't change any more."""
 
-    def __init__(self, tokenizer: Any, stop: str, on_text: Callable[[str], None] | None, cancelled: Callable[[], bool] | None) -> None:
-        self.tokenizer, self.stop, self.on_text, self.cancelled = tokenizer, stop, on_text, cancelled
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop: str,
+        stops: tuple[int, ...],
+        on_text: Callable[[str], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.tokenizer, self.stop, self.stops, self.on_text, self.cancelled = tokenizer, stop, stops, on_text, cancelled
         self.ids: list[int] = []
         self.text = ""
         self.first: float | None = None
@@ -248,12 +262,7 @@ class _Writer(BaseStreamer):
 
     def finished(self) -> str:
         """Why it ended."""
-        if self._reason == "length" and self.ids and self._ended_by_token():
-            return "stop"
-        return self._reason
-
-    def _ended_by_token(self) -> bool:
-        return self.ids[-1] in (self.tokenizer.eos_token_id, _single_token(self.tokenizer, self.stop))
+        return "stop" if self._reason == "length" and self.ids and self.ids[-1] in self.stops else self._reason
 
     def _give(self, until: int) -> None:
         piece = self.text[self._given : until]

@@ -18,6 +18,7 @@ from llava_ecg import __version__, files, report, terminal
 from llava_ecg.assistant import Answer
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
+from llava_ecg.ecg.images import read_image
 from llava_ecg.errors import InputError
 from llava_ecg.grounding.audit import audit
 
@@ -172,7 +173,8 @@ class Chat:
         self.say(*lines, f"[{report.audit_summary(answer.audit)}{more}]", "")
 
     def _broken_off(self, text: str) -> Answer:
-        checked = audit(text, self.case.measurements)
+        recording = self.case.recording
+        checked = audit(text, self.case.measurements, sex=None if recording is None else recording.metadata.get("sex"))
         return Answer(text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=checked)
 
     @contextmanager
@@ -228,7 +230,7 @@ class Chat:
         """Take an image as the page, beside the recording; without one, the page drawn from the recording again."""
         if not path and self.case.recording is None:
             raise InputError("there is no signal to draw the page from; give the image's file: /image FILE")
-        image = files.read_image(_path(path)) if path else None
+        image = read_image(_path(path)) if path else None
         self._begin(Case(recording=self.case.recording, image=image), path)
 
     def measure(self, _: str = "") -> None:

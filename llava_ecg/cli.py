@@ -222,18 +222,22 @@ def _ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
             print("" if case.measurements is None else f"\n{case.measurements.table()}\n", flush=True)
         assistant = _open(arguments, open_assistant)
         answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
-        page = _write_page(arguments, case)
-        found = report.answer_dict(question, answer, case, page)
-        lines = [] if arguments.json else ["", *report.audit_lines(answer.audit)]
-        lines += [f"note     {note}" for note in report.notes_of(answer)]
-        lines += [f"page     {page}"] if page else []
-        if arguments.out is not None:
-            target = arguments.out / f"{_stem(arguments)}_answer.json"
-            files.write_json(target, found)
-            lines.append(f"JSON     {target}")
-        print("\n".join([*lines, RESEARCH_USE]))
+        if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
+            print("\n".join(["", *report.audit_lines(answer.audit), *(f"note     {note}" for note in report.notes_of(answer))]), flush=True)
+        found, failure = report.answer_dict(question, answer, case, None), None
+        try:
+            found["page"] = _write_page(arguments, case)
+            written = _write_answer(arguments, found)
+            if not arguments.json:
+                print("\n".join([f"page     {found['page']}", f"JSON     {written}"] if written else []), end="\n" if written else "")
+        except InputError as error:
+            failure = error
+        if not arguments.json:
+            print(RESEARCH_USE)
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False, allow_nan=False), file=result)
+    if failure is not None:
+        raise failure
     return 0
 
 
@@ -312,10 +316,10 @@ def _recording(path: Path, arguments: argparse.Namespace) -> Recording:
 
 def _inputs(arguments: argparse.Namespace) -> tuple[Recording | None, Image | None]:
     """The files, read before the model's code is even imported, so that a mistake costs no waiting."""
-    from llava_ecg import files
+    from llava_ecg.ecg.images import read_image
 
     recording = None if arguments.ecg is None else _recording(arguments.ecg, arguments)
-    return recording, None if arguments.image is None else files.read_image(arguments.image)
+    return recording, None if arguments.image is None else read_image(arguments.image)
 
 
 def _case(recording: Recording | None, image: Image | None) -> Case:
@@ -372,6 +376,17 @@ def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding,
 
 def _stem(arguments: argparse.Namespace) -> str:
     return (arguments.ecg or arguments.image).stem or "ecg"
+
+
+def _write_answer(arguments: argparse.Namespace, found: dict[str, Any]) -> Path | None:
+    """Write the JSON under ``--out`` and return its path; None without ``--out``."""
+    from llava_ecg.files import write_json
+
+    if arguments.out is None:
+        return None
+    target: Path = arguments.out / f"{_stem(arguments)}_answer.json"
+    write_json(target, found)
+    return target
 
 
 def _write_page(arguments: argparse.Namespace, case: Case) -> str | None:

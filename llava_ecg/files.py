@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 QUESTION_LIMIT = 20_000
 """A question must have fewer characters than this."""
-
-PIXEL_LIMIT = 100_000_000
-"""An image may have at most so many pixels: a page at 600 dpi has 35 million."""
-
-SMALLEST_SIDE = 32
-"""An image with a shorter side, in pixels, can't show an ECG."""
 
 
 def check_question(text: str) -> str:
@@ -100,51 +93,6 @@ def complete_leads(recording: Recording, missing: str) -> Recording:
     )
 
 
-def read_image(path: Path) -> Image:
-    """An image of an ECG page as RGB, turned upright as its camera noted, on white where it is transparent.
-
-    Raises:
-        InputError: no such file, not an image, cut short, too small, or too large to be one.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    large = f"at most {PIXEL_LIMIT // 1_000_000} million are read: make it smaller"
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give the image file itself")
-        if not path.exists():
-            raise InputError(f"no such image: {path}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below says it
-            with Image.open(path) as image:
-                wide, high = image.size
-                if wide * high > PIXEL_LIMIT:
-                    raise InputError(f"{path} has {wide} x {high} pixels; {large}")
-                if min(wide, high) < SMALLEST_SIDE:
-                    raise InputError(f"{path} has {wide} x {high} pixels, too few to show an ECG; give at least {SMALLEST_SIDE} a side")
-                return _as_seen(ImageOps.exif_transpose(image))
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has too many pixels; {large}") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image; give a PNG or JPEG of the page") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:  # what Pillow's decoders raise on damaged files
-        raise InputError(f"{path} can't be read as an image ({_reason(error)}); give a PNG or JPEG of the page") from error
-
-
-def _as_seen(image: Image) -> Image:
-    """RGB as a viewer shows it."""
-    from PIL import Image as images
-
-    if image.mode.startswith(("I", "F")):  # 16 bits a pixel: Pillow would clip them to white
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = images.alpha_composite(images.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
 def check_folder(path: Path) -> Path:
     """The folder, made if need be, in which a file can be written.
 
@@ -198,7 +146,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain dicts and lists as indented JSON; see `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def write_image(path: Path, image: Image) -> None:

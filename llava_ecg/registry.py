@@ -69,7 +69,7 @@ class Registry:
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # a plug-in's module may fail in any way
             raise InputError(f"the {self.kind} {name!r} ({target}) can't be imported: {error}") from error
 
     def where(self, name: str) -> str:

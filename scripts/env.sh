@@ -6,6 +6,7 @@
 # The working folder stays the caller's. What pip prints goes to .venv/install.log; what pip reads (PIP_INDEX_URL, PIP_FIND_LINKS,
 # PIP_NO_INDEX, ...) is the user's. Where a torch with CUDA can be imported already, the environment borrows it and replaces nothing.
 
+unset CDPATH # or `cd` prints where it went
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 VENV="$ROOT/.venv"
 PY="$VENV/bin/python"
@@ -57,7 +58,7 @@ make_venv() {
     version="$("$python" -c 'import platform; print(platform.python_version())')"
     found="$(cuda_torch "$python")"
     say "making $VENV (Python $version)${found:+, which borrows torch ${found%% *} with CUDA}"
-    "$python" -m venv ${found:+--system-site-packages} "$VENV" || die 2 "$python could not make the environment $VENV; the lines above say why"
+    "$python" -m venv --clear ${found:+--system-site-packages} "$VENV" || die 2 "$python could not make the environment $VENV; the lines above say why"
     # A torch that lies in another virtual environment is no system package: name its folder.
     if [ -n "$found" ] && ! "$PY" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
         printf '%s\n' "${found#* }" >"$("$PY" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"

@@ -19,8 +19,7 @@ from llava_ecg.assistant import Answer
 from llava_ecg.case import Case, Decoding
 from llava_ecg.chat import Chat
 from llava_ecg.ecg.recording import Recording
-from llava_ecg.ecg.simulate import Case as Heart
-from llava_ecg.ecg.simulate import simulate
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.grounding.audit import audit
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from llava_ecg import __version__, cli, files
-from llava_ecg.ecg.simulate import Case as Heart
-from llava_ecg.ecg.simulate import simulate
+from llava_ecg.ecg.images import read_image
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 FLAGS = ["--rate", "500", "--unit", "mV"]
@@ -263,7 +263,9 @@ def test_missing_leads_are_refused_or_zero(tmp_path: Path, signal: np.ndarray, r
 
 def test_a_model_that_is_none(ecg: list[str], run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ask", *ecg, "--model", "gem-tinny"]) == 2  # the real opener
-    assert "gem-tinny" in capsys.readouterr().err.splitlines()[-1]
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "no model 'gem-tinny'" in said
+    assert "did you mean gem-tiny" in said
 
 
 # -- images
@@ -310,14 +312,14 @@ def test_images_that_are_none(content: Any, words: list[str], tmp_path: Path, ru
 def test_images_become_what_a_person_sees(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     clear.save(tmp_path / "clear.png")
-    assert files.read_image(tmp_path / "clear.png").getpixel((5, 5)) == (255, 255, 255)
+    assert read_image(tmp_path / "clear.png").getpixel((5, 5)) == (255, 255, 255)
     Image.fromarray(np.full((64, 64), 32_768, np.uint16)).save(tmp_path / "deep.png")
-    assert files.read_image(tmp_path / "deep.png").getpixel((5, 5)) == (128, 128, 128)
+    assert read_image(tmp_path / "deep.png").getpixel((5, 5)) == (128, 128, 128)
     turned = Image.new("RGB", (80, 40), "white")
     exif = turned.getexif()
     exif[0x0112] = 6  # the camera was held upright
     turned.save(tmp_path / "photo.jpg", exif=exif)
-    assert files.read_image(tmp_path / "photo.jpg").size == (40, 80)
+    assert read_image(tmp_path / "photo.jpg").size == (40, 80)
 
 
 # -- measure and render

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped without CUDA; docs/gpu-queue.md says when it was last run."""
+"""What only a GPU can show. Skipped without CUDA."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ Axes: L leads, T samples, W samples of the representative beat.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -42,16 +43,20 @@ def measure(recording: Recording) -> Measurements:
         )
     whole = recording.with_derived()
     signal = _prepared(whole)
-    first = signal[:, : int(LONGEST_S * waves.RATE)]
-    found = delineate(first)
-    rest = [delineate(signal[:, at : at + first.shape[1]]).beats + at for at in range(first.shape[1], signal.shape[1], first.shape[1])]
-    beats = np.concatenate([found.beats, *(part for part in rest)]) if rest else found.beats
+    step, least = int(LONGEST_S * waves.RATE), int(SHORTEST_S * waves.RATE)
+    edges = [*range(0, max(1, signal.shape[1] - least), step), signal.shape[1]]  # a short tail belongs to the part before it
+    found, *rest = [delineate(signal[:, start:end]) for start, end in itertools.pairwise(edges)]
+    beats = np.concatenate([part.beats + start for part, start in zip([found, *rest], edges[:-1], strict=True)])
     values: dict[str, Any] = {"beats_s": tuple(round(float(beat) / waves.RATE, 3) for beat in beats)}
     reasons: dict[str, str] = {}
     rr_ms = _rhythm(beats, found, values, reasons)
     _intervals(found, rr_ms, values, reasons)
     _axis(found, whole.leads, values, reasons)
-    states = {note.lead: note.kind for note in reversed(quality(whole)) if note.kind in ("nan", "flat", "clipped", "noisy")}
+    states = {
+        note.lead: note.kind
+        for note in reversed(quality(whole))
+        if note.kind in ("empty", "nan", "flat", "partly flat", "clipped", "noisy")
+    }
     return Measurements(
         **values,
         leads={name: _lead(found, row, states.get(name, "ok")) for row, name in enumerate(whole.leads)},

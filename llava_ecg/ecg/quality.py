@@ -33,7 +33,8 @@ class QualityNote:
 
     Attributes:
         lead: the lead that it is about; None for the whole recording.
-        kind: ``flat``, ``clipped``, ``nan``, ``noisy``, ``missing``, ``derived`` or ``short``.
+        kind: ``flat``, ``partly flat``, ``empty`` (no value at all), ``clipped``, ``nan`` (gaps), ``noisy``, ``missing``,
+            ``derived`` or ``short``.
         text: the remark as part of a sentence, such as ``lead V2 is flat``.
     """
 
@@ -70,7 +71,7 @@ def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote
     """
     there = np.isfinite(signal)
     if not there.any():
-        return [QualityNote(name, "nan", f"lead {name} holds no values")]
+        return [QualityNote(name, "empty", f"lead {name} holds no values")]
     notes = []
     if not there.all():
         text = f"lead {name} has gaps: {(~there).sum() / rate:.2g} of {signal.size / rate:.3g} s hold no values"
@@ -80,7 +81,7 @@ def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote
         return [*notes, QualityNote(name, "flat", f"lead {name} is flat")]
     flat = sum(length for length in _runs(np.diff(recorded) == 0) if length >= FLAT_SECONDS * rate) / rate
     if flat:
-        notes.append(QualityNote(name, "flat", f"lead {name} is flat for {flat:.2g} of {signal.size / rate:.3g} s"))
+        notes.append(QualityNote(name, "partly flat", f"lead {name} is flat for {flat:.2g} of {signal.size / rate:.3g} s"))
     if _is_clipped(recorded, rate):
         notes.append(QualityNote(name, "clipped", f"lead {name} is clipped at {recorded.max():.2f} or {recorded.min():.2f} mV"))
     noise = noise_mv(recorded, rate)
@@ -113,7 +114,7 @@ def describe_quality(notes: Iterable[QualityNote]) -> str:
     notes = list(notes)
     whole = [note.text for note in notes if note.lead is None]
     kinds = dict.fromkeys(note.kind for note in notes if note.lead is not None)
-    words = {"nan": "with gaps"}
+    words = {"nan": "with gaps", "empty": "without values"}
     by_kind = [f"{_list([n.lead for n in notes if n.lead and n.kind == kind], verb=False)} {words.get(kind, kind)}" for kind in kinds]
     return "; ".join(whole + by_kind) or "good"
 

@@ -146,7 +146,11 @@ def _base_path(base: str) -> Path:
 def load_tokenizer(folder: Path | None, base: str | None) -> Any:
     """The tokenizer in a checkpoint's folder, else its base's."""
     own = folder is not None and any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-    return AutoTokenizer.from_pretrained(folder if own or base is None else _base_path(base))
+    place = folder if own or base is None else _base_path(base)
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place} has no tokenizer that can be opened ({str(error).splitlines()[0]})") from error
 
 
 def compose(

@@ -47,6 +47,8 @@ class StreamConfig:
         unknown = [key for key in values if key not in known]
         if unknown:
             raise InputError(f"a stream has no setting {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+        if "tower" not in values:
+            raise InputError("a stream needs a tower; llava-ecg list towers names them")
         return cls(**values)
 
 

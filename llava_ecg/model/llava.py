@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.tower import build_tower
@@ -48,6 +49,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             self.towers[name] = build_tower(config.stream(name).tower, config.stream(name).tower_config)
         for name in config.streams:
             stream = config.stream(name)
+            if stream.through not in (None, *config.streams):
+                raise InputError(f"the stream {name!r} leads through {stream.through!r}, which is none of {', '.join(config.streams)}")
             out: Any = width if stream.through is None else self.towers[stream.through].width
             own: Any = self.towers[name].width
             self.projectors[name] = build_projector(stream.projector, own, out)
@@ -74,7 +77,13 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
     def preparers(self) -> dict[str, Preparer]:
         """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams."""
         towers: dict[str, Any] = dict(self.towers.items())
-        return {name: towers[name].preparer(**self.config.stream(name).preparation) for name in self.config.streams}
+        made = {}
+        for name in self.config.streams:
+            try:
+                made[name] = towers[name].preparer(**self.config.stream(name).preparation)
+            except TypeError as error:
+                raise InputError(f"the preparation of the stream {name!r} does not fit its tower: {error}") from error
+        return made
 
     def features(self, name: str, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """One stream's tokens as they stand in the sequence.

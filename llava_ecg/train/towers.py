@@ -149,6 +149,8 @@ def load_records(data: Path, split: str, stream: str, tower: Any, preparer: Any,
         beats.append(flags)
         if number % 500 == 499:
             print(f"  {split}: {number + 1} of {len(records)} prepared", flush=True)
+    if not values:
+        raise InputError(f"{data / split}.json has no records")
     return Records(torch.stack(values), torch.tensor(targets), torch.stack(beats))
 
 
@@ -299,7 +301,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         tower = build_tower(size["tower"], size["tower_config"])
         preparer = tower.preparer(**size["preparation"])
         sets = [load_records(args.data, split, args.stream, tower, preparer, args.dpi, args.limit) for split in ("train", "test")]
-    except (InputError, OSError) as error:
+        if len(sets[0]) < args.batch_size or not len(sets[1]):
+            raise InputError(
+                f"{args.data} has {len(sets[0])} training and {len(sets[1])} test records; at least {args.batch_size} and 1 are needed"
+            )
+        args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
+    except (InputError, OSError, ValueError, KeyError) as error:
         print(f"llava_ecg.train.towers: {error}", file=sys.stderr)
         return 2
     if args.stream == "image":

@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
     real = [record for record in json.loads((options.data / "test.json").read_text()) if not record["id"].isdigit()]
+    if not real:
+        parser.error(f"{options.data}/test.json has no real recordings; make the data set with --real")
     real = real[:: max(1, -(-len(real) // options.limit))]
     assistant = Assistant.open(options.model)
     results: dict[str, Any] = {}

@@ -56,7 +56,7 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         (HEADER.replace(" 1000\n", "\n", 1), b"", "r.dat holds no samples"),
         (HEADER.replace("r 2", "r 0"), SAMPLES, "describes no signals"),
         (HEADER.replace("r 2", "r 3"), SAMPLES, "promises 3 signals and describes 2"),
-        (HEADER.replace("r 2 500", "r 2 0"), SAMPLES, "impossible sampling rate of 0.0 Hz"),
+        (HEADER.replace("r 2 500", "r 2 0"), SAMPLES, "impossible sampling rate of 0 Hz"),
         (HEADER.replace("dat 16", "dat mV", 1), SAMPLES, "its line for signal 1 is not like"),
         (HEADER.replace("dat 16", "dat 99"), SAMPLES, "can't be read as a WFDB record"),
         (HEADER.replace(" II", " I"), SAMPLES, "names I more than once"),

@@ -149,7 +149,10 @@ def test_the_user_overrules_the_file(tmp_path: Path, ecg: np.ndarray) -> None:
     path = write_wfdb(tmp_path, ecg[:2])
     recording = read(path, rate=250, leads="V1, v2", unit="mV")
     assert recording.rate == 250 and recording.leads == ("V1", "V2")
-    assert recording.notes == ("the sampling rate is 250 Hz as given, the file says 500 Hz",)
+    assert recording.notes == (
+        "the sampling rate is 250 Hz as given, the file says 500 Hz",
+        "the leads are named as given, the file says I, II",
+    )
     with pytest.raises(InputError, match="holds 2 leads, but 12 are named"):
         read(path, leads="standard")
 

@@ -35,7 +35,7 @@ def test_spellings_of_the_standard_leads(spelling: str, name: str) -> None:
     assert canonical(spelling) == name
 
 
-@pytest.mark.parametrize("name", ["-aVR", "- Lead II", "Vx", "V7", "V3R", "RESP", "I-II", "Lead", ""])
+@pytest.mark.parametrize("name", ["-aVR", "- Lead II", "Vx", "V7", "V3R", "RESP", "I-II", "Lead", "ECG1", "ECG 2", ""])
 def test_other_names_stay(name: str) -> None:
     """Above all the inverted aVR of the Cabrera order: taken for aVR, every sign would be wrong."""
     assert canonical(f" {name} ") == name

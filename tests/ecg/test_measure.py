@@ -213,3 +213,14 @@ def test_noise_is_not_an_ecg() -> None:
     for size in (0.03, 0.3):
         unmeasured(measure(Recording(draw.normal(0, size, (12, 5000)).astype(np.float32), 500.0, STANDARD)))
         unmeasured(measure(Recording(draw.normal(0, size, (1, 5000)).astype(np.float32), 500.0, ("II",))))
+
+
+@pytest.mark.parametrize("seconds", [29.9, 30.002, 30.02, 30.1, 32.4, 32.6, 60.05])
+def test_a_short_tail_is_no_trouble(seconds: float) -> None:
+    from llava_ecg.ecg.simulate import Heart, simulate
+
+    recording, truth = simulate(Heart(rate_bpm=60), seed=1, seconds=seconds)
+    found = measure(recording)
+    assert found.heart_rate_bpm == pytest.approx(60, abs=1.5)
+    assert abs(len(found.beats_s) - len(truth.beats_s)) <= 1
+    assert np.all(np.diff(found.beats_s) > 0.5)

@@ -39,9 +39,9 @@ def test_each_fault_is_named_with_its_lead(clean: Recording) -> None:
     noise = np.random.default_rng(0).normal(0, 0.2, 5000)
     for values, part, kind, text in [
         (0.7, slice(None), "flat", "lead V2 is flat"),
-        (np.nan, slice(None), "nan", "lead V2 holds no values"),
+        (np.nan, slice(None), "empty", "lead V2 holds no values"),
         (np.nan, slice(500, 750), "nan", "lead V2 has gaps: 0.5 of 10 s hold no values"),
-        (0.1, slice(1000, 2001), "flat", "lead V2 is flat for 2 of 10 s"),
+        (0.1, slice(1000, 2001), "partly flat", "lead V2 is flat for 2 of 10 s"),
         (v2 + noise, slice(None), "noisy", "lead V2 is noisy (noise of 0.19 mV)"),
         (v2 + 20, slice(2000, 3000), "noisy", "lead V2 is noisy (swings over 2"),
         (np.clip(v2 * 20, -1.3, 1.3), slice(None), "clipped", "lead V2 is clipped at"),

@@ -64,7 +64,13 @@ def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:
 
 def _recognise(path: Path, head: bytes) -> str:
     """The name of the reader for a file: the one that knows the content, else the one that has the suffix."""
-    known: dict[str, Reader] = {name: readers.get(name)() for name in readers}
+    known: dict[str, Reader] = {}
+    broken = []
+    for name in readers:
+        try:
+            known[name] = readers.get(name)()
+        except InputError as error:  # one plug-in that can't be imported must not stop the others
+            broken.append(f"; {error}")
     for name, candidate in known.items():
         if candidate.recognises(head, path):
             return name
@@ -72,4 +78,4 @@ def _recognise(path: Path, head: bytes) -> str:
         if path.suffix.lower() in candidate.suffixes:
             return name
     formats = ", ".join(f"{name} ({' '.join(candidate.suffixes)})" for name, candidate in known.items())
-    raise InputError(f"{path} is {looks_like(head)} and in no format that can be read: {formats}")
+    raise InputError(f"{path} is {looks_like(head)} and in no format that can be read: {formats}{''.join(broken)}")

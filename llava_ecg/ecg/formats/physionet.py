@@ -65,8 +65,8 @@ class Wfdb:
         Raises:
             InputError: no header, a header that is none, no signal file or a cut one, no samples.
         """
-        header_path = path.with_suffix(".hea")
-        if path.suffix != ".hea" and not header_path.is_file():
+        header_path = path if path.suffix.lower() == ".hea" else path.with_suffix(".hea")
+        if not header_path.is_file():
             raise InputError(f"{path} is the signal file of a WFDB record; put its header {header_path.name} beside it")
         header = _parse(header_path)
         _check_files(header_path, header)

@@ -160,11 +160,20 @@ def assemble(
         notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
     rate = options.rate if options.rate is not None else rate
     names = _names(path, values.shape[0], options, leads)
+    if options.leads is not None and leads and all(leads):
+        said = tuple(lead_names.canonical(str(name)) for name in leads)
+        if said != names:
+            notes.append(f"the leads are named as given, the file says {', '.join(said)}")
+    if options.unit is not None and any(unit is not None and millivolts_per(unit) != millivolts_per(options.unit) for unit in units):
+        notes.append(f"the unit is {options.unit} as given, the file says {next(unit for unit in units if unit is not None)}")
     if options.unit is not None:
         units = [options.unit] * values.shape[0]
     _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
-    if not math.isfinite(rate) or rate <= 0:  # type: ignore[arg-type,operator]  # a missing rate has been refused above
-        raise InputError(f"{path} gives an impossible sampling rate of {rate} Hz; give the right one as in --rate 500")
+    if not 20 <= rate <= 100_000:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
+        raise InputError(
+            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time (ms)'); "
+            "give the right one as in --rate 500"
+        )
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
     kept = [row for row, scale in enumerate(scales) if scale is not None]
     if not kept:

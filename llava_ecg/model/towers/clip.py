@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from llava_ecg.errors import InputError
 from llava_ecg.model.towers.image import ImagePreparation
 
 
@@ -28,6 +29,8 @@ class ClipTower(nn.Module):
         select_feature: Literal["patch", "cls_patch"] = "patch",
     ) -> None:
         super().__init__()
+        if select_feature not in ("patch", "cls_patch"):
+            raise InputError(f"a CLIP tower has no feature {select_feature!r} to select; known are patch, cls_patch")
         settings: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
         settings |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
         config: Any = CLIPVisionConfig(**(dict(vision_config) if vision_config else settings))

@@ -130,6 +130,10 @@ class EcgPreparation:
     leads: Literal["standard", "as_filed"] = "standard"
     rate: float | None = 500.0
 
+    def __post_init__(self) -> None:
+        if self.leads not in ("standard", "as_filed"):
+            raise InputError(f"an ECG can't be prepared with leads {self.leads!r}; known are standard, as_filed")
+
     def read(self, path: Path) -> Recording:
         """Any format of `llava_ecg.plugins.readers`."""
         return read(path)
@@ -143,7 +147,8 @@ class EcgPreparation:
         Raises:
             InputError: leads are missing.
         """
-        recording = source.select(STANDARD) if self.leads == "standard" else source
+        filed = [name for name in source.leads if name not in source.derived]  # what was computed stands behind and not in file order
+        recording = source.select(STANDARD if self.leads == "standard" else filed)
         if len(recording.leads) != self.lead_count:
             raise InputError(
                 f"{source.source or 'the recording'} has {len(recording.leads)} leads and the model's ECG tower takes {self.lead_count}"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from llava_ecg.ecg.images import read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import render
 from llava_ecg.errors import InputError
@@ -23,6 +24,7 @@ from llava_ecg.prepared import NEWLINE, Prepared
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+ASPECTS, MERGES = ("squash", "pad", "ori", "anyres"), ("flat", "spatial", "spatial_unpad")
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,16 @@ class ImagePreparation:
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
 
-    def read(self, path: Path) -> Image.Image:
-        """Any image that Pillow reads, as RGB.
+    def __post_init__(self) -> None:
+        for name, value, known in (("aspect", self.aspect, ASPECTS), ("merge", self.merge, MERGES)):
+            if value not in known:
+                raise InputError(f"an image can't be prepared with {name} {value!r}; known are {', '.join(known)}")
+        if self.aspect == "anyres" and (not self.pinpoints or self.tokens != self.side**2):
+            raise InputError("anyres needs pinpoints, and a tower that gives its patches without a class token")
 
-        Raises:
-            InputError: it can't be read.
-        """
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"can't read the image {path}: {error}") from error
+    def read(self, path: Path) -> Image.Image:
+        """Any image that Pillow reads, as a person sees it (`llava_ecg.ecg.images.read_image`)."""
+        return read_image(path)
 
     def derive(self, sources: Mapping[str, Any]) -> Image.Image | None:
         """The page of a recording, where another stream has one."""
