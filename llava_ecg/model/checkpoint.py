@@ -86,12 +86,15 @@ def resolve(name: str | Path) -> Path:
     )
 
 
-def open_checkpoint(name: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Checkpoint:
+def open_checkpoint(
+    name: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, merge: bool = True
+) -> Checkpoint:
     """The model of a folder in one of our layouts, or of an embedded name.
 
     Args:
         name: folder, or name of an embedded checkpoint.
         device, dtype: where and as what the weights go.
+        merge: add a LoRA into the language model; False leaves it out, for who goes on training it.
 
     Raises:
         InputError: unknown name; no config, weights or base language model; keys that are missing, left over or of another shape.
@@ -102,16 +105,17 @@ def open_checkpoint(name: str | Path, *, device: str | torch.device = "cpu", dty
         language_model, weights = None, _weights(folder, "model.safetensors")
     else:
         language_model, weights = load_base(config.base, dtype), _weights(folder, STREAMS)
-        if (folder / ADAPTER).is_dir():
+        if merge and (folder / ADAPTER).is_dir():
             merge_lora(language_model, folder / ADAPTER)
     base = config.base
-    if base is not None and (folder / ADAPTER).is_dir():
+    if merge and base is not None and (folder / ADAPTER).is_dir():
         config.base = None  # with its LoRA merged in it is the base's language model no more: it would be saved whole
     model = LlavaEcgForCausalLM(config, language_model)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)  # buffers stay as they are: rotary frequencies are wrong in 16 bits
     _load(model, weights, folder, whole=base is None)
-    return Checkpoint(model.to(device).eval(), load_tokenizer(folder, base), str(name), folder)
+    torch.nn.Module.to(model, device)
+    return Checkpoint(model.eval(), load_tokenizer(folder, base), str(name), folder)
 
 
 def load_base(base: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -220,7 +224,8 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
                     save_file({name: value.to(dtype) for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
         else:
             if hasattr(model.language_model, "peft_config"):
-                merged = copy.deepcopy(model.language_model).merge_and_unload()
+                adapted: Any = copy.deepcopy(model.language_model)
+                merged = adapted.merge_and_unload()
                 state = {name: value for name, value in state.items() if name.startswith(_OURS)}
                 state |= {f"language_model.{name}": value.detach() for name, value in merged.state_dict().items()}
             tokenizer.save_pretrained(temporary)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import transformers
 
@@ -63,7 +64,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArgume
         InputError: a flag that none of them has; the nearest names are given.
         SystemExit: argparse's own, for a missing or ill-typed value and ``--help``.
     """
-    kinds = (ModelArguments, DataArguments, TrainingArguments)
+    kinds: Any = (ModelArguments, DataArguments, TrainingArguments)
     parser = transformers.HfArgumentParser(kinds, prog="python -m llava_ecg.train", allow_abbrev=False)
     try:
         *groups, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)

@@ -12,7 +12,7 @@ import torch
 
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
+from llava_ecg.model.checkpoint import ADAPTER, compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.plugins import templates
@@ -57,8 +57,16 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
     """A checkpoint to go on from, or a new model over a language model when towers are named."""
     dtype = torch.bfloat16 if args.bf16 and model_args.lora_enable else torch.float32
     if not (model_args.ecg_tower or model_args.vision_tower):
-        checkpoint = open_checkpoint(model_args.model_name_or_path, dtype=torch.float32)
-        return checkpoint.model, checkpoint.tokenizer
+        checkpoint = open_checkpoint(model_args.model_name_or_path, merge=not model_args.lora_enable)
+        model = checkpoint.model
+        if model_args.lora_enable:
+            for parameter in model.language_model.parameters():
+                parameter.data = parameter.data.to(dtype)
+            if (checkpoint.folder / ADAPTER).is_dir():
+                from peft import PeftModel  # six seconds of import that only LoRA needs
+
+                model.language_model = PeftModel.from_pretrained(model.language_model, checkpoint.folder / ADAPTER, is_trainable=True)
+        return model, checkpoint.tokenizer
     folders = {"ecg": model_args.ecg_tower, "image": model_args.vision_tower}
     towers = {name: Path(folder) for name, folder in folders.items() if folder}
     streams: dict[str, StreamConfig] = {}
@@ -89,6 +97,8 @@ def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
     for name, tower in model.towers.items():
         tower.requires_grad_(unfrozen.get(name, False))
     alone = model_args.tune_mm_mlp_adapter
+    if hasattr(model.language_model, "peft_config"):
+        return  # an adapter that is gone on with: PEFT has frozen the rest
     model.language_model.requires_grad_(not alone and not model_args.lora_enable)
     if model_args.lora_enable and not alone:
         from peft import LoraConfig, get_peft_model  # six seconds of import that only LoRA needs
