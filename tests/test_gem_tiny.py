@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_architecture(assistant: Assistant) -> None:
     assert config.stream("ecg").through == "image"
     assert (config.stream("ecg").tower, config.stream("image").tower) == ("ecg_coca", "clip")
     assert config.text_config.model_type == "llama"
-    assert config.base == "smollm2-135m-instruct"
+    stored = json.loads((FOLDER / "config.json").read_text())
+    assert stored["base"] == "smollm2-135m-instruct"
+    assert {path.name for path in FOLDER.iterdir()} == {"README.md", "config.json", "streams.safetensors", "adapter"}
 
 
 def test_the_form_of_an_answer(answered: tuple[int, Answer]) -> None:

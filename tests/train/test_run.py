@@ -74,6 +74,22 @@ def test_lora(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert checkpoint.model.config.streams["ecg"]["through"] == "image"
 
 
+def test_a_lora_is_gone_on_with(toy: Path, parts: Path, tmp_path: Path) -> None:
+    lora = ("--lora_enable", "--lora_r", "4", "--lora_alpha", "8")
+    assert main(flags(toy, parts, tmp_path / "first", *lora, "--save_dtype", "float16")) == 0
+    first = load_file(tmp_path / "first" / "adapter" / "adapter_model.safetensors")
+    assert {value.dtype for value in first.values()} == {torch.float16}
+    go_on = flags(toy, parts, tmp_path / "second", *lora)
+    cut = go_on.index("--ecg_tower")
+    assert main(["--model_name_or_path", str(tmp_path / "first"), *go_on[cut + 4 :]]) == 0
+    second = load_file(tmp_path / "second" / "adapter" / "adapter_model.safetensors")
+    name = next(name for name in first if "lora_A" in name)
+    assert first.keys() == second.keys()
+    assert not torch.equal(first[name].float(), second[name].float())
+    assert torch.nn.functional.cosine_similarity(first[name].float().flatten(), second[name].float().flatten(), dim=0) > 0.5
+    assert open_checkpoint(tmp_path / "first").model.config.base is None  # merged, it would be saved whole
+
+
 def test_projectors_alone_then_everything(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(toy, parts, tmp_path / "first", "--tune_mm_mlp_adapter")) == 0
     first = open_checkpoint(tmp_path / "first")
