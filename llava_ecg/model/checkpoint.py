@@ -219,6 +219,8 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
             if hasattr(model.language_model, "peft_config"):
                 model.language_model.save_pretrained(temporary / ADAPTER, save_embedding_layers=False)
                 (temporary / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty card
+                note = temporary / ADAPTER / "adapter_config.json"  # PEFT names the folder that the base lies in on this machine
+                note.write_text(json.dumps(json.loads(note.read_text()) | {"base_model_name_or_path": model.config.base}, indent=2) + "\n")
                 path = temporary / ADAPTER / "adapter_model.safetensors"
                 if dtype is not None:
                     save_file({name: value.to(dtype) for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
