@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,14 +18,11 @@ from transformers.generation.streamers import BaseStreamer
 
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.batch import pad
-from llava_ecg.data.conversation import MARKER, Turn
-from llava_ecg.data.encode import Encoded, encode
-from llava_ecg.data.templates import Template
-from llava_ecg.errors import InputError
+from llava_ecg.data.conversation import Turn
+from llava_ecg.data.encode import Encoded
 from llava_ecg.grounding.audit import Audit, audit
 from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
-from llava_ecg.plugins import templates
-from llava_ecg.prepared import Prepared
+from llava_ecg.processor import Processor
 
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
 
@@ -59,40 +57,32 @@ class Assistant:
     Attributes:
         checkpoint: model and tokenizer.
         device: where the model is.
+        processor: makes the model's inputs.
     """
 
     checkpoint: Checkpoint
     device: str = "cpu"
-    template: Template = field(init=False)
+    processor: Processor = field(init=False)
 
     def __post_init__(self) -> None:
-        model = self.checkpoint.model
-        self.template = templates.get(model.config.template)
-        self._preparers = model.preparers()
-        self._prepared: dict[tuple[str, int], tuple[Any, Prepared]] = {}
+        model: Any = self.checkpoint.model
+        self.processor = Processor.of(model.config, self.checkpoint.tokenizer, self.checkpoint.name, model.towers)
 
     @classmethod
-    def open(cls, model: str = "gem-tiny", *, device: str | None = None, dtype: str | None = None) -> Assistant:
+    def open(cls, model: str | Path = "gem-tiny", *, device: str | None = None, dtype: str | None = None, **more: Any) -> Assistant:
         """Load a model.
 
         Args:
-            model: folder of a checkpoint, or the name of an embedded one.
+            model: folder of a checkpoint in any layout, the name of an embedded one, or a hub id.
             device: ``cpu``, ``cuda``, ...; None takes CUDA where there is one.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None takes float32 on a CPU and bfloat16 elsewhere.
+            more: the other keywords of `llava_ecg.load`.
 
         Raises:
             InputError: unknown model or dtype, unusable device, or a folder that does not hold one.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
-        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-        if dtype not in kinds:
-            raise InputError(f"unknown dtype {dtype!r}; known are {', '.join(kinds)}")
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"the device {device!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
-        return cls(open_checkpoint(model, device=device, dtype=kinds[dtype]), device)
+        checkpoint = open_checkpoint(model, device=device, dtype=dtype, **more)
+        return cls(checkpoint, str(checkpoint.model.device))
 
     @property
     def name(self) -> str:
@@ -102,7 +92,7 @@ class Assistant:
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that the model has."""
-        return tuple(self._preparers)
+        return tuple(self.processor.preparers)
 
     def ask(
         self,
@@ -126,15 +116,10 @@ class Assistant:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
         """
         started = time.perf_counter()
-        sample, notes = self._encode(turns, case)
-        room = self.checkpoint.model.config.model_max_length - len(sample)
-        if room < 1:
-            limit = self.checkpoint.model.config.model_max_length
-            raise InputError(
-                f"the conversation has {len(sample)} tokens and the model reads {limit}; ask less at once or start a new conversation"
-            )
+        sample, notes = self.processor.encode(turns, case.sources())
+        room = self.processor.room(sample)
         prepared_at = time.perf_counter()
-        writer = _Writer(self.checkpoint.tokenizer, self.template.stop, self._stops(), on_text, cancelled)
+        writer = _Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
         self._generate(sample, decoding, min(decoding.max_new_tokens, room), writer)
         ended = time.perf_counter()
         text = writer.text.strip()
@@ -159,32 +144,8 @@ class Assistant:
         language_model: Any = self.checkpoint.model.language_model
         own = language_model.generation_config.eos_token_id
         tokenizer = self.checkpoint.tokenizer
-        ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, _single_token(tokenizer, self.template.stop)]
+        ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, _single_token(tokenizer, self.processor.template.stop)]
         return tuple(dict.fromkeys(token for token in ends if token is not None))
-
-    def _encode(self, turns: Sequence[Turn], case: Case) -> tuple[Encoded, list[str]]:
-        sources = case.sources()
-        given: dict[str, list[Prepared | None]] = {}
-        notes: list[str] = []
-        for name, preparer in self._preparers.items():
-            prepared = self._prepare(name, preparer, sources[name]) if name in sources else None
-            given[name] = [prepared]
-            notes += prepared.notes if prepared is not None else ()
-        if all(entry[0] is None for entry in given.values()):
-            takes = ", ".join(given) or "text only"
-            raise InputError(f"the model {self.name} takes {takes}, and the question came with {', '.join(sources) or 'nothing'}")
-        clean = [Turn(turn.role, turn.text.replace(MARKER, "")) for turn in turns]
-        first = Turn("user", f"{MARKER}\n{clean[0].text.strip()}")
-        return encode([first, *clean[1:]], self.template, self.checkpoint.tokenizer, given), notes
-
-    def _prepare(self, name: str, preparer: Any, source: Any) -> Prepared:
-        """Prepared once for each source; the last few are kept, for the turns of a chat."""
-        key = (name, id(source))
-        if key not in self._prepared:
-            while len(self._prepared) >= 8:
-                self._prepared.pop(next(iter(self._prepared)))
-            self._prepared[key] = (source, preparer.prepare(source))  # the source is held, so its id stays its own
-        return self._prepared[key][1]
 
     def _generate(self, sample: Encoded, decoding: Decoding, new_tokens: int, writer: _Writer) -> None:
         tokenizer = self.checkpoint.tokenizer

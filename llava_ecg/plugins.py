@@ -36,7 +36,7 @@ templates = Registry(
     {
         name: f"llava_ecg.data.templates:{name}"
         for name in (
-            *("v1", "vicuna_v1", "llava_v1", "llama_2", "llava_llama_2"),
+            *("v1", "vicuna_v1", "llava_v1", "llama_2", "llava_llama_2", "mistral_instruct"),
             *("mpt", "chatml_direct", "qwen_2", "ecg_chatml", "plain"),
         )
     },

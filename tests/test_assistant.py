@@ -17,9 +17,9 @@ from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import simulate
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import save_checkpoint
 from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.saving import save_checkpoint
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
 CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
@@ -81,7 +81,7 @@ def test_both_streams_matter(assistant: Assistant, recording: Recording) -> None
 
     @torch.no_grad()
     def seen(case: Case) -> torch.Tensor:
-        return assistant.checkpoint.model(**pad([assistant._encode(QUESTION, case)[0]], 0)).logits[:, -1]
+        return assistant.checkpoint.model(**pad([assistant.processor.encode(QUESTION, case.sources())[0]], 0)).logits[:, -1]
 
     both = seen(Case(recording, page()))
     assert not torch.allclose(both, seen(Case(other, page())), atol=1e-4)

@@ -96,7 +96,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "measure", "render", "list", "fetch"])
+@pytest.mark.parametrize("command", ["ask", "chat", "measure", "render", "list", "fetch", "inspect", "convert", "merge"])
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
@@ -384,7 +384,7 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
     def fail(arguments: Any, _: Any) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_list", fail)
+    monkeypatch.setattr(cli.plugins, "run_list", fail)
     result = run(["list"])
     assert result[0] == code
     assert result[2] == {130: "", 2: "llava-ecg: Denied: f\n" if isinstance(error, OSError) else "llava-ecg: one sentence\n"}[code]
@@ -395,7 +395,7 @@ def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyP
     def fail(arguments: Any, _: Any) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_list", fail)
+    monkeypatch.setattr(cli.plugins, "run_list", fail)
     with pytest.raises(type(error)):
         run(["list"])
 

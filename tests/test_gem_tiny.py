@@ -13,8 +13,8 @@ from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.claims import find_claims
-from llava_ecg.model.checkpoint import resolve
 from llava_ecg.model.fetch import base_folder
+from llava_ecg.model.find import find
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "gem-tiny"
 
@@ -37,7 +37,7 @@ def answered(request: pytest.FixtureRequest, assistant: Assistant) -> tuple[int,
 
 
 def test_it_is_gem_in_small_and_fits_in_git() -> None:
-    assert resolve("gem-tiny") == FOLDER
+    assert find("gem-tiny") == FOLDER
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
     assert not [path for path in FOLDER.rglob("*") if path.suffix in (".bin", ".pt", ".gguf")]
 

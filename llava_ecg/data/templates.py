@@ -107,6 +107,8 @@ llava_llama_2 = _llama_2(
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user provides, "
     "and assist the user with a variety of tasks using natural language."
 )
+# Of LLaVA-1.6 on Mistral: no system prompt and nothing before a later turn; BOS is the tokenizer's alone.
+mistral_instruct = Template(system="", first_user="[INST] {} [/INST]", user="[INST] {} [/INST]", answer=" {} </s>", stop="</s>")
 mpt = _chatml(
     "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers.",
     line="",

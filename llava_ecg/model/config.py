@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from llava_ecg.errors import InputError
+from llava_ecg.model.source import open_source
 
 
 @dataclass
@@ -61,6 +62,10 @@ class LlavaEcgConfig(PretrainedConfig):
         template: chat template the weights were trained with.
         base: the language model that the folder does not hold: a name for ``llava-ecg fetch``, or a path; None if it is inside.
         model_max_length: longest sequence in tokens.
+        image_newline: whether there is a learned row-end embedding; None: if a stream's tiles are merged with one. (PULSE has inherited
+            one that it does not use.)
+        origin: where the weights came from, if that was another layout: its ``config`` as it was filed and the name prefixes of what
+            was taken from ``outside`` its folder, so that `llava_ecg.model.convert` can write that layout again.
     """
 
     model_type = "llava_ecg"
@@ -72,6 +77,8 @@ class LlavaEcgConfig(PretrainedConfig):
         template: str = "v1",
         base: str | None = None,
         model_max_length: int = 4096,
+        image_newline: bool | None = None,
+        origin: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(text_config, PretrainedConfig):
@@ -82,6 +89,9 @@ class LlavaEcgConfig(PretrainedConfig):
         self.template = template
         self.base = base
         self.model_max_length = model_max_length
+        merged = any(stream["preparation"].get("merge") == "spatial_unpad" for stream in self.streams.values())
+        self.image_newline = merged if image_newline is None else image_newline
+        self.origin = origin
         kwargs.setdefault("tie_word_embeddings", False)  # the language model ties its own
         super().__init__(**kwargs)
 
@@ -92,3 +102,41 @@ class LlavaEcgConfig(PretrainedConfig):
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         """The language model's config: what generation asks for its caches and vocabulary."""
         return self.text_config
+
+
+class _ReleasedConfig(LlavaEcgConfig):
+    """What transformers' AutoConfig makes of a released folder: a `LlavaEcgConfig`.
+
+    The towers' shapes are not in those config files, so the folder's weights are looked at (headers only).
+    """
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """A `LlavaEcgConfig` for a released config.json.
+
+        Raises:
+            InputError: the folder is not known (read it with ``AutoConfig.from_pretrained``), or not whole.
+        """
+        name = kwargs.pop("name_or_path", None) or config_dict.get("_name_or_path")
+        if not name:
+            raise InputError("a released config alone does not say what its towers are like; open its folder with from_pretrained")
+        found: dict[str, Any] = LlavaEcgConfig(**open_source(name).config).to_dict()
+        return LlavaEcgConfig.from_dict(found, **kwargs)
+
+
+class LlavaLlamaConfig(_ReleasedConfig):
+    """LLaVA, PULSE and GEM on Llama or Vicuna."""
+
+    model_type = "llava_llama"
+
+
+class LlavaMistralConfig(_ReleasedConfig):
+    """LLaVA-1.6 on Mistral."""
+
+    model_type = "llava_mistral"
+
+
+class LlavaQwenConfig(_ReleasedConfig):
+    """GEM on Qwen2."""
+
+    model_type = "llava_qwen"

@@ -1,11 +1,13 @@
-"""Weight names of the released layouts <-> ours, as tables that are read both ways."""
+"""Weight names of the released layouts <-> ours, as tables that are read both ways. Needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+Table = tuple[tuple[str, str], ...]
+
 # (theirs, ours): prefixes, the first that fits wins in either direction
-GEM = (
+GEM: Table = (
     ("model.ecg_tower.ecg_tower.", "towers.ecg."),
     ("model.vision_tower.vision_tower.vision_model.", "towers.image.vision_tower."),
     ("model.ecg_projector.", "projectors.ecg."),
@@ -14,6 +16,19 @@ GEM = (
     ("model.", "language_model.model."),
     ("lm_head.", "language_model.lm_head."),
 )
+LANGUAGE_MODEL: Table = (("model.", "language_model.model."), ("lm_head.", "language_model.lm_head."))
+OURS: Table = tuple((name, name) for name in ("towers.", "projectors.", "image_newline", "language_model."))
+# towers alone, as the parameters of the tower itself; the rest of a CoCa or a CLIP (text tower, decoder, projections) has no use here
+ECG_COCA: Table = (("module.ecg.", ""), ("ecg.", ""))
+CLIP: Table = (
+    ("vision_tower.", "vision_tower."),
+    ("vision_model.", "vision_tower."),
+    *((name, f"vision_tower.{name}") for name in ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")),
+)
+BARE: Table = (("", ""),)
+
+COMPUTED = (".rotary_emb.inv_freq", "embeddings.position_ids")
+"""Ends of names that older transformers filed and newer ones compute: no weights."""
 
 
 def to_ours(names: Iterable[str], table: Iterable[tuple[str, str]] = GEM) -> dict[str, str]:
@@ -24,6 +39,13 @@ def to_ours(names: Iterable[str], table: Iterable[tuple[str, str]] = GEM) -> dic
 def from_ours(names: Iterable[str], table: Iterable[tuple[str, str]] = GEM) -> dict[str, str]:
     """Our name -> theirs. A name that the table does not know is left out."""
     return _rename(names, [(ours, theirs) for theirs, ours in table])
+
+
+def unwrapped(name: str) -> str:
+    """The name without what PEFT, DDP or DeepSpeed put in front of it: ``base_model.model.model.x`` -> ``model.x``."""
+    for wrapper in ("module.", "base_model.model.", "base_model."):
+        name = name.removeprefix(wrapper)
+    return name.removeprefix("model.") if name.startswith("model.model.") else name
 
 
 def _rename(names: Iterable[str], table: list[tuple[str, str]]) -> dict[str, str]:

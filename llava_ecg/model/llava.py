@@ -8,6 +8,7 @@ Axes: B batch, S sequence, D width of the language model, n values of a stream, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.projectors import build_projector
-from llava_ecg.model.towers.tower import build_tower
+from llava_ecg.model.towers.tower import build_tower, preparers
 from llava_ecg.prepared import NEWLINE, Preparer
 
 Streams = Mapping[str, Mapping[str, torch.Tensor]]
@@ -54,11 +55,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             out: Any = width if stream.through is None else self.towers[stream.through].width
             own: Any = self.towers[name].width
             self.projectors[name] = build_projector(stream.projector, own, out)
-        self.image_newline = nn.Parameter(torch.randn(width) * width**-0.5) if self._has_newline() else None
+        self.image_newline = nn.Parameter(torch.randn(width) * width**-0.5) if config.image_newline else None
         self.post_init()
-
-    def _has_newline(self) -> bool:
-        return any(stream["preparation"].get("merge") == "spatial_unpad" for stream in self.config.streams.values())
 
     def _init_weights(self, module: nn.Module) -> None:
         """Every part initialises itself when it is built; transformers' own pass must not draw it again.
@@ -76,14 +74,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
 
     def preparers(self) -> dict[str, Preparer]:
         """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams."""
-        towers: dict[str, Any] = dict(self.towers.items())
-        made = {}
-        for name in self.config.streams:
-            try:
-                made[name] = towers[name].preparer(**self.config.stream(name).preparation)
-            except TypeError as error:
-                raise InputError(f"the preparation of the stream {name!r} does not fit its tower: {error}") from error
-        return made
+        config: Any = self.config
+        return preparers(config, dict(self.towers.items()))
 
     def features(self, name: str, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """One stream's tokens as they stand in the sequence.
@@ -174,6 +166,29 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             **({} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}),
             **kwargs,
         )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """transformers' way in, to the loader of `llava_ecg.load`: every layout, and no key passed over in silence.
+
+        Args:
+            kwargs: ``dtype`` (or ``torch_dtype``), ``device_map`` (one device), ``quantization_config`` (bitsandbytes), ``config``,
+                ``attn_implementation``, and the keywords of `llava_ecg.load`.
+
+        Raises:
+            InputError: as `llava_ecg.load`, and for a keyword that it does not have.
+        """
+        # by name: the loader stands above the model and imports this module
+        loader = import_module("llava_ecg.model.pretrained")
+        return loader.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """transformers' way out: the whole model, whatever it was loaded over."""
+        base, self.config.base = self.config.base, None
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self.config.base = base
 
     @torch.no_grad()
     def generate(  # type: ignore[override]

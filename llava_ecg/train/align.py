@@ -24,8 +24,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import compose, load_tokenizer, save_tower, tower_stream
+from llava_ecg.model.checkpoint import compose, load_tokenizer, tower_stream
+from llava_ecg.model.find import find
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.saving import save_tower
 from llava_ecg.train.towers import augment, load_records
 
 DIGITS = tuple("0123456789")
@@ -183,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders = {"ecg": args.ecg_tower, "image": args.vision_tower}
         model = compose(args.base, streams, template="plain", tower_folders=folders)
         model.language_model.requires_grad_(False)
-        words = word_embeddings(model, load_tokenizer(None, args.base))
+        words = word_embeddings(model, load_tokenizer(find(args.base)))
         limits = {"ecg": args.ecg_limit, "image": args.image_limit}
         sets = {name: load(args.data, name, model, limits[name], args.dpi) for name in streams}
         train(model, sets, words, args)

@@ -12,9 +12,11 @@ import torch
 
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import ADAPTER, compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
+from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
 from llava_ecg.model.config import StreamConfig
+from llava_ecg.model.find import find
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.source import open_source
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
@@ -54,21 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcgForCausalLM, Any]:
-    """A checkpoint to go on from, or a new model over a language model when towers are named."""
+    """A checkpoint of any layout to go on from, with towers added where they are named; or a new model over a language model."""
     dtype = torch.bfloat16 if args.bf16 and model_args.lora_enable else torch.float32
+    if open_source(model_args.model_name_or_path, base=model_args.base).config["streams"]:
+        return _continued(model_args, dtype)
     if not (model_args.ecg_tower or model_args.vision_tower):
-        checkpoint = open_checkpoint(model_args.model_name_or_path, merge=not model_args.lora_enable)
-        model = checkpoint.model
-        if model_args.lora_enable:
-            for parameter in model.language_model.parameters():
-                parameter.data = parameter.data.to(dtype)
-            if (checkpoint.folder / ADAPTER).is_dir():
-                from peft import PeftModel  # six seconds of import that only LoRA needs
-
-                model.language_model = PeftModel.from_pretrained(model.language_model, checkpoint.folder / ADAPTER, is_trainable=True)
-        return model, checkpoint.tokenizer
+        raise InputError(
+            f"{model_args.model_name_or_path} is a language model alone; give it towers to see with: --ecg_tower, --vision_tower"
+        )
     folders = {"ecg": model_args.ecg_tower, "image": model_args.vision_tower}
-    towers = {name: Path(folder) for name, folder in folders.items() if folder}
+    towers = {name: find(folder, "tower") for name, folder in folders.items() if folder}
     streams: dict[str, StreamConfig] = {}
     if "ecg" in towers:
         through = "image" if "image" in towers else None
@@ -88,7 +85,31 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
     )
     if model_args.pretrain_mm_mlp_adapter:
         load_projectors(model, Path(model_args.pretrain_mm_mlp_adapter))
-    return model, load_tokenizer(None, base)
+    return model, load_tokenizer(find(base))
+
+
+def _continued(model_args: ModelArguments, dtype: torch.dtype) -> tuple[LlavaEcgForCausalLM, Any]:
+    """A checkpoint to go on from. A LoRA over a whole one is saved as that, over the folder that it came from."""
+    checkpoint = open_checkpoint(
+        model_args.model_name_or_path,
+        device="cpu",
+        dtype=dtype,
+        stream_dtype=torch.float32,
+        base=model_args.base,
+        ecg_tower=model_args.ecg_tower,
+        vision_tower=model_args.vision_tower,
+        projectors={"ecg": model_args.ecg_projector_type, "image": model_args.mm_projector_type},
+        trust_pickle=model_args.trust_pickle,
+        merge=not model_args.lora_enable,
+    )
+    model = checkpoint.model
+    if model_args.lora_enable and model.config.base is None:
+        model.config.base = str(checkpoint.folder.resolve())
+    if model_args.lora_enable and checkpoint.adapter is not None:
+        from peft import PeftModel  # six seconds of import that only LoRA needs
+
+        model.language_model = PeftModel.from_pretrained(model.language_model, checkpoint.adapter, is_trainable=True)
+    return model, checkpoint.tokenizer
 
 
 def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
@@ -96,6 +117,9 @@ def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
     unfrozen = {"ecg": model_args.unfreeze_ecg_tower, "image": model_args.unfreeze_vision_tower}
     for name, tower in model.towers.items():
         tower.requires_grad_(unfrozen.get(name, False))
+    if model.config.origin is not None:  # a tower that its layout took from outside has to be filed when it has changed
+        outside = [each for each in model.config.origin["outside"] if not unfrozen.get(each.split(".")[1], False)]
+        model.config.origin = dict(model.config.origin) | {"outside": outside}
     alone = model_args.tune_mm_mlp_adapter
     if hasattr(model.language_model, "peft_config"):
         return  # an adapter that is gone on with: PEFT has frozen the rest

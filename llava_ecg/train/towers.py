@@ -29,7 +29,7 @@ from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import Page, draw_page
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import save_tower
+from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
 
 

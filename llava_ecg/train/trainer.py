@@ -10,7 +10,7 @@ from transformers import Trainer
 
 from llava_ecg.data.batch import pad
 from llava_ecg.data.encode import Encoded
-from llava_ecg.model.checkpoint import save_checkpoint
+from llava_ecg.model.saving import save_checkpoint
 
 
 class Collator:

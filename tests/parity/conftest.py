@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from llava_ecg.data.encode import IGNORE, Encoded, place
-from llava_ecg.model.config import LlavaEcgConfig
-from llava_ecg.model.keymaps import to_ours
+from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.towers.image import tile_order
 from llava_ecg.prepared import Prepared
+from tests.model import released
 
 ATOL = 1e-5
 THEIR_MARKER = -200
@@ -27,56 +27,29 @@ def golden(shared: Path) -> Path:
     return shared / "golden"
 
 
-def tiny_config(golden: Path, merge: str = "flat") -> LlavaEcgConfig:
-    """Our configuration of the original's tiny model."""
-    theirs = json.loads((golden / "tiny_gem_config.json").read_text())
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-    more = ("max_position_embeddings", "rms_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings")
-    text = {"model_type": "llama", "rope_theta": theirs["rope_theta"], **{name: theirs[name] for name in names + more}}
-    ecg = json.loads((golden / "ecg_tower_config.json").read_text())
-    clip = json.loads((golden / "clip_tiny" / "config.json").read_text())
-    for name in ("architectures", "model_type", "torch_dtype", "transformers_version"):
-        clip.pop(name)
-    return LlavaEcgConfig(
-        text_config=text,
-        streams={
-            "ecg": {
-                "tower": "ecg_coca",
-                "tower_config": {
-                    **{name: ecg["ecg_cfg"][name] for name in ("seq_length", "lead_num", "layers", "width", "head_width", "patch_size")},
-                    "embed_dim": ecg["embed_dim"],
-                },
-                "projector": theirs["ecg_projector_type"],
-                "through": "image",
-                "preparation": {"leads": "as_filed", "rate": None},
-            },
-            "image": {
-                "tower": "clip",
-                "tower_config": {"vision_config": clip, "select_layer": theirs["mm_vision_select_layer"]},
-                "projector": theirs["mm_projector_type"],
-                "preparation": {"aspect": "pad", "merge": merge},
-            },
-        },
-        template="llava_v1",
-    )
+def tiny_model(golden: Path, folder: Path, merge: str | None = None) -> LlavaEcgForCausalLM:
+    """The original's weights, opened from a folder in the released layout.
 
-
-def tiny_model(golden: Path, merge: str = "flat") -> LlavaEcgForCausalLM:
-    """The original's weights in our model; every key used, none missing."""
-    model = LlavaEcgForCausalLM(tiny_config(golden, merge)).eval()
-    theirs = load_file(golden / "tiny_gem_state.safetensors")
-    names = to_ours(theirs)
-    assert len(names) == len(theirs)
-    missing, unexpected = model.load_state_dict({names[name]: value for name, value in theirs.items()}, strict=False)
-    assert not unexpected
-    assert set(missing) <= {"image_newline"}
-    return model
+    Args:
+        folder: to write into.
+        merge: for the anyres cases, how config.json says that tiles are merged; their image_newline is then among the weights.
+    """
+    released.gem_golden(folder, golden)
+    if merge is not None:
+        path = folder / "config.json"
+        more = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": merge, "image_grid_pinpoints": "[(56, 112), (112, 56), (112, 112)]"}
+        path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    if merge == "spatial_unpad":
+        newline = load_file(golden / "assembly.safetensors")["anyres.image_newline"]
+        weights = load_file(folder / "model.safetensors") | {"model.image_newline": newline}
+        save_file(weights, folder / "model.safetensors")
+    return open_checkpoint(folder).model
 
 
 @pytest.fixture(scope="session")
-def model(golden: Path) -> LlavaEcgForCausalLM:
-    """The tiny model, flat merge."""
-    return tiny_model(golden)
+def model(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> LlavaEcgForCausalLM:
+    """The tiny model, one page an image."""
+    return tiny_model(golden, tmp_path_factory.mktemp("released") / "gem")
 
 
 @pytest.fixture(scope="session")

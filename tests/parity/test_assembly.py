@@ -70,10 +70,8 @@ def test_one_page_each(case: str, model: LlavaEcgForCausalLM, tensors: Tensors, 
 
 
 @pytest.mark.parametrize("case", TILED)
-def test_tiles(case: str, golden: Path, tensors: Tensors, inputs: Tensors, meta: Any) -> None:
-    model = tiny_model(golden, TILED[case])
-    if model.image_newline is not None:
-        model.image_newline.data.copy_(tensors["anyres.image_newline"])
+def test_tiles(case: str, golden: Path, tensors: Tensors, inputs: Tensors, meta: Any, tmp_path: Path) -> None:
+    model = tiny_model(golden, tmp_path / "gem", TILED[case])
     check(case, model, encoded(case, model, tensors, inputs, meta), tensors)
 
 

@@ -19,9 +19,9 @@ TRAINED = {"projectors": ("projectors.",), "llm_and_projectors": ("projectors.",
 
 
 @pytest.mark.parametrize("what", TRAINED)
-def test_gradients_and_losses(what: str, golden: Path, tensors: Tensors, inputs: Tensors) -> None:
+def test_gradients_and_losses(what: str, golden: Path, tensors: Tensors, inputs: Tensors, tmp_path: Path) -> None:
     theirs = load_file(golden / "train_step.safetensors")
-    model = tiny_model(golden)
+    model = tiny_model(golden, tmp_path / "gem")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(TRAINED[what]))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llava_ecg.model.checkpoint import open_checkpoint, save_tower
+from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.clip import ClipTower
 from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
 from llava_ecg.train import towers

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from llava_ecg.errors import InputError
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.plugins import towers
 from llava_ecg.prepared import Preparer
 
@@ -43,6 +44,30 @@ def build_tower(kind: str, config: Mapping[str, Any]) -> Any:
     """
     make = towers.get(kind)
     return make(**checked_settings(make, config, f"tower {kind!r}"))
+
+
+def preparers(config: LlavaEcgConfig, built: Mapping[str, Any] | None = None) -> dict[str, Preparer]:
+    """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams.
+
+    Args:
+        built: the model's towers, where there are any; else they are made here, on the meta device, where weights take no memory.
+
+    Raises:
+        InputError: a preparation with settings that the tower's preparer does not have.
+    """
+    made = {}
+    for name in config.streams:
+        stream = config.stream(name)
+        if built is not None:
+            tower = built[name]
+        else:
+            with torch.device("meta"):
+                tower = build_tower(stream.tower, stream.tower_config)
+        try:
+            made[name] = tower.preparer(**stream.preparation)
+        except TypeError as error:
+            raise InputError(f"the preparation of the stream {name!r} does not fit its tower: {error}") from error
+    return made
 
 
 def checked_settings(make: Any, given: Mapping[str, Any], what: str) -> dict[str, Any]:

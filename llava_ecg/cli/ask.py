@@ -1,0 +1,204 @@
+"""``llava-ecg ask`` and ``llava-ecg chat``: questions about an ECG, answered by a model and audited."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llava_ecg.cli import flags
+from llava_ecg.cli.flags import Opener
+from llava_ecg.errors import InputError
+from llava_ecg.terminal import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from llava_ecg.assistant import Answer, Assistant
+    from llava_ecg.case import Case, Decoding
+    from llava_ecg.ecg.recording import Recording
+
+DEFAULT_QUESTION = "Interpret this ECG."
+
+
+def add(commands: Any) -> None:
+    """Declare ``ask`` and ``chat``."""
+    ask = flags.command(
+        commands,
+        "ask",
+        "ask one question about an ECG and audit the answer",
+        'llava-ecg ask --ecg patient.hea --out results "What is the QT interval?"',
+    )
+    ask.add_argument(
+        "question", nargs="?", default=DEFAULT_QUESTION, help="what to ask; - reads it from standard input (default: %(default)s)"
+    )
+    flags.add_case(ask)
+    flags.add_model(ask)
+    ask.add_argument("--out", type=Path, metavar="DIR", help="folder for the page (PNG) and the answer (JSON), made if need be")
+    ask.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
+    ask.set_defaults(run=run_ask)
+
+    chat = flags.command(
+        commands, "chat", "talk about an ECG in the terminal, over several turns", "llava-ecg chat --ecg patient.hea   (then /help)"
+    )
+    flags.add_case(chat)
+    flags.add_model(chat)
+    chat.set_defaults(run=run_chat)
+
+
+def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
+    """Answer one question; with ``--out``, keep the page and the answer."""
+    from llava_ecg import files, report
+
+    if arguments.ecg is None and arguments.image is None:
+        raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
+    question = files.check_question(_question(arguments.question))
+    if arguments.out is not None:
+        files.check_folder(arguments.out)
+    result = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):  # no library's chatter gets into the JSON
+        recording, image = _inputs(arguments)
+        if not arguments.json:
+            _show_inputs(recording, image, arguments.image)
+        case = _case(recording, image)
+        if not arguments.json:
+            print("" if case.measurements is None else f"\n{case.measurements.table()}\n", flush=True)
+        assistant = _open(arguments, open_assistant)
+        answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
+        if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
+            print("\n".join(["", *report.audit_lines(answer.audit), *(f"note     {note}" for note in report.notes_of(answer))]), flush=True)
+        found, failure = report.answer_dict(question, answer, case, None), None
+        try:
+            found["page"] = _write_page(arguments, case)
+            written = _write_answer(arguments, found)
+            if not arguments.json:
+                print("\n".join([f"page     {found['page']}", f"JSON     {written}"] if written else []), end="\n" if written else "")
+        except InputError as error:
+            failure = error
+        if not arguments.json:
+            print(RESEARCH_USE)
+    if arguments.json:
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False), file=result)
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
+    """Talk until the person leaves."""
+    case = _case(*_inputs(arguments))
+    from llava_ecg import chat
+
+    return chat.run(
+        _open(arguments, open_assistant),
+        case,
+        decoding=_decoding(arguments),
+        open_recording=lambda path: _recording(path, arguments),
+        image_file=str(arguments.image or ""),
+    )
+
+
+# -- their parts -----------------------------------------------------------------------------------------------------------------------
+
+
+def _question(text: str) -> str:
+    """The text itself, or all of standard input for ``-``."""
+    if text != "-":
+        return text
+    return sys.stdin.read() if sys.stdin is not None else ""
+
+
+def _recording(path: Path, arguments: argparse.Namespace) -> Recording:
+    from llava_ecg import files
+
+    return files.complete_leads(files.read_recording(path, **flags.reading(arguments)), arguments.missing_leads)
+
+
+def _inputs(arguments: argparse.Namespace) -> tuple[Recording | None, Image | None]:
+    """The files, read before the model's code is even imported, so that a mistake costs no waiting."""
+    from llava_ecg.ecg.images import read_image
+
+    recording = None if arguments.ecg is None else _recording(arguments.ecg, arguments)
+    return recording, None if arguments.image is None else read_image(arguments.image)
+
+
+def _case(recording: Recording | None, image: Image | None) -> Case:
+    """What is asked about, measured before a model is loaded: a recording that is too short is refused here."""
+    from llava_ecg.case import Case
+
+    case = Case(recording, image)
+    _ = case.measurements
+    return case
+
+
+def _decoding(arguments: argparse.Namespace) -> Decoding:
+    from llava_ecg.case import Decoding
+
+    return Decoding(arguments.temperature, arguments.top_p, arguments.max_new_tokens, arguments.seed)
+
+
+def _open(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
+    print(f"loading {arguments.model} ...", file=sys.stderr)
+    if open_assistant is None:
+        from transformers.utils import logging
+
+        from llava_ecg.assistant import Assistant
+
+        logging.disable_progress_bar()  # a person waits for the answer, not for the library's bars and remarks
+        logging.set_verbosity_error()
+        open_assistant = Assistant.open
+    return open_assistant(arguments.model, **flags.opening(arguments))
+
+
+def _show_inputs(recording: Recording | None, image: Image | None, image_file: Path | None) -> None:
+    from llava_ecg import report
+
+    lines = [] if recording is None else report.recording_lines(recording)
+    if image is not None:
+        lines.append(f"image    {image_file} ({image.width} x {image.height} pixels)")
+    print("\n".join(lines), flush=True)
+
+
+def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding, shown: bool) -> Answer:
+    from llava_ecg.data.conversation import Turn
+    from llava_ecg.terminal import Stream, width, write
+
+    turns = (Turn("user", question),)
+    if not shown:
+        return assistant.ask(turns, case, decoding)
+    write(f"question {question}\n\n")
+    stream = Stream(write, width())
+    try:
+        return assistant.ask(turns, case, decoding, on_text=stream.feed)
+    finally:
+        stream.close()
+
+
+def _stem(arguments: argparse.Namespace) -> str:
+    return (arguments.ecg or arguments.image).stem or "ecg"
+
+
+def _write_answer(arguments: argparse.Namespace, found: dict[str, Any]) -> Path | None:
+    """Write the JSON under ``--out`` and return its path; None without ``--out``."""
+    from llava_ecg.files import write_json
+
+    if arguments.out is None:
+        return None
+    target: Path = arguments.out / f"{_stem(arguments)}_answer.json"
+    write_json(target, found)
+    return target
+
+
+def _write_page(arguments: argparse.Namespace, case: Case) -> str | None:
+    """Write the page under ``--out`` and return its path; None without ``--out``."""
+    from llava_ecg.files import write_image
+
+    if arguments.out is None or case.page is None:
+        return None
+    target = arguments.out / f"{_stem(arguments)}_page.png"
+    if arguments.image is None or not (target.exists() and target.samefile(arguments.image)):
+        write_image(target, case.page)
+    return str(target)

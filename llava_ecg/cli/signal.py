@@ -1,0 +1,60 @@
+"""``llava-ecg measure`` and ``llava-ecg render``: an ECG without any model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from llava_ecg.cli import flags
+from llava_ecg.cli.flags import Opener
+from llava_ecg.terminal import RESEARCH_USE
+
+PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def add(commands: Any) -> None:
+    """Declare ``measure`` and ``render``."""
+    measure = flags.command(
+        commands, "measure", "measure rate, intervals, axis and amplitudes of an ECG", "llava-ecg measure patient.hea --json"
+    )
+    measure.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
+    flags.add_reading(measure)
+    measure.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
+    measure.set_defaults(run=run_measure)
+
+    render = flags.command(commands, "render", "draw an ECG as a 12-lead page at true scale", "llava-ecg render patient.hea -o page.png")
+    render.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
+    render.add_argument("-o", "--output", type=Path, metavar="PAGE", required=True, help=f"the image to write: {', '.join(PAGE_SUFFIXES)}")
+    render.add_argument("--dpi", type=flags.number("dpi", int, 50, 600), default=200, help="dots an inch, 50 to 600 (default: %(default)s)")
+    flags.add_reading(render)
+    render.set_defaults(run=run_render)
+
+
+def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
+    """Print the measurements of one recording."""
+    from llava_ecg import files, report
+    from llava_ecg.ecg.measure import measure
+
+    recording = files.read_recording(arguments.file, **flags.reading(arguments))
+    measurements = measure(recording)
+    if arguments.json:
+        found = {"recording": report.recording_dict(recording), "measurements": report.plain(measurements.to_dict())}
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+    else:
+        print("\n".join([*report.recording_lines(recording), "", measurements.table(), "", RESEARCH_USE]))
+    return 0
+
+
+def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
+    """Write the page of one recording."""
+    from llava_ecg import files
+    from llava_ecg.ecg.render import render
+
+    files.check_target(arguments.output, PAGE_SUFFIXES)
+    recording = files.read_recording(arguments.file, **flags.reading(arguments))
+    page = render(recording, dpi=arguments.dpi)
+    files.write_image(arguments.output, page)
+    print(f"{arguments.output} ({page.width} x {page.height} pixels)")
+    return 0

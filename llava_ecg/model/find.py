@@ -1,0 +1,51 @@
+"""Name -> folder: a path, an embedded checkpoint, a fetched language model, or an id on the hub. Needs no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from pathlib import Path
+
+from llava_ecg.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+
+
+def embedded() -> dict[str, Path]:
+    """The checkpoints that come with the package: name -> folder."""
+    here = Path(__file__).resolve().parents[2] / "checkpoints"
+    installed = Path(sys.prefix) / "share" / "llava_ecg" / "checkpoints"
+    found: dict[str, Path] = {}
+    for root in (installed, here):
+        for config in sorted(root.glob("*/config.json")):
+            found[config.parent.name] = config.parent
+    return found
+
+
+def find(name: str | Path, what: str = "model") -> Path:
+    """The folder or file behind a path, the name of an embedded checkpoint or of a fetched language model, or an id on the hub.
+
+    Raises:
+        InputError: none of these; the nearest names are given.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    known = embedded()
+    if str(name) in known:
+        return known[str(name)]
+    from llava_ecg.model.fetch import BASES, base_folder
+
+    if str(name) in BASES:
+        found = base_folder(str(name))
+        if found is None:
+            raise InputError(f"the language model {str(name)!r} is not here yet; fetch it once with: llava-ecg fetch {name}")
+        return found
+    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+        from llava_ecg.model.hub import snapshot
+
+        return snapshot(name)
+    near = difflib.get_close_matches(str(name), [*known, *BASES], n=3, cutoff=0.4) or sorted(known)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ", and this installation carries no embedded models"
+    raise InputError(f"there is no {what} {str(name)!r}: no such folder, and no embedded model of that name{hint}")

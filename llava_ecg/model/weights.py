@@ -1,0 +1,212 @@
+"""Tensors on their way between files and models: read one by one, a LoRA added as its weight passes, written in shards.
+
+Nothing here holds more than one file's worth of tensors: what is read is mapped from disk, and given up with its file.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from llava_ecg.errors import InputError
+from llava_ecg.model.headers import Header, TensorRef, read_header
+from llava_ecg.model.source import Source
+
+SHARD_BYTES = 5_000_000_000
+_LISTED = 20
+
+WHY_TRUST = (
+    "opening such a file runs code that its maker chose, with your rights; if you trust where it came from, say --trust-pickle "
+    "(trust_pickle=True), otherwise ask for a safetensors file"
+)
+
+
+class _File(Protocol):
+    def get(self, name: str) -> torch.Tensor:
+        """One tensor, on the CPU, mapped from disk where that can be."""
+
+
+def stream(source: Source, *, trust_pickle: bool = False, dtype: torch.dtype | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a source under our name, file by file, with its LoRA pair added.
+
+    Args:
+        trust_pickle: open what torch's weights_only refuses.
+        dtype: floating-point tensors are brought to it (the sum with a LoRA is taken in float32); None keeps the file's.
+
+    Yields:
+        (name, tensor). The tensor may be a view of the file, which is closed when the next file is begun: copy what is to stay.
+
+    Raises:
+        InputError: a file that can't be read, or a pickle that is not trusted.
+    """
+    with ExitStack() as always:
+        pairs = _pair_files(source, always, trust_pickle)
+        for path, refs in _by_file(source.tensors).items():
+            with ExitStack() as now:
+                file = _open(path, now, trust_pickle)
+                for name, ref in refs.items():
+                    tensor = file.get(ref.name)
+                    kind = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
+                    delta = source.deltas.get(name)
+                    if delta is not None:
+                        a, b = pairs[delta.a.path].get(delta.a.name), pairs[delta.b.path].get(delta.b.name)
+                        tensor = tensor.float() + delta.scale * (b.float() @ a.float())
+                    yield name, tensor.to(kind)
+                    del tensor
+
+
+def read_tensor(ref: TensorRef, trust_pickle: bool = False) -> torch.Tensor:
+    """One tensor, copied out of its file."""
+    with ExitStack() as stack:
+        return _open(ref.path, stack, trust_pickle).get(ref.name).clone()
+
+
+def order(source: Source) -> list[str]:
+    """Our names in the order in which `stream` gives them."""
+    return [name for refs in _by_file(source.tensors).values() for name in refs]
+
+
+def faults(source: Source, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What does not fit, a phrase each: missing, left over, mis-shaped; LoRA pairs too.
+
+    Args:
+        expected: our parameter names -> shapes.
+    """
+    given = source.shapes
+    tied = "language_model.lm_head.weight"  # filed by some beside the embedding that it is
+    fresh = {name for name in expected if name.startswith(source.fresh) and name not in given} if source.fresh else set()
+    found = [f"missing {name}" for name in sorted(set(expected) - set(given) - fresh)]
+    found += [f"left over {name}" for name in [*source.left_over, *sorted(set(given) - set(expected) - {tied})]]
+    found += [
+        f"{name} is {_size(given[name])} in {source.tensors[name].path.name} and {_size(expected[name])} in the model"
+        for name in sorted(set(expected) & set(given))
+        if given[name] != expected[name]
+    ]
+    for name, delta in source.deltas.items():
+        shape = (*delta.b.shape[:1], *delta.a.shape[1:])
+        if expected.get(name) != shape or delta.a.shape[:1] != delta.b.shape[1:]:
+            there = _size(expected[name]) if name in expected else "not in the model"
+            found.append(f"the LoRA of {name} is {_size(delta.b.shape)} times {_size(delta.a.shape)}, and the weight is {there}")
+    return found
+
+
+def refuse_faults(found: list[str], what: str) -> None:
+    """Raise `InputError` with the first of them and the number of the rest, if there are any."""
+    if found:
+        more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise InputError(f"the weights in {what} do not fit its config: {'; '.join(found[:_LISTED])}{more}")
+
+
+def write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], sizes: Mapping[str, int], shard_bytes: int = SHARD_BYTES) -> None:
+    """Write ``model.safetensors``, or its shards and their index, into a folder.
+
+    Args:
+        tensors: (name, tensor), in the order of `sizes`.
+        sizes: name -> bytes, of all of them.
+        shard_bytes: a shard is closed before it grows beyond this (a larger tensor has one of its own).
+    """
+    shards = _shards(sizes, shard_bytes)
+    names = [f"model-{at:05}-of-{len(shards):05}.safetensors" for at in range(1, len(shards) + 1)]
+    if len(shards) <= 1:
+        names = ["model.safetensors"]
+    given = iter(tensors)
+    for file, members in zip(names, shards or [[]], strict=True):
+        held: dict[str, torch.Tensor] = {}
+        for expected in members:
+            name, tensor = next(given)
+            if name != expected:
+                raise RuntimeError(f"{name} came where {expected} was planned")
+            held[name] = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        save_file(held, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)  # safetensors makes its file for the owner alone
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(sizes.values())},
+            "weight_map": {name: file for file, members in zip(names, shards, strict=True) for name in members},
+        }
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _shards(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
+    shards: list[list[str]] = []
+    room = 0
+    for name, size in sizes.items():
+        if not shards or size > room:
+            shards.append([])
+            room = limit
+        shards[-1].append(name)
+        room -= size
+    return shards
+
+
+def _by_file(tensors: Mapping[str, TensorRef]) -> dict[Path, dict[str, TensorRef]]:
+    files: dict[Path, dict[str, TensorRef]] = {}
+    for name, ref in tensors.items():
+        files.setdefault(ref.path, {})[name] = ref
+    return files
+
+
+def _pair_files(source: Source, stack: ExitStack, trust_pickle: bool) -> dict[Path, _File]:
+    paths = {ref.path for delta in source.deltas.values() for ref in (delta.a, delta.b)}
+    return {path: _open(path, stack, trust_pickle) for path in sorted(paths)}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"
+
+
+# -- files -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _open(path: Path, stack: ExitStack, trust_pickle: bool) -> _File:
+    try:
+        header = read_header(path)
+        return _Safetensors(path, stack) if header.format == "safetensors" else _Pickle(header, trust_pickle)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} can't be read ({error}); copy it again") from error
+
+
+class _Safetensors:
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path = path
+        self._file: Any = stack.enter_context(safe_open(path, framework="pt"))
+
+    def get(self, name: str) -> torch.Tensor:
+        try:
+            tensor: torch.Tensor = self._file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self._path} can't be read ({error}); copy it again") from error
+        return tensor
+
+
+class _Pickle:
+    def __init__(self, header: Header, trust_pickle: bool) -> None:
+        path = header.path
+        if header.refused and not trust_pickle:
+            raise InputError(f"{path} asks for {', '.join(header.refused[:3])} when it is opened: {WHY_TRUST}")
+        try:
+            held = torch.load(path, map_location="cpu", mmap=not header.legacy, weights_only=not trust_pickle)
+        except pickle.UnpicklingError as error:
+            raise InputError(f"{path} holds more than tensors ({_first_line(error)}): {WHY_TRUST}") from error
+        except Exception as error:  # what a damaged pickle raises is anything
+            raise InputError(f"{path} can't be read ({type(error).__name__}: {_first_line(error)}); copy it again") from error
+        self._path = path
+        self._tensors: Mapping[str, Any] = held[header.container] if header.container else held
+
+    def get(self, name: str) -> torch.Tensor:
+        tensor = self._tensors[name]
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"{self._path}: {name} is no tensor")
+        return tensor.detach()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,387 @@
+"""`Processor`: a question and its sources -> what a model takes. `Assistant` uses it, and transformers' AutoProcessor gives it out.
+
+::
+
+    processor = AutoProcessor.from_pretrained("path/to/GEM")  # or llava_ecg.Processor.from_pretrained
+    model = AutoModelForCausalLM.from_pretrained("path/to/GEM")
+    inputs = processor(text="What is the rhythm?", ecg="patient.hea", images="page.png", return_tensors="pt")
+    print(processor.batch_decode(model.generate(**inputs.to(model.device)), skip_special_tokens=True)[0])
+
+How each source is prepared, and the chat template, are the checkpoint's own.
+
+Axes: B batch, S sequence, L leads, T samples, N tower tokens of the batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, BatchFeature
+
+from llava_ecg.data.batch import pad
+from llava_ecg.data.conversation import MARKER, Turn
+from llava_ecg.data.encode import Encoded, encode
+from llava_ecg.data.templates import Template
+from llava_ecg.ecg.formats import Options, read
+from llava_ecg.ecg.formats.reader import check_millivolts, millivolts_per
+from llava_ecg.ecg.images import read_image
+from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.source import Source, open_source
+from llava_ecg.model.towers.tower import preparers
+from llava_ecg.plugins import templates
+from llava_ecg.prepared import Prepared, Preparer
+
+Kept = dict[tuple[str, int], tuple[Any, Prepared]]
+"""(stream, id of the source) -> the source, held so that its id stays its own, and what was made of it."""
+
+_KEPT = 8
+_AS_IT_IS = Template(system="", first_user="{}", user="{}", answer="{}", stop="")
+_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_NOT_A_TOKENIZERS = ("_from_auto", "_commit_hash", "revision", "code_revision", "trust_remote_code")
+
+
+class Inputs(BatchFeature):
+    """What a `Processor` returns: a mapping, to be passed as ``model.generate(**inputs)`` or ``model(**inputs)``."""
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Inputs:
+        """All tensors moved, those of the streams too (transformers' own does not look into them); `dtype` for floating ones."""
+        self.data = _to(self.data, device, dtype)
+        return self
+
+
+@dataclass
+class Processor:
+    """Makes a model's inputs.
+
+    Attributes:
+        tokenizer: a fast transformers tokenizer.
+        template_name: of the chat template, in `llava_ecg.plugins.templates`.
+        preparers: stream name -> what makes its values from a source, in the model's order of streams.
+        model_max_length: the longest sequence, in tokens, that the model reads.
+        name: what the model was asked for by, for messages.
+        template: the chat template.
+    """
+
+    tokenizer: Any
+    template_name: str
+    preparers: Mapping[str, Preparer]
+    model_max_length: int = 4096
+    name: str = ""
+    template: Template = field(init=False)
+    _kept: Kept = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.template = templates.get(self.template_name)
+
+    @classmethod
+    def of(cls, config: LlavaEcgConfig, tokenizer: Any, name: str = "", towers: Mapping[str, Any] | None = None) -> Processor:
+        """A model's processor. No weights are needed: without `towers` (the model's own) they are built on the meta device."""
+        return cls(tokenizer, config.template, preparers(config, towers), config.model_max_length, name)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        base: str | Path | None = None,
+        ecg_tower: str | Path | None = None,
+        vision_tower: str | Path | None = None,
+        template: str | None = None,
+        preparation: Mapping[str, Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> Processor:
+        """The processor of a checkpoint of any layout, by path, embedded name or hub id.
+
+        Args:
+            name: as `llava_ecg.load` takes it; only headers of the weights are read.
+            base, ecg_tower, vision_tower, template, preparation: as there.
+            kwargs: for the tokenizer.
+
+        Raises:
+            InputError: no such checkpoint, or one without a tokenizer.
+        """
+        source = open_source(
+            _at(name, kwargs), base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, template=template, preparation=preparation
+        )
+        return cls.of(LlavaEcgConfig(**source.config), _tokenizer(source, **kwargs), source.name)
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """The tokenizer's files. The rest of a processor is in the model's config, which the model saves."""
+        self.tokenizer.save_pretrained(folder, **kwargs)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up a batch, and stands at the places of tower tokens."""
+        pad_id, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        return int(pad_id if pad_id is not None else end if end is not None else 0)
+
+    def __call__(
+        self,
+        text: str | Sequence[Any] | None = None,
+        *,
+        ecg: Any = None,
+        images: Any = None,
+        rate: float | None = None,
+        unit: str | float | None = None,
+        leads: str | Sequence[str] | None = None,
+        return_tensors: str = "pt",
+        padding: bool | str = True,
+        **streams: Any,
+    ) -> Inputs:
+        """A batch, ready for ``model.generate``.
+
+        Args:
+            text: a question, or a conversation (a list of `Turn` or of ``{"role", "content"}``) that ends with one; or a list of either.
+                The template is applied to it, unless `apply_chat_template` has done so.
+            ecg: what it is about: a path, a `Recording`, or an array [L, T] with its `rate`; or a list with one for each text, None where
+                there is none. A single one goes with every text, a single text with every source.
+            images: of the page, in the same way: a path or a PIL image. A model that sees images and is given the ECG alone gets the
+                page drawn.
+            rate, unit, leads: of arrays, and of files that do not say; as `llava_ecg.ecg.formats.read` takes them. An array is in mV and
+                has the standard leads, if nothing is said.
+            return_tensors: ``pt``; there is no other.
+            padding: a batch is always padded to its longest, on the left.
+            streams: sources of the model's other streams, by name.
+
+        Returns:
+            input_ids, position_ids int64 [B, S]; attention_mask bool [B, S]; slots int8 [B, S] (0 text, k the model's k-th stream);
+            streams: name -> {values [n, ...], index int64 [N]}.
+
+        Raises:
+            InputError: nothing the model can see, numbers that do not fit, a file that can't be read, or more tokens than it reads.
+        """
+        if return_tensors != "pt" or padding not in (True, "longest"):
+            raise InputError("inputs come as return_tensors='pt' and with padding=True only: that is what the model takes")
+        texts = _texts(text)
+        given = {name: value for name, value in {"ecg": ecg, "image": images, **streams}.items() if value is not None}
+        count = _count(texts, given)
+        options = Options.of(rate, unit, leads)
+        columns = {name: self._column(name, value, options) for name, value in given.items()}
+        rows = [
+            self.with_derived({name: each for name, column in columns.items() if (each := column[row % len(column)]) is not None})
+            for row in range(max(map(len, columns.values()), default=1))
+        ]
+        kept: Kept = {}
+        encoded = [self._encode(texts[row % len(texts)], rows[row % len(rows)], kept) for row in range(count)]
+        for note in dict.fromkeys(note for _, notes in encoded for note in notes):
+            warnings.warn(note, stacklevel=2)
+        for sample, _ in encoded:
+            self.room(sample)
+        batch = pad([sample for sample, _ in encoded], self.pad_id, side="left")
+        del batch["labels"]
+        return Inputs(batch)
+
+    def encode(self, turns: Sequence[Turn], sources: Mapping[str, Any]) -> tuple[Encoded, list[str]]:
+        """The joint sequence of a conversation, and what a user should know about how its sources were prepared.
+
+        Each source is prepared once; the last few are kept, for the turns of a chat.
+
+        Args:
+            turns: alternating, a user's first and last.
+            sources: stream name -> source (a `Recording`, a PIL image); those that the model has no stream for are left out.
+
+        Raises:
+            InputError: the model can't see any of them, or one can't be prepared.
+        """
+        encoded = self._encode(turns, sources, self._kept)
+        while len(self._kept) > _KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        return encoded
+
+    def with_derived(self, sources: Mapping[str, Any]) -> dict[str, Any]:
+        """The sources, and what the model's other streams make of them (the page drawn from a recording), as in training."""
+        whole = dict(sources)
+        for name, preparer in self.preparers.items():
+            made = preparer.derive(sources) if name not in whole else None
+            if made is not None:
+                whole[name] = made
+        return whole
+
+    def room(self, sample: Encoded) -> int:
+        """How many tokens are left for an answer.
+
+        Raises:
+            InputError: none.
+        """
+        room = self.model_max_length - len(sample)
+        if room < 1:
+            raise InputError(
+                f"the conversation has {len(sample)} tokens and the model reads {self.model_max_length}; "
+                "ask less at once or start a new conversation"
+            )
+        return room
+
+    def apply_chat_template(
+        self, conversation: Sequence[Any], *, tokenize: bool = False, add_generation_prompt: bool = True, **kwargs: Any
+    ) -> Any:
+        """The prompt of a conversation, with one marker where its ECG and image will stand; it may be passed on as ``text``.
+
+        Args:
+            conversation: as ``text`` takes it; what its content says of images is left out, the sources come with the call.
+            tokenize: True returns `Inputs`, of this conversation and the sources in `kwargs`.
+            add_generation_prompt: the answer's beginning is always there, as these templates write it with the question.
+        """
+        if tokenize:
+            return self(conversation, **{name: value for name, value in kwargs.items() if name != "return_dict"})
+        if not add_generation_prompt or kwargs:
+            raise InputError("a prompt ends where its answer begins, and is text: call the processor itself to add sources")
+        return self.template.prompt(_marked(_turns(conversation)))
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        """The tokenizer's."""
+        text: str = self.tokenizer.decode(*args, **kwargs)
+        return text
+
+    def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
+        """The tokenizer's."""
+        lines: list[str] = self.tokenizer.batch_decode(*args, **kwargs)
+        return lines
+
+    def _encode(self, text: Any, sources: Mapping[str, Any], kept: Kept) -> tuple[Encoded, list[str]]:
+        given: dict[str, list[Prepared | None]] = {}
+        for name, preparer in self.preparers.items():
+            key = (name, id(sources.get(name)))
+            if name in sources and key not in kept:
+                kept[key] = (sources[name], preparer.prepare(sources[name]))
+            given[name] = [kept[key][1] if name in sources else None]
+        if all(entry[0] is None for entry in given.values()):
+            model = f"the model {self.name}".rstrip()
+            raise InputError(
+                f"{model} takes {', '.join(given) or 'text only'}, and the question came with {', '.join(sources) or 'nothing'}"
+            )
+        notes = [note for entry in given.values() if entry[0] is not None for note in entry[0].notes]
+        begin = (self.template.system + self.template.first_user).partition("{}")[0]
+        if isinstance(text, str) and begin and text.startswith(begin) and text.count(MARKER) == 1:
+            return encode([Turn("user", text)], _AS_IT_IS, self.tokenizer, given), notes  # what apply_chat_template wrote
+        return encode(_marked(_turns(text)), self.template, self.tokenizer, given), notes
+
+    def _column(self, name: str, value: Any, options: Options) -> list[Any]:
+        """The sources of one stream, read: one for each text, or a single one for all."""
+        if name not in ("ecg", "image") and name not in self.preparers:
+            known = ", ".join(self.preparers) or "none"
+            raise InputError(f"the model {self.name} has no stream {name!r}; its streams are {known}")
+        each = list(value) if isinstance(value, (list, tuple)) else [value]
+        if name == "ecg":
+            return [_recording(source, options) for source in each]
+        if name == "image":
+            return [_image(source) for source in each]
+        return [self.preparers[name].read(Path(source)) if isinstance(source, (str, Path)) else source for source in each]
+
+
+def load_tokenizer(name: str | Path, *inputs: Any, **kwargs: Any) -> Any:
+    """The tokenizer of a checkpoint that does not name its class, or that leaves the tokenizer to its base: what AutoTokenizer asks.
+
+    Raises:
+        InputError: no such checkpoint, or one without a tokenizer.
+    """
+    source = open_source(_at(name, kwargs))
+    if source.tokenizer == source.folder:
+        kwargs["config"] = LlavaEcgConfig(**source.config).text_config  # opened as its language model's kind; we would be asked again
+    return _tokenizer(source, *inputs, **kwargs)
+
+
+def _tokenizer(source: Source, *inputs: Any, **kwargs: Any) -> Any:
+    """The tokenizer of a source, by transformers, with the arguments that are meant for it."""
+    if source.tokenizer is None:
+        raise InputError(f"{source.folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there")
+    more = {key: value for key, value in kwargs.items() if key not in _NOT_A_TOKENIZERS}
+    try:
+        return AutoTokenizer.from_pretrained(source.tokenizer, *inputs, trust_remote_code=False, **more)
+    except InputError:
+        raise
+    except Exception as error:  # tokenizers, sentencepiece and transformers each fail in their own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{source.tokenizer} has no tokenizer that can be opened ({reason})") from error
+
+
+def _at(name: str | Path, kwargs: Mapping[str, Any]) -> str | Path:
+    """A hub id with the revision that transformers' Auto classes pass beside it."""
+    revision = kwargs.get("revision")
+    known = revision in (None, "main") or "@" in str(name) or Path(name).exists()
+    return name if known else f"{name}@{revision}"
+
+
+def _texts(text: Any) -> list[Any]:
+    """The questions and conversations of a batch."""
+    if isinstance(text, str):
+        return [text]
+    if not isinstance(text, (list, tuple)) or not text:
+        raise InputError("a question is needed: text='Interpret this ECG.', a conversation, or a list of them")
+    return [text] if isinstance(text[0], (Turn, Mapping)) else list(text)
+
+
+def _count(texts: Sequence[Any], given: Mapping[str, Any]) -> int:
+    """How many samples a batch has: a single text or source goes with all, lists have to be equally long."""
+    sizes = {"text": len(texts)} | {name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))}
+    count = max(sizes.values())
+    if set(sizes.values()) - {1, count} or 0 in sizes.values():
+        said = ", ".join(f"{size} of {name}" for name, size in sizes.items())
+        raise InputError(f"a batch of {said} does not fit together; give one source for each text, or a single one for all")
+    return count
+
+
+def _turns(text: Any) -> list[Turn]:
+    """A question or conversation as turns that alternate, a user's first and last."""
+    turns = [Turn("user", text)] if isinstance(text, str) else [each if isinstance(each, Turn) else _turn(each) for each in text]
+    if not turns or any(turn.role != ("user", "assistant")[number % 2] for number, turn in enumerate(turns)) or turns[-1].role != "user":
+        raise InputError(f"a conversation goes from user to assistant and ends with a user, and this is {', '.join(t.role for t in turns)}")
+    return turns
+
+
+def _turn(message: Any) -> Turn:
+    if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+        raise InputError(f"a turn is {{'role': 'user' or 'assistant', 'content': text}}, and this is {str(message)[:80]!r}")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "\n".join(part["text"] for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+    if not isinstance(content, str):
+        raise InputError(f"the content of a turn is text or a list of parts, and this is a {type(content).__name__}")
+    return Turn("assistant" if _ROLES[message["role"]] == "assistant" else "user", content)
+
+
+def _marked(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with one marker, in front of the first: a marker that a user typed is only text, and goes."""
+    clean = [Turn(turn.role, turn.text.replace(MARKER, "")) for turn in turns]
+    return [Turn("user", f"{MARKER}\n{clean[0].text.strip()}"), *clean[1:]]
+
+
+def _recording(source: Any, options: Options) -> Recording | None:
+    """A recording from what a caller has of it."""
+    if source is None or isinstance(source, Recording):
+        return source
+    if isinstance(source, (str, Path)):
+        return read(source, rate=options.rate, unit=options.unit, leads=options.leads)
+    if not isinstance(source, (np.ndarray, torch.Tensor)):
+        raise InputError(f"an ECG is given as a path, a Recording or an array of leads, and this is a {type(source).__name__}")
+    if options.rate is None:
+        raise InputError("an array does not say how it was sampled; give rate=, in Hz")
+    try:
+        signal = np.asarray(source, dtype=np.float32) * np.float32(millivolts_per(options.unit or "mV") or 1)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the array holds no numbers ({error})") from error
+    return check_millivolts(Recording(signal, float(options.rate), options.leads or STANDARD), Path("the array"), options)
+
+
+def _image(source: Any) -> Image.Image | None:
+    """An image from its file, or as it is."""
+    if isinstance(source, (str, Path)):
+        return read_image(Path(source))
+    if source is not None and not isinstance(source, Image.Image):
+        raise InputError(f"an image is given as a path or a PIL image, and this is a {type(source).__name__}")
+    return source
+
+
+def _to(value: Any, device: Any, dtype: torch.dtype | None) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    return {name: _to(item, device, dtype) for name, item in value.items()} if isinstance(value, Mapping) else value
