@@ -28,10 +28,11 @@ BASE = [
     "prompt_toolkit>=3.0.40",
 ]
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
-TEST = ["accelerate>=1.10", "peft>=0.19", "pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "setuptools>=77"]
+QUANT = ["bitsandbytes>=0.50"]
+TEST = [*QUANT, "accelerate>=1.10", "peft>=0.19", "pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "setuptools>=77"]
 EXTRAS = {
     "flash": ["flash-attn>=2.7"],
-    "quant": ["bitsandbytes>=0.48"],
+    "quant": QUANT,
     "train": TRAIN,
     "test": TEST,
     "dev": [*TEST, "ruff>=0.15", "mypy>=1.18"],

@@ -21,6 +21,7 @@ from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.encode import Encoded
 from llava_ecg.grounding.audit import Audit, audit
+from llava_ecg.model import quantize
 from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
 from llava_ecg.processor import Processor
 
@@ -82,6 +83,7 @@ class Assistant:
             InputError: unknown model or dtype, unusable device, or a folder that does not hold one.
         """
         checkpoint = open_checkpoint(model, device=device, dtype=dtype, **more)
+        quantize.repack_for_cpu(checkpoint.model)
         return cls(checkpoint, str(checkpoint.model.device))
 
     @property

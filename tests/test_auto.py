@@ -99,13 +99,15 @@ def test_released_layouts(tmp_path: Path, shared: Path) -> None:
 
     golden = shared / "golden"
     both = ["ecg", "image"]
+    released.clip_vision_folder(tmp_path / "clip", golden)
     wanted = {
         released.gem_golden(tmp_path / "gem", golden).folder: both,
         released.gem_qwen(tmp_path / "gem_qwen", golden).folder: both,
         released.pulse(tmp_path / "pulse", golden).folder: ["image"],
         released.llava_16(tmp_path / "llava_16", golden, family="mistral").folder: ["image"],
+        released.llava_15(tmp_path / "llava_15", golden, tmp_path / "clip").folder: ["image"],
+        released.llava_16(tmp_path / "llava_16v", golden, family="vicuna").folder: ["image"],
         released.lora(tmp_path / "lora", golden, tmp_path / "gem").folder: both,
-        released.projectors(tmp_path / "projectors", golden, tmp_path / "gem").folder: both,
     }
     told = json.loads(run(FIRST["llava_ecg first"] + OPEN, json.dumps(list(map(str, wanted)))))
     assert {folder: (row[1], row[2], *row[4:]) for folder, row in told.items()} == dict.fromkeys(
@@ -267,3 +269,19 @@ def test_transformers_tables_can_still_be_pickled() -> None:
     again = pickle.loads(pickle.dumps(CONFIG_MAPPING))
     assert again["llava_ecg"] is LlavaEcgConfig
     assert pickle.loads(pickle.dumps(AutoModelForCausalLM._model_mapping))[LlavaEcgConfig].__module__ == "llava_ecg.auto"
+
+
+def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**small, image_size=28, patch_size=14),
+        text_config=LlamaConfig(**small, vocab_size=64),
+        image_token_index=9,
+    )
+    model = AutoModelForImageTextToText.from_config(config)
+    model.save_pretrained(tmp_path)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is LlavaConfig
+    assert type(AutoConfig.for_model("llava")) is LlavaConfig
+    assert type(AutoModelForImageTextToText.from_pretrained(tmp_path)) is type(model)

@@ -21,6 +21,8 @@ from llava_ecg.model.parts import Tensors
 from llava_ecg.model.shapes import expected as expected_by_arithmetic
 from llava_ecg.model.source import Source
 
+_DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.Embedding)
+"""Modules that draw their own beginning."""
 _Made = TypeVar("_Made")
 _HEAD, _EMBEDDING = "language_model.lm_head.weight", "language_model.model.embed_tokens.weight"
 
@@ -69,17 +71,17 @@ def build(
             _check_tied(source, model, tensor)
             continue
         module, leaf = _owner(model, name)
-        if leaf in module._parameters and quantize.is_quantized_place(module, leaf):
-            quantize.place(module, leaf, tensor, device, dtype)
-        elif leaf in module._parameters:
+        if leaf in module._parameters:
             kind = dtype if name.startswith("language_model.") else stream_dtype or dtype
-            module._parameters[leaf] = nn.Parameter(tensor.to(device, kind, copy=True))
+            quantize.place(module, leaf, tensor, device, kind)
         else:
             module._buffers[leaf] = tensor.to(device, copy=True)
     if tied:
         model.language_model.tie_weights()
-    _initialise(model, dtype, stream_dtype or dtype)
-    nn.Module.to(model, device)  # what is left: buffers, and what was initialised
+    _initialise(model, device, dtype, stream_dtype or dtype)
+    for module in model.modules():  # what is left; the whole model is not moved, since a quantised layer may not be
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else buffer.to(device)
     return model
 
 
@@ -166,24 +168,20 @@ def _check_tied(source: Source, model: LlavaEcgForCausalLM, head: torch.Tensor) 
         raise InputError(f"{source.folder} has a head that is not its embedding, though its config says tie_word_embeddings")
 
 
-def _initialise(model: LlavaEcgForCausalLM, dtype: torch.dtype, stream_dtype: torch.dtype) -> None:
+def _initialise(model: LlavaEcgForCausalLM, device: str | torch.device, dtype: torch.dtype, stream_dtype: torch.dtype) -> None:
     """Give a beginning to what no file held: as the module draws it, else as transformers does."""
     for path, module in model.named_modules():
         empty = {name: value for name, value in module._parameters.items() if value is not None and value.is_meta}
-        if not empty:
-            continue
-        for name, value in empty.items():
-            module._parameters[name] = nn.Parameter(torch.empty(value.shape))
-        own = [name for name, value in module._parameters.items() if value is not None]
-        if len(empty) == len(own) and hasattr(module, "reset_parameters"):
+        kind = dtype if path.startswith("language_model") else stream_dtype
+        made = {name: nn.Parameter(torch.empty(value.shape)) for name, value in empty.items()}
+        if made and set(made) == {name for name, value in module._parameters.items() if value is not None} and type(module) in _DRAWN:
+            module._parameters |= made
             module.reset_parameters()  # type: ignore[operator]
         else:
-            for name in empty:
-                value: Any = module._parameters[name]
+            for name, value in made.items():
                 if value.ndim > 1:
                     nn.init.normal_(value, std=0.02)
                 else:
                     nn.init.constant_(value, 1.0 if name == "weight" else 0.0)
-        for name in empty:
-            made: Any = module._parameters[name]
-            module._parameters[name] = nn.Parameter(made.detach().to(dtype if path.startswith("language_model") else stream_dtype))
+        for name, value in made.items():
+            quantize.place(module, name, value.detach(), device, kind)

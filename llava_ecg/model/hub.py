@@ -83,7 +83,7 @@ def _snapshot(repo: str, revision: str, progress: Progress) -> Path:
 
     cached = _cached(repo, revision)
     if constants.is_offline_mode() and cached is not None:
-        raise
+        return cached
     try:
         commit, sizes = _listing(repo, revision)
     except errors.RevisionNotFoundError:
@@ -92,7 +92,7 @@ def _snapshot(repo: str, revision: str, progress: Progress) -> Path:
         if cached is None:
             raise
         progress(f"using the copy of {repo} in {cached}, since the hub did not answer for it ({_first_line(error)})")
-        raise
+        return cached
     wanted = needed(sizes)
     if not any(map(_is_weight, wanted)):
         found = f"it holds {', '.join(sorted(sizes)[:5])}{', ...' if len(sizes) > 5 else ''}" if sizes else "it is empty"

@@ -14,6 +14,7 @@ from typing import Any
 
 STEP_LIMIT = 2_000_000  # opcodes in a file, some 5 s; a 7B shard has 0.03 million
 AXES_LIMIT = 64  # of a tensor, as in torch
+NAME_LIMIT = 1000  # characters of what is to be imported
 REFUSED_LIMIT = 100  # refused names that are kept
 AGAIN = "download or copy it again"
 
@@ -157,9 +158,7 @@ class Pickle:
         try:
             for opcode, argument, _ in pickletools.genops(self.stream):
                 name = opcode.name
-                self.steps += 1
-                if self.steps > STEP_LIMIT:
-                    raise Damaged(f"is not opened: its pickle takes more than {STEP_LIMIT:,} steps; save the state dict alone")
+                self._count(1)
                 if name not in OPCODES:
                     self._refuse(f"pickle opcode {name}")
                 if name in _VALUES:
@@ -266,17 +265,22 @@ class Pickle:
         items, self.stack = self.stack, self.below.pop()
         return items
 
+    def _count(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > STEP_LIMIT:
+            raise Damaged(f"is not opened: its pickle takes more than {STEP_LIMIT:,} steps; save the state dict alone")
+
     def _refuse(self, name: str) -> None:
         if len(self.refused) < REFUSED_LIMIT:
             self.refused[name] = None
 
     def _global(self, module: object, attribute: object) -> Global:
-        if not isinstance(module, str) or not isinstance(attribute, str):
-            raise ValueError("a name is no text")
+        if not isinstance(module, str) or not isinstance(attribute, str) or len(module) + len(attribute) > NAME_LIMIT:
+            raise ValueError(f"a name is no text of at most {NAME_LIMIT} characters")
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # Python 2's names, which protocol 2 keeps
         name = f"{module}.{attribute}"
         if name not in ALLOWED:
-            self._refuse(name if name.isprintable() and len(name) <= 200 else shown(name))
+            self._refuse(name if name.isprintable() else shown(name))
         return Global(name)
 
     def _persistent(self, value: Any) -> Any:
@@ -317,9 +321,12 @@ class Pickle:
             case name if name == _FROM_CPU and isinstance(arguments[0], Tensor):
                 return replace(arguments[0], dtype=_dtype(arguments[1]))
             case "torch.Size":
-                return tuple(arguments[0]) if isinstance(arguments[0], list | tuple) else ()
+                sizes = arguments[0] if isinstance(arguments[0], list | tuple) else ()
+                self._count(len(sizes))  # it is copied, and one list may be named again and again
+                return tuple(sizes)
             case "collections.OrderedDict" | "collections.defaultdict" | "builtins.dict":
                 pairs = arguments[-1] if arguments and isinstance(arguments[-1], list) else []
+                self._count(len(pairs))
                 return _fill({}, [item for pair in pairs for item in _first(2, pair)])
         return Made(function.name)
 

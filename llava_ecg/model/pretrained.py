@@ -27,7 +27,7 @@ def from_pretrained(name: str | Path, *args: Any, config: LlavaEcgConfig | None 
     if kwargs.get("trust_remote_code"):
         raise InputError("code that comes with a checkpoint is never run; leave trust_remote_code away")
     adapter = (kwargs.get("adapter_kwargs") or {}).get("_adapter_model_path")
-    if adapter is not None:  # transformers has seen an adapter and goes to its base by itself
+    if adapter not in (None, name):  # transformers has seen an adapter and goes to its base by itself
         name, kwargs["base"] = adapter, name
     revision = kwargs.pop("revision", None)
     if revision not in (None, "main"):

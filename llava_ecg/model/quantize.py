@@ -107,12 +107,12 @@ def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torc
     Args:
         module: that owns the parameter.
         leaf: the parameter's name in it.
-        tensor: [out, in] for a quantised weight, on the CPU, in the file's dtype.
+        tensor: [out, in] for a quantised weight, on the CPU, in the file's dtype; it is copied, so it may be a view of the file.
         device: where it is quantised and stays.
         dtype: of what is computed, or of the parameter itself where it is not quantised.
     """
     if not is_quantized_place(module, leaf):
-        module._parameters[leaf] = nn.Parameter(tensor.to(device, dtype), requires_grad=not isinstance(module, _layer_types()))
+        module._parameters[leaf] = nn.Parameter(tensor.to(device, dtype, copy=True), requires_grad=not isinstance(module, _layer_types()))
         return
     layer: Any = module
     kinds: Any = sys.modules["bitsandbytes"].nn

@@ -96,7 +96,8 @@ class Report:
         fit: missing, left over, mis-shaped; None where only the model itself, once built, could tell (a plug-in's parts).
         left_over: names that no model of ours has, known even then.
         fresh: parts that are in no file and start untrained.
-        unused: tensors of a tower's files that are not the tower's.
+        unused: how many tensors of a tower's files are not the tower's.
+        computed: how many buffers the files hold that are no weights, since they are computed when a model is built.
     """
 
     name: str
@@ -112,7 +113,8 @@ class Report:
     fit: Fit | None
     left_over: tuple[str, ...]
     fresh: tuple[str, ...]
-    unused: int
+    unused: int = 0
+    computed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -149,6 +151,7 @@ class Report:
             "mis_shaped": None if found is None else list(found.mis_shaped),
             "untrained": list(self.fresh),
             "unused": self.unused,
+            "computed": self.computed,
         }
 
     def lines(self) -> list[str]:
@@ -194,6 +197,7 @@ class Report:
     def _weights(self) -> list[str]:
         lines = [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
         lines += [f"unused: {self.unused:,} other tensors that lie in the files"] if self.unused else []
+        lines += [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"] if self.computed else []
         found = self.fit
         if found is None:
             lines.append("missing or left over: can't be told without building it, since a part of it is a plug-in's")
@@ -253,7 +257,7 @@ def _report(source: Source, name: str) -> Report:
         fit=found,
         left_over=tuple(source.left_over),
         fresh=tuple(prefix.removesuffix(".") for prefix in source.fresh),
-        unused=0,
+        computed=len(source.computed),
     )
 
 

@@ -11,7 +11,9 @@ from transformers import AutoTokenizer
 
 from llava_ecg.data.conversation import Turn, parse
 from llava_ecg.data.encode import IGNORE, tokenize
+from llava_ecg.model.checkpoint import load_tokenizer
 from llava_ecg.plugins import templates
+from tests.model import released
 
 from .conftest import THEIR_MARKER
 
@@ -41,6 +43,20 @@ def test_ids_and_labels(name: str, legacy: bool, conversations: dict[str, Any], 
             labels.insert(place, IGNORE)
         assert ids == case["input_ids"], case["name"]
         assert labels == case["labels"], case["name"]
+
+
+@pytest.mark.parametrize("make", [released.gem_golden, released.pulse, released.llava_16])
+def test_a_checkpoints_tokenizer_gives_the_same_ids(make: Any, golden: Path, conversations: dict[str, Any], tmp_path: Path) -> None:
+    """transformers also looks at the config.json beside a tokenizer; what it says there must not change the ids."""
+    make(tmp_path / "x", golden)
+    for tokenizer in (load_tokenizer(tmp_path / "x"), AutoTokenizer.from_pretrained(tmp_path / "x")):
+        cases = [case for case in conversations["tokenization"] if case["version"] == "llava_v1" and not case["legacy"]]
+        for case in cases:
+            record = {"id": case["name"], "conversations": case["conversations"]} | ({"image": "page.png"} if case["has_image"] else {})
+            ids, _, places = tokenize(templates.get("llava_v1").spans(parse(record).turns), tokenizer)
+            for place in reversed(places):
+                ids.insert(place, THEIR_MARKER)
+            assert ids == case["input_ids"], case["name"]
 
 
 def test_prompts(conversations: dict[str, Any]) -> None:
