@@ -36,7 +36,8 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
-from llava_ecg.model.source import Source, open_source
+from llava_ecg.model.opening import open_source
+from llava_ecg.model.source import Source
 from llava_ecg.model.towers.tower import preparers
 from llava_ecg.plugins import templates
 from llava_ecg.prepared import Prepared, Preparer

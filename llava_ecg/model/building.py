@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from llava_ecg.errors import InputError
 from llava_ecg.model import quantize, weights
 from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.fit import faults, refuse_faults
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.parts import Tensors
 from llava_ecg.model.shapes import expected as expected_by_arithmetic
@@ -51,9 +52,9 @@ def build(
     """
     what = str(source.folder)
     shapes = expected_shapes(source.config, what)
-    found = weights.faults(source, shapes)
+    found = faults(source, shapes)
     if strict:
-        weights.refuse_faults(found, what)
+        refuse_faults(found, what)
     elif found:
         warnings.warn(f"{what}: {len(found)} tensors do not fit and are passed over or initialised: {'; '.join(found[:20])}", stacklevel=2)
     source = replace(
@@ -113,7 +114,7 @@ def fill(module: nn.Module, tensors: Tensors, what: Path, *, only: str = "", tru
     """
     state = {name: value for name, value in module.state_dict().items() if name.startswith(only)}
     held = Source("tower", str(what), what, {}, tensors)
-    weights.refuse_faults(weights.faults(held, {name: tuple(value.shape) for name, value in state.items()}), str(what))
+    refuse_faults(faults(held, {name: tuple(value.shape) for name, value in state.items()}), str(what))
     with torch.no_grad():
         for name, tensor in weights.stream(held, trust_pickle=trust_pickle):
             state[name].copy_(tensor)

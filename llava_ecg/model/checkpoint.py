@@ -19,8 +19,9 @@ from llava_ecg.model.find import find
 from llava_ecg.model.headers import read_header, read_json
 from llava_ecg.model.keymaps import GEM
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.opening import open_source
 from llava_ecg.model.parts import TowerSource, renamed, tower_alone
-from llava_ecg.model.source import Source, open_source
+from llava_ecg.model.source import Source
 from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.plugins import templates
 
@@ -156,9 +157,9 @@ def open_checkpoint(
     templates.get(source.config["template"])
     if not source.config["streams"]:
         raise InputError(f"{source.folder} is a language model alone; give it towers to see with: --ecg-tower, --vision-tower")
-    if not merge:
-        source = replace(source, deltas={})
-    elif source.deltas:
+    if not merge:  # a LoRA of what it stands on stays
+        source = replace(source, deltas={name: delta for name, delta in source.deltas.items() if delta.a.path.parent != source.adapter})
+    elif source.adapter is not None:
         source = replace(source, config=source.config | {"base": None})  # with its LoRA it is the base's language model no more
     model = build(source, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle)
     tokenizer = load_tokenizer(source.tokenizer or source.folder)

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from llava_ecg.errors import InputError
-from llava_ecg.model.source import open_source
+from llava_ecg.model.opening import open_source
 
 
 @dataclass

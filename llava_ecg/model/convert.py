@@ -16,10 +16,12 @@ from typing import Any
 from llava_ecg.errors import InputError
 from llava_ecg.model import released, weights
 from llava_ecg.model.building import configured, expected_shapes
+from llava_ecg.model.fit import faults, refuse_faults
 from llava_ecg.model.keymaps import BARE, GEM, OURS, Table, from_ours
+from llava_ecg.model.opening import open_source, open_tower
 from llava_ecg.model.parts import TowerSource
 from llava_ecg.model.saving import whole_folder, write_tower_config
-from llava_ecg.model.source import Source, open_source, open_tower
+from llava_ecg.model.source import Source
 from llava_ecg.model.weights import SHARD_BYTES
 
 TARGETS = ("llava", "ours", "encoder")
@@ -95,7 +97,7 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
             "train it first (python -m llava_ecg.train), then convert"
         )
     expected = expected_shapes(source.config, str(source.folder))
-    weights.refuse_faults(weights.faults(source, expected), str(source.folder))
+    refuse_faults(faults(source, expected), str(source.folder))
     if outside:
         source = replace(source, tensors={name: ref for name, ref in source.tensors.items() if not name.startswith(outside)})
     config: dict[str, Any] = source.config | {"base": None}

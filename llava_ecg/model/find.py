@@ -23,15 +23,22 @@ def embedded() -> dict[str, Path]:
     return found
 
 
-def find(name: str | Path, what: str = "model") -> Path:
+def find(name: str | Path, what: str = "model", *, download: bool = True) -> Path:
     """The folder or file behind a path, the name of an embedded checkpoint or of a fetched language model, or an id on the hub.
+
+    Args:
+        what: is looked for, for the message.
+        download: whether to go to the hub at all.
 
     Raises:
         InputError: none of these; the nearest names are given.
     """
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(name).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError):  # too long, with a null byte, or of a user who is not there: no path
+        pass
     known = embedded()
     if str(name) in known:
         return known[str(name)]
@@ -42,10 +49,12 @@ def find(name: str | Path, what: str = "model") -> Path:
         if found is None:
             raise InputError(f"the language model {str(name)!r} is not here yet; fetch it once with: llava-ecg fetch {name}")
         return found
-    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+    if download and isinstance(name, str) and _HUB_ID.fullmatch(name):
         from llava_ecg.model.hub import snapshot
 
         return snapshot(name)
-    near = difflib.get_close_matches(str(name), [*known, *BASES], n=3, cutoff=0.4) or sorted(known)
+    if what != "model":
+        raise InputError(f"there is no {what} {str(name)!r}: no such file or folder")
+    near = difflib.get_close_matches(str(name)[:200], [*known, *BASES], n=3, cutoff=0.4) or sorted(known)
     hint = f"; did you mean {' or '.join(near)}?" if near else ", and this installation carries no embedded models"
     raise InputError(f"there is no {what} {str(name)!r}: no such folder, and no embedded model of that name{hint}")

@@ -151,13 +151,13 @@ def read_lora(folder: Path) -> dict[str, Delta]:
     if unlike or not pairs:
         raise InputError(f"the adapter in {folder} is no plain LoRA ({', '.join(unlike) or 'no weights'}); merge it with PEFT first")
     try:
-        scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+        scale = float(config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"]))
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise InputError(f"{folder / 'adapter_config.json'} gives no usable r and lora_alpha ({error})") from error
     found = {}
     for name, partner in pairs.items():
         weight = unwrapped(name.removesuffix(".lora_A.weight")) + ".weight"
-        found[to_ours([weight], GEM).get(weight, weight)] = Delta(weights[name], weights[partner], float(scale))
+        found[to_ours([weight], GEM).get(weight, weight)] = Delta(weights[name], weights[partner], scale)
     return found
 
 

@@ -316,7 +316,7 @@ def _pinpoints(value: Any) -> list[list[int]]:
     try:
         pairs = json.loads(value.replace("(", "[").replace(")", "]")) if isinstance(value, str) else value
         return [[int(wide), int(high)] for wide, high in pairs]
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"image_grid_pinpoints is {value!r}; anyres needs a list of [width, height]") from error
 
 

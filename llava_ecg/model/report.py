@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.find import find
 from llava_ecg.model.fit import LISTED, Fit, fit
 from llava_ecg.model.headers import TensorRef, read_header, weight_files
+from llava_ecg.model.opening import open_source
 from llava_ecg.model.parts import TowerSource, tower_alone
 from llava_ecg.model.preparation import Stream, plain, shown, stream_report
 from llava_ecg.model.shapes import TOWERS, Shapes, expected
-from llava_ecg.model.source import Source, open_source
+from llava_ecg.model.source import Source
 
 LAYOUTS = {
     "llava": "a model in the layout of the released LLaVA, PULSE and GEM",
@@ -98,6 +99,7 @@ class Report:
         fresh: parts that are in no file and start untrained.
         unused: how many tensors of a tower's files are not the tower's.
         computed: how many buffers the files hold that are no weights, since they are computed when a model is built.
+        absent: stream -> why its tower, which lies elsewhere, is not here.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Report:
     fresh: tuple[str, ...]
     unused: int = 0
     computed: int = 0
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -145,11 +148,12 @@ class Report:
             "parameters": sum(part.parameters for part in self.parts),
             "bytes": sum(part.size for part in self.parts),
             "streams": plain(streams),
-            "complete": None if found is None else not found.phrases,
+            "complete": None if found is None else not found.phrases and not self.absent,
             "missing": None if found is None else list(found.missing),
             "left_over": list(self.left_over if found is None else found.left_over),
             "mis_shaped": None if found is None else list(found.mis_shaped),
             "untrained": list(self.fresh),
+            "absent": dict(self.absent),
             "unused": self.unused,
             "computed": self.computed,
         }
@@ -195,7 +199,8 @@ class Report:
         return lines
 
     def _weights(self) -> list[str]:
-        lines = [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
+        lines = [f"not here: {why}" for why in self.absent.values()]
+        lines += [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
         lines += [f"unused: {self.unused:,} other tensors that lie in the files"] if self.unused else []
         lines += [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"] if self.computed else []
         found = self.fit
@@ -204,7 +209,8 @@ class Report:
             return lines + _listed("left over", self.left_over)
         if not found.phrases:
             other = "other " if self.fresh else ""
-            return [*lines, f"complete: every tensor has its place, and every {other}place its tensor"]
+            but = "apart from that " if self.absent else ""
+            return [*lines, f"{but}complete: every tensor has its place, and every {other}place its tensor"]
         lists = (("missing", found.missing), ("left over", found.left_over), ("mis-shaped", found.mis_shaped))
         return lines + [line for label, names in lists for line in _listed(label, names)]
 
@@ -224,7 +230,7 @@ def inspect(
     place = find(path)
     alone = _tower_alone(place)
     if alone is None:
-        return _report(open_source(place, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower), str(path))
+        return _report(open_source(place, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, partial=True), str(path))
     if any(part is not None for part in (base, ecg_tower, vision_tower)):
         raise InputError(f"{place} holds a tower alone and takes no other part; leave --base, --ecg-tower and --vision-tower away")
     return _tower_report(alone, str(path))
@@ -240,6 +246,9 @@ def _tower_alone(path: Path) -> TowerSource | None:
 
 def _report(source: Source, name: str) -> Report:
     shapes = expected(source.config)
+    if shapes is not None:
+        absent = tuple(f"towers.{stream}." for stream in source.absent)
+        shapes = {name: shape for name, shape in shapes.items() if not absent or not name.startswith(absent)}
     found = None if shapes is None else fit(source, shapes)
     refs = [*source.tensors.values(), *(ref for delta in source.deltas.values() for ref in (delta.a, delta.b))]
     streams: Mapping[str, Mapping[str, Any]] = source.config.get("streams") or {}
@@ -258,6 +267,7 @@ def _report(source: Source, name: str) -> Report:
         left_over=tuple(source.left_over),
         fresh=tuple(prefix.removesuffix(".") for prefix in source.fresh),
         computed=len(source.computed),
+        absent=dict(source.absent),
     )
 
 
@@ -303,6 +313,8 @@ def _parts(source: Source, shapes: Shapes | None) -> Iterable[Part]:
     for name, title, kind, tuning in rows:
         own = [ref for key, ref in source.tensors.items() if _of(key, name) and not (tied and key == _HEAD)]
         part = _part(name, title, kind, own, source.folder, tuning)
+        if not own and name.removeprefix("towers.") in source.absent:
+            part = replace(part, where="not here")
         wanted = [shape for key, shape in (shapes or {}).items() if _of(key, name)]
         if own or not wanted:
             yield part

@@ -21,7 +21,6 @@ from llava_ecg.model.headers import Header, TensorRef, read_header
 from llava_ecg.model.source import Source
 
 SHARD_BYTES = 5_000_000_000
-_LISTED = 20
 
 WHY_TRUST = (
     "opening such a file runs code that its maker chose, with your rights; if you trust where it came from, say --trust-pickle "
@@ -72,37 +71,6 @@ def read_tensor(ref: TensorRef, trust_pickle: bool = False) -> torch.Tensor:
 def order(source: Source) -> list[str]:
     """Our names in the order in which `stream` gives them."""
     return [name for refs in _by_file(source.tensors).values() for name in refs]
-
-
-def faults(source: Source, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What does not fit, a phrase each: missing, left over, mis-shaped; LoRA pairs too.
-
-    Args:
-        expected: our parameter names -> shapes.
-    """
-    given = source.shapes
-    tied = "language_model.lm_head.weight"  # filed by some beside the embedding that it is
-    fresh = {name for name in expected if name.startswith(source.fresh) and name not in given} if source.fresh else set()
-    found = [f"missing {name}" for name in sorted(set(expected) - set(given) - fresh)]
-    found += [f"left over {name}" for name in [*source.left_over, *sorted(set(given) - set(expected) - {tied})]]
-    found += [
-        f"{name} is {_size(given[name])} in {source.tensors[name].path.name} and {_size(expected[name])} in the model"
-        for name in sorted(set(expected) & set(given))
-        if given[name] != expected[name]
-    ]
-    for name, delta in source.deltas.items():
-        shape = (*delta.b.shape[:1], *delta.a.shape[1:])
-        if expected.get(name) != shape or delta.a.shape[:1] != delta.b.shape[1:]:
-            there = _size(expected[name]) if name in expected else "not in the model"
-            found.append(f"the LoRA of {name} is {_size(delta.b.shape)} times {_size(delta.a.shape)}, and the weight is {there}")
-    return found
-
-
-def refuse_faults(found: list[str], what: str) -> None:
-    """Raise `InputError` with the first of them and the number of the rest, if there are any."""
-    if found:
-        more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        raise InputError(f"the weights in {what} do not fit its config: {'; '.join(found[:_LISTED])}{more}")
 
 
 def write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], sizes: Mapping[str, int], shard_bytes: int = SHARD_BYTES) -> None:
@@ -157,10 +125,6 @@ def _by_file(tensors: Mapping[str, TensorRef]) -> dict[Path, dict[str, TensorRef
 def _pair_files(source: Source, stack: ExitStack, trust_pickle: bool) -> dict[Path, _File]:
     paths = {ref.path for delta in source.deltas.values() for ref in (delta.a, delta.b)}
     return {path: _open(path, stack, trust_pickle) for path in sorted(paths)}
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a single number"
 
 
 # -- files -----------------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer,
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.find import find
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.source import open_source
+from llava_ecg.model.opening import open_source
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from llava_ecg.model import weights
 from llava_ecg.model.building import configured, expected_shapes
+from llava_ecg.model.fit import faults
 from llava_ecg.model.keymaps import GEM, from_ours
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.source import open_source
+from llava_ecg.model.opening import open_source
 from tests.model.released_7b import SEVEN_B, seven_b, sparse_seven_b
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def test_seven_billion_parameters_on_the_meta_device(kind: str, tmp_path: Path) 
     with torch.device("meta"):
         model = LlavaEcgForCausalLM(configured(source.config, kind))
     state = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    assert weights.faults(source, state) == []
+    assert faults(source, state) == []
     names = from_ours(state, GEM)
     assert {names[name]: shape for name, shape in state.items()} == {name: tuple(shape) for name, shape in seven_b(kind).items()}
     assert expected_shapes(source.config, kind) == state

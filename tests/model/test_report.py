@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from llava_ecg.errors import InputError
 from llava_ecg.model.fit import fit, refuse_faults
+from llava_ecg.model.opening import open_source
 from llava_ecg.model.preparation import stream_report
 from llava_ecg.model.report import LAYOUTS, Part, Report, inspect
-from llava_ecg.model.source import open_source
 from tests.model import released
 from tests.model.released_7b import seven_b, sparse_seven_b
 from tests.model.released_files import State
