@@ -39,6 +39,7 @@ class Answer:
         seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
         finished: ``stop``, ``length`` or ``cancelled``.
         notes: what a reader should know about how it came to be.
+        overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
         audit: the answer's claims held against the measurements; None without anything to read them from.
     """
 
@@ -48,6 +49,7 @@ class Answer:
     seconds: Mapping[str, float]
     finished: str
     notes: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     audit: Audit | None = None
 
 
@@ -127,6 +129,8 @@ class Assistant:
         text = writer.text.strip()
         if case.recording is None:
             notes.append(NO_SIGNAL)
+        if self.checkpoint.overrides:
+            notes.append(f"not as the checkpoint brings it: {_settings(self.checkpoint.overrides)}")
         return Answer(
             text=text,
             model=self.name,
@@ -138,6 +142,7 @@ class Assistant:
             },
             finished=writer.finished(),
             notes=tuple(notes),
+            overrides=self.checkpoint.overrides,
             audit=audit(text, case.measurements, sex=None if case.recording is None else case.recording.metadata.get("sex")),
         )
 
@@ -166,6 +171,14 @@ class Assistant:
             streamer=writer,
             stopping_criteria=StoppingCriteriaList([writer.criterion()]),
         )
+
+
+def _settings(overrides: Mapping[str, Any]) -> str:
+    """``template=plain, image.aspect=pad``."""
+    said = []
+    for name, value in overrides.items():
+        said += [f"{name}.{key}={each}" for key, each in value.items()] if isinstance(value, Mapping) else [f"{name}={value}"]
+    return ", ".join(said)
 
 
 def _shares(sample: Encoded) -> dict[str, int]:

@@ -116,5 +116,6 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
             "tokens": answer.tokens,
             "seconds": answer.seconds,
             "notes": notes_of(answer),
+            "overrides": answer.overrides,
         }
     )

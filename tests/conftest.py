@@ -18,6 +18,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """The folder of outputs of the original code."""
+    return shared / "golden"
+
+
 def letter_tokenizer() -> Any:
     """A fast tokenizer with a token for each ASCII character, so that every span border is a token border."""
     from tokenizers import Tokenizer, models, pre_tokenizers

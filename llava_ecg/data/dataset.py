@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class ConversationDataset(Dataset[Encoded]):
         folders: stream name -> folder of its files.
         max_length: tokens; text behind is cut, streams that do not fit are an error.
         derive: make the source of a stream that a record lacks from its others (the page of a recording), where its preparer can.
+        readers: stream name -> reader, for sources that the model does not take but another may be derived from (the recording behind
+            the page that an image-only model sees); used only with `derive`.
         modality_dropout: the share of samples with several streams in which one of them is left out.
         seed: of that choice.
     """
@@ -64,6 +66,7 @@ class ConversationDataset(Dataset[Encoded]):
     folders: Mapping[str, Path]
     max_length: int
     derive: bool = False
+    readers: Mapping[str, Callable[[Path], Any]] = field(default_factory=dict)
     modality_dropout: float = 0.0
     seed: int = 0
     _draws: int = field(default=0, init=False)
@@ -87,15 +90,19 @@ class ConversationDataset(Dataset[Encoded]):
 
     def _sources(self, conversation: Conversation, marker: int) -> dict[str, Any]:
         """What stands at one marker: stream name -> source, as far as the model takes it."""
+        readers = {name: preparer.read for name, preparer in self.preparers.items()}
+        if self.derive:
+            readers = {**self.readers, **readers}
         sources: dict[str, Any] = {
-            name: self.preparers[name].read(self.folders.get(name, Path()) / given[marker])
+            name: readers[name](self.folders.get(name, Path()) / given[marker])
             for name, given in conversation.sources.items()
-            if name in self.preparers and marker < len(given)
+            if name in readers and marker < len(given)
         }
         for name in [name for name in self.preparers if name not in sources] if self.derive else ():
             derived = self.preparers[name].derive(sources)
             if derived is not None:
                 sources[name] = derived
+        sources = {name: source for name, source in sources.items() if name in self.preparers}
         if not sources:
             raise InputError("none of its files is of a kind that the model takes")
         if len(sources) > 1 and self.modality_dropout:

@@ -127,7 +127,7 @@ def _empty_parameters() -> Iterator[None]:
     def emptied(_: nn.Module, __: str, parameter: nn.Parameter) -> nn.Parameter | None:
         return None if parameter.is_meta else nn.Parameter(parameter.to("meta"), parameter.requires_grad)
 
-    handle = register_module_parameter_registration_hook(emptied)  # type: ignore[no-untyped-call]
+    handle = register_module_parameter_registration_hook(emptied)  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -177,7 +177,7 @@ def _initialise(model: LlavaEcgForCausalLM, device: str | torch.device, dtype: t
         made = {name: nn.Parameter(torch.empty(value.shape)) for name, value in empty.items()}
         if made and set(made) == {name for name, value in module._parameters.items() if value is not None} and type(module) in _DRAWN:
             module._parameters |= made
-            module.reset_parameters()  # type: ignore[operator]
+            module.reset_parameters()
         else:
             for name, value in made.items():
                 if value.ndim > 1:

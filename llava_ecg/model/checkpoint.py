@@ -39,7 +39,8 @@ class Checkpoint:
         folder: where its config lay.
         layout: of that folder, see `llava_ecg.model.source.Source`.
         adapter: the folder of its LoRA, merged in or not.
-        overrides: what the caller changed: quantization, template, and preparation by stream.
+        overrides: what the caller wanted otherwise than the checkpoint brings it: template, preparation by stream, towers, base,
+            quantization.
     """
 
     model: LlavaEcgForCausalLM
@@ -152,7 +153,7 @@ def open_checkpoint(
     device, kind = _place_of(device, dtype)
     if quantization is not None:
         quantize.check(quantization, device)
-    towers = {"ecg_tower": ecg_tower, "vision_tower": vision_tower}
+    towers: dict[str, Any] = {"ecg_tower": ecg_tower, "vision_tower": vision_tower}
     source = open_source(name, base=base, **towers, template=template, preparation=preparation, projectors=projectors)
     templates.get(source.config["template"])
     if not source.config["streams"]:
@@ -163,14 +164,16 @@ def open_checkpoint(
         source = replace(source, config=source.config | {"base": None})  # with its LoRA it is the base's language model no more
     model = build(source, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle)
     tokenizer = load_tokenizer(source.tokenizer or source.folder)
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    embedding: Any = model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
     if strict and not rows / 2 <= len(tokenizer) <= rows:  # a model has a few rows more, to fill up a round number
         raise InputError(
             f"the tokenizer in {source.tokenizer or source.folder} has {len(tokenizer)} tokens and the model embeds {rows}; "
             "it belongs to another model"
         )
     _set_ends(model, source)
-    changed = source.overrides | ({"quantization": quantization} if quantization else {})
+    asked = {"quantization": quantization, "base": base} | towers
+    changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
     return Checkpoint(model.eval(), tokenizer, str(name), source.folder, source.layout, source.adapter, changed)
 
 

@@ -124,7 +124,7 @@ class _ReleasedConfig(LlavaEcgConfig):
         found = LlavaEcgConfig.from_dict(LlavaEcgConfig(**open_source(name, **given).config).to_dict(), **kwargs)
         if not kwargs.get("return_unused_kwargs"):
             return found
-        config, unused = found  # type: ignore[misc]
+        config, unused = found
         return config, unused | given
 
 

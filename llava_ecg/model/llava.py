@@ -168,7 +168,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         )
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """transformers' way in, to the loader of `llava_ecg.load`: every layout, and no key passed over in silence.
 
         Args:

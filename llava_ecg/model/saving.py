@@ -48,7 +48,8 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
                 _save_adapter(model.language_model, temporary / ADAPTER, config.base, dtype)
         else:
             quantize.refuse_quantized(model.language_model, "be saved whole", "train a LoRA over it and save that")
-            language_model: Any = copy.deepcopy(model.language_model).merge_and_unload() if adapted else model.language_model
+            language_model: Any = copy.deepcopy(model.language_model) if adapted else model.language_model
+            language_model = language_model.merge_and_unload() if adapted else language_model
             state |= {f"language_model.{name}": value.detach() for name, value in language_model.state_dict().items()}
             if config.text_config.tie_word_embeddings:
                 state.pop(_HEAD, None)

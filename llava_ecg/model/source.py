@@ -100,7 +100,8 @@ def overridden(source: Source, template: str | None, preparation: Mapping[str, M
     Raises:
         InputError: no such stream.
     """
-    config, changed = dict(source.config), {}
+    config: dict[str, Any] = dict(source.config)
+    changed: dict[str, Any] = {}
     if template is not None and template != config["template"]:
         config["template"] = changed["template"] = template
     streams = {name: dict(each) for name, each in config["streams"].items()}

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
+from llava_ecg.ecg.formats import read
 from llava_ecg.errors import InputError
 from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.find import find
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.opening import open_source
+from llava_ecg.model.preparation import stream_report
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
@@ -37,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, tokenizer = build(model_args, args)
         freeze(model, model_args)
         print(freeze_report(model))
+        for name, settings in model.config.streams.items():
+            for warning in stream_report(name, settings).warnings:
+                print(f"warning: {name}: {warning}")
         dataset = build_dataset(model, tokenizer, data_args, args)
         print(f"{len(dataset)} conversations from {data_args.data_path}")
         trainer = LlavaEcgTrainer(
@@ -161,6 +166,7 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArg
         folders={"ecg": Path(data_args.ecg_folder), "image": Path(data_args.image_folder)},
         max_length=min(args.model_max_length, config.model_max_length),
         derive=data_args.render_pages,
+        readers={"ecg": read},
         modality_dropout=data_args.modality_dropout,
         seed=args.seed,
     )

@@ -22,12 +22,6 @@ from llava_ecg.model.checkpoint import open_checkpoint
 from tests.model import released as write
 
 
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    """The folder of golden outputs."""
-    return shared / "golden"
-
-
 def refused(folder: Path, **more: Any) -> str:
     """The sentence; anything but an InputError is a fault."""
     with pytest.raises(InputError) as caught:

@@ -20,7 +20,7 @@ from llava_ecg.model.headers import read_folder
 from tests.model import released as write
 from tests.model.released_files import State
 
-from .test_released import WHOLE, golden, lora_sum, theirs  # noqa: F401  (a fixture)
+from .test_released import WHOLE, lora_sum
 
 
 def quiet(_: str) -> None: ...
@@ -43,7 +43,7 @@ def tree(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", WHOLE)
-def test_there_and_back(layout: str, dtype: torch.dtype, golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_there_and_back(layout: str, dtype: torch.dtype, golden: Path, tmp_path: Path) -> None:
     written = WHOLE[layout](tmp_path / "x", golden, dtype=dtype, shards=2)
     convert(tmp_path / "x", tmp_path / "ours", "ours", progress=quiet)
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "llava_ecg"
@@ -62,14 +62,14 @@ def test_there_and_back(layout: str, dtype: torch.dtype, golden: Path, tmp_path:
         assert other.model.language_model.generation_config.eos_token_id == opened[0].model.language_model.generation_config.eos_token_id
 
 
-def test_the_golden_checkpoint(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_golden_checkpoint(golden: Path, tmp_path: Path) -> None:
     write.gem_golden(tmp_path / "x", golden)
     convert(tmp_path / "x", tmp_path / "ours", "ours", progress=quiet)
     convert(tmp_path / "ours", tmp_path / "back", "llava", progress=quiet)
     equal(tensors(tmp_path / "back"), load_file(golden / "tiny_gem_state.safetensors"))
 
 
-def test_llava_15_goes_back_without_the_clip_that_it_only_names(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_llava_15_goes_back_without_the_clip_that_it_only_names(golden: Path, tmp_path: Path) -> None:
     tower = write.clip_folder(tmp_path / "clip", golden)
     written = write.llava_15(tmp_path / "x", golden, tower.folder)
     convert(tmp_path / "x", tmp_path / "ours", "ours", progress=quiet)
@@ -78,7 +78,7 @@ def test_llava_15_goes_back_without_the_clip_that_it_only_names(golden: Path, tm
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == written.config
 
 
-def test_what_llava_can_not_say_comes_back_too(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_llava_can_not_say_comes_back_too(golden: Path, tmp_path: Path) -> None:
     """Our own preparations, over a layout that has no words for them."""
     write.gem(tmp_path / "x", golden)
     model = open_checkpoint(
@@ -93,7 +93,7 @@ def test_what_llava_can_not_say_comes_back_too(golden: Path, tmp_path: Path) -> 
     assert json.loads((tmp_path / "llava" / "config.json").read_text())["model_type"] == "llava_llama"
 
 
-def test_an_encoder_alone(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_encoder_alone(golden: Path, tmp_path: Path) -> None:
     coca = write.ecg_coca_pt(tmp_path / "cpt.pt", golden)
     (tmp_path / "cpt.json").write_text((golden / "ecg_tower_config.json").read_text())
     said: list[str] = []
@@ -113,7 +113,7 @@ def test_an_encoder_alone(golden: Path, tmp_path: Path) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("prefix", [True, False])
 @pytest.mark.parametrize("over", ["gem", "language model", "llava-1.6"])
-def test_merge_keeps_every_part(over: str, prefix: bool, golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_merge_keeps_every_part(over: str, prefix: bool, golden: Path, tmp_path: Path) -> None:
     more: dict[str, Any] = {}
     state: State = {}
     if over == "gem":
@@ -143,7 +143,7 @@ def test_merge_keeps_every_part(over: str, prefix: bool, golden: Path, tmp_path:
         torch.testing.assert_close(merged.model.state_dict()[name], value, atol=1e-6, rtol=0)
 
 
-def test_merge_wants_a_lora(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_merge_wants_a_lora(golden: Path, tmp_path: Path) -> None:
     write.gem(tmp_path / "x", golden)
     with pytest.raises(InputError, match="holds no LoRA to merge"):
         merge(tmp_path / "x", tmp_path / "y", progress=quiet)
@@ -158,7 +158,7 @@ def test_an_interrupted_run_leaves_nothing(
     fault: Any,
     golden: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = write.gem(tmp_path / "x", golden)
     write.lora(tmp_path / "lora", golden, base.folder)
@@ -181,7 +181,7 @@ def test_an_interrupted_run_leaves_nothing(
     assert tree(tmp_path) == before
 
 
-def test_a_destination_that_is_there(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_destination_that_is_there(golden: Path, tmp_path: Path) -> None:
     write.gem(tmp_path / "x", golden)
     before = tree(tmp_path)
     with pytest.raises(InputError, match="is there already"):
@@ -191,7 +191,7 @@ def test_a_destination_that_is_there(golden: Path, tmp_path: Path) -> None:  # n
     assert tree(tmp_path) == before
 
 
-def test_what_has_no_place_in_llavas_layout(golden: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_has_no_place_in_llavas_layout(golden: Path, tmp_path: Path) -> None:
     write.pulse(tmp_path / "pulse", golden)
     write.gem(tmp_path / "gem", golden)
     with pytest.raises(InputError, match="no projector for ecg: train it first"):
@@ -201,7 +201,7 @@ def test_what_has_no_place_in_llavas_layout(golden: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "y").exists()
 
 
-def test_no_room(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_no_room(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write.gem(tmp_path / "x", golden)
     real: Callable[[Path], Any] = module.shutil.disk_usage
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: real(path)._replace(free=1000))

@@ -21,12 +21,6 @@ from tests.model.released_files import State, Written
 TIED = "lm_head.weight"
 
 
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    """The folder of golden outputs."""
-    return shared / "golden"
-
-
 def theirs(model: torch.nn.Module) -> State:
     """The model's tensors under the released names."""
     state = model.state_dict()

@@ -19,11 +19,6 @@ from tests.model import released as write
 from tests.model.released_7b import SEVEN_B, Shapes, joined, llava_shapes, seven_b, seven_b_config, sparse_seven_b
 
 
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    return shared / "golden"
-
-
 def filed(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a folder, by the index where there is one."""
     indexes = list(folder.glob("*.index.json"))

@@ -35,11 +35,6 @@ THEIRS = (
 )
 
 
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    return shared / "golden"
-
-
 def counted(state: State) -> dict[str, int]:
     """Our part -> parameters, by the names in the files."""
     counts: dict[str, int] = {}

@@ -21,12 +21,6 @@ ATOL = 1e-5
 THEIR_MARKER = -200
 
 
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    """The folder of golden outputs."""
-    return shared / "golden"
-
-
 def tiny_model(golden: Path, folder: Path, merge: str | None = None) -> LlavaEcgForCausalLM:
     """The original's weights, opened from a folder in the released layout.
 
