@@ -39,8 +39,8 @@ class Answer:
         seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
         finished: ``stop``, ``length`` or ``cancelled``.
         notes: what a reader should know about how it came to be.
-        overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
         audit: the answer's claims held against the measurements; None without anything to read them from.
+        overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
     """
 
     text: str
@@ -49,8 +49,8 @@ class Answer:
     seconds: Mapping[str, float]
     finished: str
     notes: tuple[str, ...] = ()
-    overrides: Mapping[str, Any] = field(default_factory=dict)
     audit: Audit | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass

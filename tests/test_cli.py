@@ -21,7 +21,7 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 FLAGS = ["--rate", "500", "--unit", "mV"]
-KEYS = ["question", "answer", "model", "recording", "measurements", "audit", "page", "tokens", "seconds", "notes"]
+KEYS = ["question", "answer", "model", "recording", "measurements", "audit", "page", "tokens", "seconds", "notes", "overrides"]
 
 
 class Assistant:

@@ -133,15 +133,8 @@ def _language_model(folder: Path, name: str, values: dict[str, Any], headers: li
 def _open_ours(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> Source:
     dropped = ("model_type", "transformers_version", "architectures", "dtype", "tie_word_embeddings")
     config = {key: value for key, value in values.items() if key not in dropped}
-    given: dict[str, Any] = {
-        "streams": {},
-        "text_config": {},
-        "template": "v1",
-        "base": None,
-        "model_max_length": 4096,
-        "image_newline": None,
-    }
-    config = given | {"origin": None} | config
+    absent: dict[str, Any] = {"streams": {}, "text_config": {}, "template": "v1", "base": None, "model_max_length": 4096}
+    config = absent | {"image_newline": None, "origin": None} | config
     streams = config["streams"]
     whole = isinstance(streams, dict) and isinstance(config["text_config"], dict) and isinstance(config["origin"], dict | type(None))
     if not whole or not all(isinstance(stream, dict) and "tower" in stream for stream in streams.values()):

@@ -1,7 +1,7 @@
 """How long a GEM of true size takes to load, and how much memory of the host: random weights, sharded safetensors, bf16 and nf4.
 
-Hardware: one GPU with 24 GB or more (``--device cpu`` works with 40 GB of memory). Time: about 6 minutes, most of it writing 14 GB of random
-weights. Disk: 15 GB under --folder.
+Hardware: one GPU with 24 GB or more (``--device cpu`` works with 40 GB of memory). Time: about 6 minutes, most of it writing
+14 GB of random weights. Disk: 15 GB under --folder.
 
     python scripts/bench/load_7b.py --folder /tmp/gem7b --device cuda --json scripts/bench/results/load_7b_h100.json
 
