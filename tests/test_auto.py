@@ -285,3 +285,45 @@ def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
     assert type(AutoConfig.from_pretrained(tmp_path)) is LlavaConfig
     assert type(AutoConfig.for_model("llava")) is LlavaConfig
     assert type(AutoModelForImageTextToText.from_pretrained(tmp_path)) is type(model)
+
+
+def test_the_keywords_that_people_type(tmp_path: Path, golden: Path) -> None:
+    """dtype, device, attention and quantization reach the model; a keyword without meaning here is refused by name."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from llava_ecg.errors import InputError
+    from tests.model import released
+
+    folder = released.gem(tmp_path / "gem", golden, dtype=torch.bfloat16).folder
+
+    def opened(**keywords: Any) -> Any:
+        return AutoModelForCausalLM.from_pretrained(folder, **keywords)
+
+    assert opened().dtype == opened(torch_dtype="auto").dtype == torch.bfloat16  # as filed, which is transformers' way
+    assert opened(dtype=torch.float32, device_map={"": "cpu"}).dtype == torch.float32
+    assert opened(torch_dtype=torch.float16, device_map="cpu", low_cpu_mem_usage=True).dtype == torch.float16
+    model = opened(attn_implementation="eager")
+    assert {model.config._attn_implementation, model.language_model.config._attn_implementation} == {"eager"}
+    with pytest.raises(InputError, match="no keyword foo"):
+        opened(foo=1)
+    with pytest.raises(InputError, match="goes to one device"):
+        opened(device_map={"towers": "cpu", "language_model": "meta"})
+    pytest.importorskip("bitsandbytes")
+    quantised = opened(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    assert type(quantised.language_model.model.layers[0].mlp.up_proj).__name__ == "Linear8bitLt"
+    assert type(quantised.language_model.lm_head) is torch.nn.Linear
+    assert {value.dtype for value in quantised.towers.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["whole", "tied"])
+def test_save_pretrained_and_back(name: str, tmp_path: Path, golden: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoProcessor
+
+    from tests.model import released
+
+    folder = released.gem_qwen(tmp_path / "gem", golden, tied=name == "tied").folder
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "out")
+    AutoProcessor.from_pretrained(folder).save_pretrained(tmp_path / "out")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(again[key], value) for key, value in model.state_dict().items())

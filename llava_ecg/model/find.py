@@ -55,6 +55,7 @@ def find(name: str | Path, what: str = "model", *, download: bool = True) -> Pat
         return snapshot(name)
     if what != "model":
         raise InputError(f"there is no {what} {str(name)!r}: no such file or folder")
-    near = difflib.get_close_matches(str(name)[:200], [*known, *BASES], n=3, cutoff=0.4) or sorted(known)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ", and this installation carries no embedded models"
+    near = difflib.get_close_matches(str(name)[:200], [*known, *BASES], n=3, cutoff=0.4)
+    here = f"; known are {', '.join(known)}" if known else ", and this installation carries no embedded models"
+    hint = f"; did you mean {' or '.join(near)}?" if near else here
     raise InputError(f"there is no {what} {str(name)!r}: no such folder, and no embedded model of that name{hint}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.checkpoint import DTYPES, open_checkpoint
 from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.opening import open_source
 
 # Without effect here: the loader always does, or never does, what they ask for.
 _IDLE = {"low_cpu_mem_usage", "use_safetensors", "weights_only", "trust_remote_code", "_from_auto", "_commit_hash", "adapter_kwargs"}
@@ -34,8 +36,10 @@ def from_pretrained(name: str | Path, *args: Any, config: LlavaEcgConfig | None 
         name = f"{name}@{revision}"
     given = {key: value for key, value in kwargs.items() if key not in _IDLE and value is not None}
     attention = given.pop("attn_implementation", None)
+    if config is not None:  # where AutoConfig has put it
+        attention = attention or config._attn_implementation
     wanted_info = given.pop("output_loading_info", False)
-    given["dtype"] = _dtype(given)
+    given["dtype"] = _dtype(name, given)
     given["device"] = _device(given)
     given |= _quantization(given.pop("quantization_config", None))
     unknown = sorted(set(given) - set(inspect.signature(open_checkpoint).parameters))
@@ -52,9 +56,15 @@ def from_pretrained(name: str | Path, *args: Any, config: LlavaEcgConfig | None 
     return (model, info) if wanted_info else model
 
 
-def _dtype(given: dict[str, Any]) -> Any:
+def _dtype(name: str | Path, given: dict[str, Any]) -> Any:
+    """As asked for; else, as in transformers 5, that of the files."""
     dtypes = [given.pop(key) for key in ("dtype", "torch_dtype") if key in given]
-    return dtypes[0] if dtypes and dtypes[0] != "auto" else "float32"
+    if dtypes and dtypes[0] != "auto":
+        return dtypes[0]
+    filed: Counter[str] = Counter()
+    for ref in open_source(name, **{key: given[key] for key in ("base", "ecg_tower", "vision_tower") if key in given}).tensors.values():
+        filed[ref.dtype] += ref.numel
+    return next((dtype for dtype, _ in filed.most_common() if dtype in DTYPES), "float32")
 
 
 def _device(given: dict[str, Any]) -> Any:
