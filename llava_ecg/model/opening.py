@@ -68,6 +68,9 @@ def open_source(
         raise InputError(f"{source.folder} is whole and stands on no other model; leave --base away")
     source.tensors, everything = weights_alone(source.tensors), source.tensors
     source.computed = {name: ref for name, ref in everything.items() if name not in source.tensors}
+    length, chat = source.config["model_max_length"], source.config["template"]
+    if type(length) is not int or length < 1 or not isinstance(chat, str):
+        raise InputError(f"the config in {source.folder} gives {length!r} tokens at most and the template {chat!r}; it is damaged")
     return overridden(source, template, preparation or {})
 
 
@@ -223,6 +226,11 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
     """Our config for a released one, with towers that it only names taken in."""
     found: dict[str, dict[str, Any]] = {}
     outside = []
+    own = values.get(released.EXTENSION)
+    if own is not None:
+        streams = own.get("streams") if isinstance(own, Mapping) else None
+        if not isinstance(streams, dict) or not all(isinstance(each, dict) and "tower" in each for each in streams.values()):
+            raise InputError(f"{source.folder / 'config.json'} is damaged: its {released.EXTENSION} has no streams with a tower each")
     for stream, key in (("ecg", "mm_ecg_tower"), ("image", "mm_vision_tower")):
         prefix = f"towers.{stream}."
         inside = {name.removeprefix(prefix): ref.shape for name, ref in source.tensors.items() if name.startswith(prefix)}
@@ -259,7 +267,7 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
 def _inside(folder: Path, stream: str, shapes: released.Shapes, values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a tower whose weights lie in the checkpoint: of our making, of a config beside it, or told by the shapes."""
     own = values.get(released.EXTENSION)
-    if isinstance(own, Mapping):
+    if own is not None and stream in own["streams"]:
         return dict(own["streams"][stream])
     if stream == "ecg":
         beside = _described(folder, values)

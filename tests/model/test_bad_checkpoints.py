@@ -122,6 +122,10 @@ def test_a_checkpoint_that_stands_on_itself(golden: Path, tmp_path: Path) -> Non
         ({"mm_vision_select_feature": "all"}, "'all'"),
         ({"open_clip_config": "another"}, "heads can't be read.*another.json"),
         ({"mm_vision_tower": "another"}, "none of OpenAI's.*--vision-tower"),
+        ({"tokenizer_model_max_length": "long"}, "'long' tokens at most"),
+        ({"llava_ecg": {"streams": {"ecg": 3}}}, "llava_ecg has no streams"),
+        ({"llava_ecg": 7}, "llava_ecg has no streams"),
+        ({"rope_theta": {}}, "can be built"),
     ],
 )
 def test_settings_that_can_not_be(change: dict[str, Any], fault: str, golden: Path, tmp_path: Path) -> None:
@@ -236,3 +240,24 @@ def test_a_pickled_nothing(tmp_path: Path, golden: Path) -> None:
     folder = write.gem(tmp_path / "x", golden, form="bin").folder
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps([1, 2, 3]))
     assert "pytorch_model.bin" in refused(folder)
+
+
+def test_ours_with_settings_that_can_not_be(golden: Path, tmp_path: Path) -> None:
+    from llava_ecg.model.convert import convert
+
+    write.gem(tmp_path / "x", golden)
+    convert(tmp_path / "x", tmp_path / "ours", "ours", progress=lambda _: None)
+    path = tmp_path / "ours" / "config.json"
+    whole = path.read_text()
+    for change in (
+        {"template": None},
+        {"streams": []},
+        {"streams": {"ecg": 1}},
+        {"text_config": 4},
+        {"model_max_length": 1.5},
+        {"origin": "x"},
+    ):
+        edit(path, **change)
+        refused(tmp_path / "ours")
+        path.write_text(whole)
+    open_checkpoint(tmp_path / "ours")
