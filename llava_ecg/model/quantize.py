@@ -168,14 +168,19 @@ def repack_for_cpu(model: nn.Module) -> int:
     return len(fit)
 
 
+def hush() -> None:
+    """Keep bitsandbytes from remarks that are no concern of who uses it."""
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def _library(kind: str) -> Any:
     """bitsandbytes, imported now."""
     if kind not in KINDS:
         raise InputError(f"unknown quantization {kind!r}; known are: {', '.join(KINDS)}")
     if find_spec("bitsandbytes") is None:
         raise InputError("quantization needs bitsandbytes, which is not installed; get it with: pip install 'llava-ecg[quant]'")
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    hush()
     try:
         import bitsandbytes
     except Exception as error:  # a native library that does not fit this machine fails in any way

@@ -13,6 +13,7 @@ import torch
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.ecg.formats import read
 from llava_ecg.errors import InputError
+from llava_ecg.model import quantize
 from llava_ecg.model.checkpoint import compose, load_projectors, load_tokenizer, open_checkpoint, tower_stream
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.find import find
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for library in ("accelerate", "peft"):
             if find_spec(library) is None:
                 raise InputError(f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'")
+        quantize.hush()  # accelerate imports bitsandbytes
         model_args, data_args, args = parse(argv)
         if args.resume_from_checkpoint:
             raise InputError("a run can't be resumed yet; go on from its result with --model_name_or_path")
@@ -94,7 +96,7 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
 
 
 def _continued(model_args: ModelArguments, dtype: torch.dtype) -> tuple[LlavaEcgForCausalLM, Any]:
-    """A checkpoint to go on from. A LoRA over a whole one is saved as that, over the folder that it came from."""
+    """A checkpoint to go on from. A LoRA, or projectors, over a whole one are saved as that, over the folder that it came from."""
     checkpoint = open_checkpoint(
         model_args.model_name_or_path,
         device="cpu",
@@ -108,7 +110,8 @@ def _continued(model_args: ModelArguments, dtype: torch.dtype) -> tuple[LlavaEcg
         merge=not model_args.lora_enable,
     )
     model = checkpoint.model
-    if model_args.lora_enable and model.config.base is None:
+    unchanged = model_args.lora_enable or (model_args.tune_mm_mlp_adapter and checkpoint.adapter is None)
+    if unchanged and model.config.base is None:
         model.config.base = str(checkpoint.folder.resolve())
     if model_args.lora_enable and checkpoint.adapter is not None:
         from peft import PeftModel  # six seconds of import that only LoRA needs

@@ -84,6 +84,7 @@ def test_pulse_is_given_an_ecg_stream(tuned: tuple[str, ...], toy: Path, golden:
     coca = write.ecg_coca_pt(tmp_path / "cpt.pt", golden)
     (tmp_path / "cpt.json").write_text((golden / "ecg_tower_config.json").read_text())
     assert main(flags(pulse.folder, toy, tmp_path / "out", "--ecg_tower", str(tmp_path / "cpt.pt"), *tuned)) == 0
+    assert (tmp_path / "out" / "model.safetensors").exists() == (not tuned)  # else over the PULSE that it came from
     model = open_checkpoint(tmp_path / "out").model
     assert list(model.config.streams) == ["ecg", "image"]
     assert model.config.streams["ecg"]["through"] == "image"
