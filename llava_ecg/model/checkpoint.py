@@ -40,7 +40,7 @@ class Checkpoint:
         layout: of that folder, see `llava_ecg.model.source.Source`.
         adapter: the folder of its LoRA, merged in or not.
         overrides: what the caller wanted otherwise than the checkpoint brings it: template, preparation by stream, towers, base,
-            quantization.
+            quantization, strict; and what is ``untrained``, since a tower was added whose projector no file holds.
     """
 
     model: LlavaEcgForCausalLM
@@ -174,6 +174,8 @@ def open_checkpoint(
     _set_ends(model, source)
     asked = {"quantization": quantization, "base": base} | towers
     changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
+    changed |= {} if strict else {"strict": False}
+    changed |= {"untrained": ", ".join(name.removesuffix(".") for name in source.fresh)} if source.fresh else {}
     return Checkpoint(model.eval(), tokenizer, str(name), source.folder, source.layout, source.adapter, changed)
 
 

@@ -303,6 +303,8 @@ def test_a_tower_is_replaced_and_one_is_added(golden: Path, tmp_path: Path) -> N
         assert list(model.config.streams) == ["ecg", "image"]
         assert all(torch.equal(model.towers["ecg"].state_dict()[name], value) for name, value in encoder.items())
         assert model.config.streams["ecg"]["through"] == "image"
+    added = open_checkpoint(pulse.folder, ecg_tower=tmp_path / "cpt.pt", strict=False).overrides
+    assert added == {"ecg_tower": str(tmp_path / "cpt.pt"), "strict": False, "untrained": "projectors.ecg"}
     assert tuple(model.projectors["ecg"].weight.shape) == (48, 64)
     assert model.projectors["ecg"].weight.std() > 0  # begun anew, not left as it lay in memory
     # the tower of another checkpoint does as well
