@@ -2,7 +2,7 @@
 SHELL := bash
 IN_ENV := set -euo pipefail; EXTRA=dev; . scripts/env.sh; bin=.venv/bin
 
-.PHONY: help check format test test-slow demo constraints clean
+.PHONY: help check format test test-slow demo delineator constraints clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -21,6 +21,9 @@ test-slow:       ## the tests that take minutes
 
 demo:            ## ask the embedded model about a real ECG
 	@bash scripts/demo.sh
+
+delineator:      ## the wave delineator anew, and its five folds (20 minutes; needs ../shared/data)
+	@bash scripts/train_delineator.sh
 
 constraints:     ## constraints.txt anew: today's versions of everything that .[dev] pulls in, torch held
 	@rm -rf build/constraints; python3 -m venv build/constraints

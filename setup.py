@@ -67,7 +67,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["llava_ecg", "llava_ecg.*"]),
-    package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json"]},
+    package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json", "**/*.safetensors"]},
     data_files=checkpoint_files(),
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -240,11 +240,22 @@ class Chat:
         self._show_case()
         self.say(self.case.measurements.table())
 
-    def audit(self, _: str = "") -> None:
-        """Show the claims of the last answer, held against the signal."""
+    def audit(self, path: str = "") -> None:
+        """Show the claims of the last answer, held against the signal; with a name, draw the page with the waves they cite marked."""
         if not self.exchanges:
             raise InputError("there is no answer yet")
-        self.say(*report.audit_lines(self.exchanges[-1].answer.audit))
+        checked, recording, measurements = self.exchanges[-1].answer.audit, self.case.recording, self.case.measurements
+        self.say(*report.audit_lines(checked))
+        if not path:
+            return
+        if checked is None or recording is None or measurements is None:
+            raise InputError("there is no signal whose waves could be marked; /open FILE reads one")
+        from llava_ecg.grounding.picture import picture
+
+        target = _new(_path(path), (".png", ".jpg", ".jpeg"))
+        image = picture(recording, measurements, checked).image
+        files.write_image(target, image)
+        self.say(f"marked page written to {target} ({image.width} x {image.height} pixels)")
 
     def page(self, path: str = "") -> None:
         """Write the page that the model sees; without a name, under a free one in the working folder. No file is written over."""
@@ -282,7 +293,7 @@ class Chat:
                 "decoding": asdict(self._decoding),
                 "recording": None if recording is None else report.recording_dict(recording),
                 "image": self.image_file or None,
-                "measurements": None if measurements is None else measurements.to_dict(),
+                "measurements": None if measurements is None else measurements.to_dict(per_beat=False),
                 "exchanges": [
                     {
                         "question": exchange.question,
@@ -331,7 +342,9 @@ COMMANDS = {
     "/open": Command(Chat.open, "FILE", "another signal; begins a new conversation", path=True),
     "/image": Command(Chat.image, "[FILE]", "an image of the page beside the signal; without FILE the page is drawn again", path=True),
     "/measure": Command(Chat.measure, "", "what was read, and what was measured on it"),
-    "/audit": Command(Chat.audit, "", "the claims of the last answer, held against the signal"),
+    "/audit": Command(
+        Chat.audit, "[FILE]", "the claims of the last answer, held against the signal; with FILE, marked on the page", path=True
+    ),
     "/page": Command(Chat.page, "[FILE]", "write the page that the model sees, as PNG or JPEG", path=True),
     "/save": Command(Chat.save, "FILE", "write the conversation as JSON", path=True),
     "/clear": Command(Chat.clear, "", "forget what was said, keep the ECG"),

@@ -127,6 +127,15 @@ def test_measure_and_audit(talk: Any) -> None:
     assert "1 supported" in shown and "rate 72" in shown
 
 
+def test_audit_marks_the_page(talk: Any, tmp_path: Path) -> None:
+    target = tmp_path / "marked.png"
+    shown, _ = talk("Rate?", f"/audit {target}", f"/audit {target}", f"/audit {tmp_path / 'x.gif'}")
+    assert f"marked page written to {target} (1600 x" in shown and Image.open(target).width == 1600
+    assert "exists already" in shown and ".png" in shown
+    shown, _ = talk("Rate?", f"/audit {tmp_path / 'y.png'}", case=Case(image=Image.new("RGB", (60, 40))))
+    assert "there is no signal whose waves could be marked" in shown and not (tmp_path / "y.png").exists()
+
+
 def test_open_begins_a_new_conversation(talk: Any, recording: Recording) -> None:
     assistant = Assistant()
     other = recording.window(0, 5)
@@ -135,7 +144,7 @@ def test_open_begins_a_new_conversation(talk: Any, recording: Recording) -> None
     assert assistant.asked[-1] == [("user", "Again?")]
 
 
-@pytest.mark.parametrize("seconds", [None, 1.0])
+@pytest.mark.parametrize("seconds", [None, 0.9])
 def test_a_file_that_cannot_be_opened_changes_nothing(seconds: float | None, talk: Any, recording: Recording) -> None:
     def open_recording(path: Path) -> Recording:
         if seconds is None:

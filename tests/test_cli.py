@@ -21,7 +21,20 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 FLAGS = ["--rate", "500", "--unit", "mV"]
-KEYS = ["question", "answer", "model", "recording", "measurements", "audit", "page", "tokens", "seconds", "notes", "overrides"]
+KEYS = [
+    "question",
+    "answer",
+    "model",
+    "recording",
+    "measurements",
+    "audit",
+    "page",
+    "marked_page",
+    "tokens",
+    "seconds",
+    "notes",
+    "overrides",
+]
 
 
 class Assistant:
@@ -96,7 +109,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "measure", "render", "list", "fetch", "inspect", "convert", "merge"])
+@pytest.mark.parametrize("command", ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspect", "convert", "merge"])
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
@@ -140,7 +153,15 @@ def test_light_commands_import_nothing_heavy(tmp_path: Path, signal: np.ndarray)
     np.save(tmp_path / "heart.npy", signal)
     measuring = ["measure", str(tmp_path / "heart.npy"), *FLAGS, "--leads", "standard"]
     drawing = ["render", *measuring[1:], "-o", str(tmp_path / "p.png")]
-    for words, heavy in ((["list"], "numpy scipy PIL torch"), (measuring, "torch transformers PIL"), (drawing, "torch transformers")):
+    (tmp_path / "text.txt").write_text("PR 160 ms")
+    auditing = ["audit", "--ecg", *measuring[1:], "--text", str(tmp_path / "text.txt")]
+    every: tuple[tuple[list[str], str], ...] = (
+        (["list"], "numpy scipy PIL torch"),
+        (measuring, "torch transformers PIL"),
+        (auditing, "torch transformers PIL"),
+        (drawing, "torch transformers"),
+    )
+    for words, heavy in every:
         code = f"import sys; from llava_ecg.cli import main; main({words!r}); print([m for m in {heavy.split()!r} if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", words
@@ -190,9 +211,18 @@ def test_out_holds_the_page_and_the_same_json(ecg: list[str], run: Any, tmp_path
     code, out, _ = run(["ask", *ecg, "--json", "--out", tmp_path / "a" / "b"])
     found = json.loads(out)
     assert code == 0
-    assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == ["heart_answer.json", "heart_page.png"]
+    assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == ["heart_answer.json", "heart_audit.png", "heart_page.png"]
     assert json.loads((tmp_path / "a" / "b" / "heart_answer.json").read_text()) == found
     assert Image.open(found["page"]).size == (2200, 1700)
+    assert Image.open(found["marked_page"]).width == 1600
+
+
+def test_the_marked_page_can_be_had_alone(ecg: list[str], run: Any, tmp_path: Path) -> None:
+    code, out, _ = run(["ask", *ecg, "--page", tmp_path / "marked.png"])
+    assert code == 0 and f"marked   {tmp_path / 'marked.png'}" in out
+    assert [file.name for file in tmp_path.glob("*.png")] == ["marked.png"]
+    refused(run(["ask", "--image", tmp_path / "marked.png", "--page", tmp_path / "x.png"]), "--page", "--ecg")
+    refused(run(["ask", *ecg, "--page", tmp_path / "x.gif"]), "x.gif")
 
 
 def test_an_image_alone_has_no_measurements(tmp_path: Path, run: Any) -> None:
@@ -334,7 +364,7 @@ def test_measure(ecg: list[str], run: Any) -> None:
 
 
 def test_too_short_to_measure(tmp_path: Path, signal: np.ndarray, run: Any) -> None:
-    np.save(tmp_path / "short.npy", signal[:, :1000])
+    np.save(tmp_path / "short.npy", signal[:, :450])
     words = [tmp_path / "short.npy", *FLAGS, "--leads", "standard"]
     refused(run(["measure", *words]), "short.npy")
     stand_in = Assistant()

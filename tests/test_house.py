@@ -40,7 +40,7 @@ DOORS = {
     "wfdb": ("ecg.formats.physionet",),
     "pydicom": ("ecg.formats.dicom",),
     "h5py": ("ecg.formats.hdf5",),
-    "sleepecg": ("ecg.delineate",),
+    "sleepecg": ("ecg.rules",),
     "open_clip": ("model.towers.ecg_coca",),
     "bitsandbytes": ("model.quantize",),
     "peft": ("train",),
@@ -58,7 +58,8 @@ DOORS = {
 }
 
 # Reading, measuring and auditing an ECG costs no torch; the command line loads what a command needs when it runs.
-NEVER = dict.fromkeys(("ecg", "grounding", "errors", "registry", "plugins", "terminal"), ("torch", "transformers", "safetensors"))
+NEVER = dict.fromkeys(("grounding", "errors", "registry", "plugins", "terminal"), ("torch", "transformers", "safetensors"))
+NEVER["ecg"] = ("torch", "transformers")  # the delineator's weights are a safetensors file, read as numpy arrays
 NOT_AT_IMPORT = dict.fromkeys(("cli", "files", "registry", "plugins"), ("torch", "transformers", "scipy", "numpy", "PIL"))
 
 # Bare calls that may stand at the top level of a module: they tell a library's registry about a class.

@@ -1,8 +1,8 @@
-"""What a person types: ``llava-ecg ask | chat | measure | render | list | fetch | inspect | convert | merge``.
+"""What a person types: ``llava-ecg ask | chat | audit | measure | render | list | fetch | inspect | convert | merge``.
 
 One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them share. Everything
-heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no numpy; ``measure``, ``render`` and
-``inspect`` no torch. Exit codes: 0 done, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
+heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no numpy; ``audit``, ``measure``,
+``render`` and ``inspect`` no torch. Exit codes: 0 done, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import sys
 from collections.abc import Sequence
 
 from llava_ecg import __version__
-from llava_ecg.cli import ask, checkpoints, plugins, signal
+from llava_ecg.cli import ask, audit, checkpoints, plugins, signal
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
 from llava_ecg.terminal import RESEARCH_USE
 
-FAMILIES = (ask, signal, plugins, checkpoints)
+FAMILIES = (ask, audit, signal, plugins, checkpoints)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llava_ecg.ecg.recording import Recording
 
 DEFAULT_QUESTION = "Interpret this ECG."
+PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def add(commands: Any) -> None:
@@ -37,7 +38,8 @@ def add(commands: Any) -> None:
     )
     flags.add_case(ask)
     flags.add_model(ask)
-    ask.add_argument("--out", type=Path, metavar="DIR", help="folder for the page (PNG) and the answer (JSON), made if need be")
+    ask.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, the page with marks (PNG) and the answer (JSON)")
+    ask.add_argument("--page", type=Path, metavar="PAGE", help="draw the page with the waves that the answer cites marked (PNG or JPEG)")
     ask.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
     ask.set_defaults(run=run_ask)
 
@@ -58,6 +60,10 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
     question = files.check_question(_question(arguments.question))
     if arguments.out is not None:
         files.check_folder(arguments.out)
+    if arguments.page is not None:
+        if arguments.ecg is None:
+            raise InputError("--page marks waves of a signal; give one with --ecg FILE")
+        files.check_target(arguments.page, PAGE_SUFFIXES)
     result = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):  # no library's chatter gets into the JSON
         recording, image = _inputs(arguments)
@@ -73,9 +79,11 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         found, failure = report.answer_dict(question, answer, case, None), None
         try:
             found["page"] = _write_page(arguments, case)
+            found["marked_page"] = _write_marked(arguments, case, answer)
             written = _write_answer(arguments, found)
             if not arguments.json:
-                print("\n".join([f"page     {found['page']}", f"JSON     {written}"] if written else []), end="\n" if written else "")
+                for name, path in (("page", found["page"]), ("marked", found["marked_page"]), ("JSON", written)):
+                    print(f"{name:<8} {path}" if path else "", end="\n" if path else "")
         except InputError as error:
             failure = error
         if not arguments.json:
@@ -190,6 +198,19 @@ def _write_answer(arguments: argparse.Namespace, found: dict[str, Any]) -> Path 
     target: Path = arguments.out / f"{_stem(arguments)}_answer.json"
     write_json(target, found)
     return target
+
+
+def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer) -> str | None:
+    """Write the page with the marks to ``--page``, or under ``--out``; None without either, or without a signal."""
+    from llava_ecg.files import write_image
+
+    target = arguments.page or (None if arguments.out is None else arguments.out / f"{_stem(arguments)}_audit.png")
+    if target is None or case.recording is None or case.measurements is None or answer.audit is None:
+        return None
+    from llava_ecg.grounding.picture import picture
+
+    write_image(target, picture(case.recording, case.measurements, answer.audit).image)
+    return str(target)
 
 
 def _write_page(arguments: argparse.Namespace, case: Case) -> str | None:

@@ -1,282 +1,343 @@
-"""Where the waves are: all beats, and the bounds of P, QRS and T on a representative beat that is pooled over the leads.
+"""`delineate`: a signal -> `Delineation`, by the network of `llava_ecg.ecg.net` and rules across leads on top of it.
 
-QRS complexes are found by sleepecg (BSD-3-Clause) in every lead and in the pooled signal, which then vote. The bounds are ours: the
-beats of the commonest shape are aligned, their median is taken, and
+The network says of each sample of each lead how probable P, QRS and T are. A beat is a QRS that the leads see together; each lead's
+waves are its runs of one class around a beat, with edges where the probability crosses a half. A P wave counts if enough leads show it,
+and the rhythm has P waves only if enough beats do. Where the weights can't be read, `llava_ecg.ecg.rules` finds the waves.
 
-- QRS begins and ends where the pooled velocity of the leads falls to a share of its peak and rests there,
-- T ends where the tangent at its steepest descent meets the base line, on the leads' mean deflection after QRS,
-- P is the hump of the first principal component before QRS, and counts only if most single beats show it too.
-
-The shares were set on the odd records of LUDB; ``scripts/bench/measure_ludb.py --part even`` is the test. A later version replaces
-this file by a learned segmenter behind the same function.
-
-Axes: L leads, T samples (at `RATE`), N beats, W samples of the representative beat.
+Axes: L leads, T samples, N beats, classes none, P, QRS, T.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-RATE = 500.0
-VERSION = "median-beat-2"
+from llava_ecg.ecg import net
+from llava_ecg.ecg.beat_kinds import beat_kinds, pacing_spikes
+from llava_ecg.ecg.delineation import Delineation, across, empty
+from llava_ecg.ecg.rules import RATE, by_rules, repeats, second_opinion
 
-_BEFORE, _AFTER = 200, 350  # samples of the representative beat before and after R: 0.4 and 0.7 s
-_LIVE_MV = 0.05  # a lead whose beat spans less shows no waves
-_SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
-_COMMON = 0.3  # share of the beats that have the commonest shape; fewer is noise
-_AGREE, _AGREE_TWO = 0.6, 0.85  # correlation of a beat with the others; of the only two, which agree by chance more easily
-_QRS_ONSET, _QRS_OFFSET = 0.07, 0.10  # of the peak pooled velocity
-_T_BEYOND = 6  # samples: hand marks lie 12 ms behind the tangent's foot
-_T_LATEST = 0.52  # s at RR = 1 s
-_P_EDGE = 0.12  # of the hump's height
-_P_MV = 0.012  # hump's height, root mean square over the leads
-_P_BEATS = 0.6  # share of the beats that must show it (correlation 0.6 with the median)
-_P_SURE = (0.9, 0.03)  # in an irregular rhythm: median correlation and height
-
-
-@dataclass(frozen=True)
-class Delineation:
-    """What was found. All indices are samples at `RATE`.
-
-    Attributes:
-        beats: int [N]: R of every beat, whatever its kind.
-        dominant: int [M]: those of the commonest shape, aligned.
-        beat: float [L, W]: the representative beat in mV from the 0.5 Hz high-passed signal; R is at `r`.
-        r: index of R in `beat`.
-        qrs, p, t: (onset, end) in `beat`; None where the wave was not found.
-        t_peak: index in `beat`.
-        p_present: True, False, or None where that can't be judged.
-        live: bool [L]: leads with a signal.
-        reasons: wave name -> why it was not found.
-    """
-
-    beats: np.ndarray
-    dominant: np.ndarray
-    beat: np.ndarray
-    r: int
-    live: np.ndarray
-    qrs: tuple[int, int] | None = None
-    p: tuple[int, int] | None = None
-    t: tuple[int, int] | None = None
-    t_peak: int | None = None
-    p_present: bool | None = None
-    reasons: dict[str, str] = field(default_factory=dict)
+_P, _QRS, _T = 1, 2, 3
+_CHUNK_S, _MARGIN_S = 30.0, 3.0  # the network sees a long recording in parts, with so much on either side
+_LIVE_MV = 0.02
+_LEAST = {_P: 6, _QRS: 7, _T: 12}  # samples at 250 Hz of a run: 24, 28 and 48 ms
+_BRIDGE = {_P: 5, _QRS: 6, _T: 12}  # a hole in a run that is not longer belongs to it
+_BEAT = 0.4  # mean probability of QRS over the leads that makes a beat
+_REFRACTORY = 50  # samples between two beats: 0.2 s
+_P_LEADS = 1 / 3  # share of the live leads that must show a P
+_P_BEATS = 0.5  # share of the beats
+_IRREGULAR = 0.12  # coefficient of variation of RR from which P waves need more:
+_P_BEATS_IRREGULAR, _P_SURE, _PR_SPREAD_MS = 0.6, 0.6, 7.5  # share of beats, mean probability, median deviation of PR
+_FEW, _FEW_IN_S = 4, 6.0  # fewer beats in a longer recording have to look like each other
+_OPINION_S = 60.0  # a longer recording is not counted again
+_SHIFT_S = {"p": (0.002, 0.002), "qrs": (0.002, 0.0), "t": (0.0, -0.002)}  # onset, end: how far hands put them from ours (LUDB, folds 0, 1)
+_AFTER_SPIKE = 1.5  # samples: 6 ms
+_P_REACH, _T_REACH = 95, 170  # samples: a P starts at most 0.38 s before QRS, a T ends at most 0.68 s behind its start
 
 
-def delineate(signal: np.ndarray) -> Delineation:
-    """Beats and wave bounds of a recording.
+class Runs(NamedTuple):
+    """Runs of one class in one lead: onset and end in samples at 250 Hz (fractions), and the mean probability."""
+
+    onset: np.ndarray
+    end: np.ndarray
+    mean: np.ndarray
+
+
+def probabilities(signal: np.ndarray, live: np.ndarray, network: net.Network) -> np.ndarray:
+    """float32 [L, classes, T] from the signal [L, T] at `net.RATE`; of a long one in parts."""
+    chunk, margin = round(_CHUNK_S * net.RATE), round(_MARGIN_S * net.RATE)
+    if signal.shape[1] <= chunk + 2 * margin:
+        return network.probabilities(net.normalise(signal), live)
+    parts = []
+    for start in range(0, signal.shape[1], chunk):
+        first = max(0, start - margin)
+        part = signal[:, first : start + chunk + margin]
+        found = network.probabilities(net.normalise(part), live & (np.ptp(part, axis=1) > _LIVE_MV))
+        parts.append(found[:, :, start - first : start - first + chunk])
+    return np.concatenate(parts, axis=2)
+
+
+def runs(probability: np.ndarray, winning: np.ndarray, kind: int) -> Runs:
+    """The runs of a class in one lead.
 
     Args:
-        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); flat leads are passed
-            over.
-
-    Returns:
-        With no beats and an empty `beat` where nothing looks like a QRS complex.
+        probability: [T] of the class.
+        winning: bool [T], where it is the most probable one.
     """
-    live = _live(signal)
-    smooth = _lowpass(signal[live])
-    beats = _detect(smooth)
-    none = Delineation(beats, beats[:0], np.zeros((len(signal), 0)), _BEFORE, live)
-    if len(beats) == 0:
-        return none
-    dominant = _align(smooth, beats[_commonest(smooth, beats)])
-    if not _repeats(smooth, beats, dominant):
-        return Delineation(beats[:0], beats[:0], none.beat, _BEFORE, live)  # noise: what was taken for beats is no two times the same
-    single = _windows(smooth, dominant)
-    median, beat = np.nanmedian(single, axis=0), np.zeros((len(signal), _BEFORE + _AFTER))
-    beat[live] = np.nanmedian(_windows(signal[live], dominant), axis=0)
-    rr = float(np.median(np.diff(beats))) if len(beats) > 1 else float(_AFTER)
-    if not np.isfinite(median).all() or not np.isfinite(beat).all():
-        return none  # every beat lies too near an end of the recording
-    onset, offset = _qrs(median)
-    peak, end = _t(median, onset, offset, rr)
-    found = _p(median, single, onset, end, rr, _variation(beats))
-    reasons = {}
-    if end is None:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], winning, [False]]).astype(np.int8)))
+    first, last = edges[::2], edges[1::2] - 1
+    if len(first) > 1:
+        apart = first[1:] - last[:-1] - 1 > _BRIDGE[kind]
+        first, last = first[np.concatenate([[True], apart])], last[np.concatenate([apart, [True]])]
+    keep = last - first + 1 >= _LEAST[kind]
+    first, last = first[keep], last[keep]
+    total = np.concatenate([[0.0], np.cumsum(probability)])
+    mean = (total[last + 1] - total[first]) / np.maximum(1, last - first + 1)
+    return Runs(_crossing(probability, first, -1), _crossing(probability, last, 1), mean)
+
+
+def _lead_runs(probability: np.ndarray) -> dict[int, Runs]:
+    """The runs of P, QRS and T in one lead's [classes, T]."""
+    winner = probability.argmax(axis=0)
+    return {kind: runs(probability[kind], winner == kind, kind) for kind in _LEAST}
+
+
+def _crossing(probability: np.ndarray, at: np.ndarray, step: int) -> np.ndarray:
+    """Where the probability crosses a half next to the samples `at`, going by `step`; half a sample beyond at most."""
+    beyond = np.clip(at + step, 0, len(probability) - 1)
+    inside, outside = probability[at], probability[beyond]
+    gap = inside - outside
+    share = np.where(gap > 1e-6, (inside - 0.5) / np.where(gap > 1e-6, gap, 1.0), 0.0)
+    return at + step * np.clip(share, 0.0, 1.0)
+
+
+def delineate(signal: np.ndarray, leads: tuple[str, ...], *, network: net.Network | None = None) -> Delineation:
+    """The waves of a recording.
+
+    Args:
+        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); any length.
+        leads: their names.
+        network: in place of the package's own, for tests and benchmarks.
+    """
+    from llava_ecg.ecg.filters import resample
+
+    live = np.ptp(signal, axis=1) > _LIVE_MV if signal.size else np.zeros(len(signal), dtype=bool)
+    if network is None:
+        try:
+            network = net.load()
+        except (OSError, ValueError) as error:
+            why = f"the delineator's weights could not be read ({error}); waves are found by rules, which are less accurate"
+            return replace(by_rules(signal, leads), notes=(why,))
+    method = f"net {network.digest}"
+    if not live.any():
+        return empty(leads, live, "no lead holds a signal", method)
+    slow = resample(signal, RATE, net.RATE)
+    return from_probabilities(probabilities(slow, live, network), signal, leads, live, method)
+
+
+def from_probabilities(probability: np.ndarray, signal: np.ndarray, leads: tuple[str, ...], live: np.ndarray, method: str) -> Delineation:
+    """The waves from the network's answer [L, classes, T] at `net.RATE`; the signal [L, 2 T] at `RATE` gives the peaks."""
+    starts, ends = _beats(pooled(probability, live, _QRS))
+    if len(starts) == 0:
+        return empty(leads, live, "no QRS complexes were found", method)
+    lead_runs = [_lead_runs(part) if alive else None for part, alive in zip(probability, live, strict=True)]
+    length = probability.shape[2]
+    qrs, p, t = (np.full((len(starts), len(leads), 2), np.nan) for _ in range(3))
+    for row, lead in enumerate(lead_runs):
+        if lead is not None:
+            qrs[:, row] = _overlapping(lead[_QRS], starts, ends)
+    qrs_all = across(_three(qrs), live)
+    seen = np.isfinite(qrs_all[:, 0])
+    starts, ends = np.where(seen, qrs_all[:, 0], starts), np.where(seen, qrs_all[:, 1], ends)
+    spikes = pacing_spikes(signal[live], np.stack([starts, ends], axis=1) / net.RATE)
+    qrs, starts = _behind_spikes(qrs, starts, spikes * net.RATE)
+    for row, lead in enumerate(lead_runs):
+        if lead is not None:
+            t[:, row] = _behind(lead[_T], ends, np.append(starts[1:], length))
+            p[:, row] = _before(lead[_P], starts, np.append(0, ends[:-1]))
+    shown = _agreeing(p, live)
+    p[~shown] = np.nan
+    p_present, why = _rhythm_has_p(across(_three(p), live), starts, probability[live, _P].mean(axis=0))
+    if not p_present:
+        p[:] = np.nan
+    if len(starts) < _FEW and length > _FEW_IN_S * net.RATE and not _alike(signal[live], starts):
+        return empty(leads, live, "no QRS complexes were found that repeat", method)
+    times = {name: found / net.RATE + _SHIFT_S[name] for name, found in (("p", p), ("qrs", qrs), ("t", t))}
+    level = _levels(signal, starts)
+    waves = {name: _with_peaks(bounds, signal, level) for name, bounds in times.items()}
+    bounds = {name: across(value, live) for name, value in waves.items()}
+    bounds["qrs"] = np.stack([starts, ends], axis=1) / net.RATE + _SHIFT_S["qrs"]
+    r = _r_times(signal, live, bounds["qrs"])
+    kinds = beat_kinds(signal, live, r, bounds["qrs"], np.isfinite(bounds["p"][:, 0]), np.isfinite(spikes))
+    reasons = {} if p_present else {"p": why}
+    if not np.isfinite(bounds["t"]).any():
         reasons["t"] = "the end of the T wave could not be found"
-    if found[1] is None:
-        reasons["p"] = found[2]
     return Delineation(
-        beats, dominant, beat, _BEFORE, live, (onset, offset), found[1], None if end is None else (offset, end), peak, found[0], reasons
+        leads,
+        r,
+        kinds,
+        waves["p"],
+        waves["qrs"],
+        waves["t"],
+        bounds["p"],
+        bounds["qrs"],
+        bounds["t"],
+        live,
+        p_present,
+        reasons,
+        method,
+        _doubts(signal, probability, live, len(r)),
     )
 
 
-def _live(signal: np.ndarray) -> np.ndarray:
-    """bool [L]: leads that move, without the one in a lifetime that only drifts."""
-    spread = np.percentile(signal, 99.5, axis=1) - np.percentile(signal, 0.5, axis=1) if signal.size else np.zeros(len(signal))
-    return np.asarray(spread > 0.02)
+def _alike(signal: np.ndarray, starts: np.ndarray) -> bool:
+    """Whether the few beats of a recording look like each other: a step or a knock on the electrode is no QRS complex."""
+    at = np.rint((starts + 10) / net.RATE * RATE).astype(int)
+    at = at[(at >= 45) & (at + 45 < signal.shape[1])]
+    return len(at) > 1 and repeats(signal, at, at)
 
 
-def _lowpass(signal: np.ndarray) -> np.ndarray:
-    from scipy import signal as dsp
-
-    if not len(signal):
-        return signal
-    sections = dsp.butter(2, 40.0, "low", fs=RATE, output="sos")
-    return np.asarray(dsp.sosfiltfilt(sections, signal, axis=1, padlen=min(signal.shape[1] - 1, 250)))
-
-
-def _detect(signal: np.ndarray) -> np.ndarray:
-    """int [N]: the beats on which at least two fifths of the votes agree (a vote a lead, a quarter as many for the pooled signal)."""
-    from scipy import ndimage
-    from scipy import signal as dsp
-    from sleepecg import detect_heartbeats
-
-    if not len(signal):
-        return np.zeros(0, dtype=int)
-    spread = np.median(np.abs(signal - np.median(signal, axis=1, keepdims=True)), axis=1, keepdims=True).clip(1e-6)
-    energy = ndimage.gaussian_filter1d(np.sqrt(((np.gradient(signal, axis=1) / spread) ** 2).mean(axis=0)), 0.008 * RATE)
-    pooled = max(1, round(len(signal) / 4))
-    votes = np.zeros(signal.shape[1])
-    for row, weight in [*((row, 1) for row in signal), (energy, pooled)]:
-        votes[detect_heartbeats(row, RATE)] += weight / (len(signal) + pooled)
-    width = 0.03 * RATE
-    density = ndimage.gaussian_filter1d(votes, width, mode="constant") * width * np.sqrt(2 * np.pi)
-    peaks, _ = dsp.find_peaks(np.pad(density, 1), height=0.4, distance=int(0.2 * RATE))
-    reach = int(0.06 * RATE)
-    refined = [max(0, at - reach) + int(np.argmax(energy[max(0, at - reach) : at + reach + 1])) for at in peaks - 1]
-    return np.unique(np.array(refined, dtype=int))
+def _doubts(signal: np.ndarray, probability: np.ndarray, live: np.ndarray, count: int) -> tuple[str, ...]:
+    """A note where sleepecg counts the QRS complexes of the surest lead differently."""
+    row = int(np.flatnonzero(live)[np.argmax(np.quantile(probability[live, _QRS], 0.97, axis=1))])
+    other = len(second_opinion(signal[row, : round(_OPINION_S * RATE)]))
+    if signal.shape[1] > _OPINION_S * RATE or abs(other - count) <= max(2.0, 0.2 * count):
+        return ()
+    return (f"two QRS detectors disagree: {count} beats by the network, {other} by sleepecg; check the rate",)
 
 
-def _windows(signal: np.ndarray, beats: np.ndarray, before: int = _BEFORE, after: int = _AFTER) -> np.ndarray:
-    """float [N, L, before + after] around each beat, NaN beyond the ends."""
-    padded = np.pad(signal, ((0, 0), (before, after)), constant_values=np.nan)
-    return np.stack([padded[:, beat : beat + before + after] for beat in beats])
+def pooled(probability: np.ndarray, live: np.ndarray, kind: int) -> np.ndarray:
+    """[T] the mean over the live leads of a class's probability, each lead weighted by how sure it is of its own complexes.
 
-
-def _commonest(signal: np.ndarray, beats: np.ndarray) -> np.ndarray:
-    """int [M]: numbers of the beats that look like the largest group."""
-    reach = 45
-    inside = np.flatnonzero((beats >= reach) & (beats + reach < signal.shape[1]))
-    if len(inside) < 2:
-        return inside if len(inside) else np.arange(len(beats))
-    shapes = _windows(signal, beats[inside], reach, reach)
-    flat = (shapes - shapes.mean(axis=2, keepdims=True)).reshape(len(inside), -1)
-    flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
-    alike = flat @ flat.T
-    centre = int(np.argmax((alike > _SAME_SHAPE).sum(axis=1) + alike.mean(axis=1)))
-    return inside[alike[centre] > _SAME_SHAPE]
-
-
-def _repeats(signal: np.ndarray, beats: np.ndarray, dominant: np.ndarray, reach: int = 45) -> bool:
-    """Whether the commonest shape is common, and its beats fit each other: the median correlation of one with the sum of the others."""
-    if len(beats) < 2:
-        return True
-    if len(dominant) < max(2, _COMMON * len(beats)):
-        return False
-    shapes = np.nan_to_num(_windows(signal, dominant, reach, reach))
-    flat = (shapes - shapes.mean(axis=2, keepdims=True)).reshape(len(dominant), -1)
-    flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
-    rest = flat.sum(axis=0) - flat
-    fit = (flat * rest).sum(axis=1) / (np.linalg.norm(rest, axis=1) + 1e-12)
-    return bool(np.median(fit) > (_AGREE if len(dominant) > 2 else _AGREE_TWO))
-
-
-def _align(signal: np.ndarray, beats: np.ndarray, reach: int = 40, shift: int = 20) -> np.ndarray:
-    """int [M]: beats moved by up to 40 ms to where they fit their median best (normalised correlation over all leads)."""
-    inside = (beats >= reach + shift) & (beats + reach + shift < signal.shape[1])
-    if inside.sum() < 2:
-        return beats
-    template = np.median(_windows(signal, beats[inside], reach, reach), axis=0)
-    moved = beats.copy()
-    for number in np.flatnonzero(inside):
-        part = signal[:, beats[number] - reach - shift : beats[number] + reach + shift]
-        fit = sum(np.correlate(row, mark, "valid") for row, mark in zip(part, template, strict=True))
-        energy = np.convolve((part**2).sum(axis=0), np.ones(2 * reach), "valid")
-        moved[number] += int(np.argmax(fit / np.sqrt(energy + 1e-12))) - shift
-    return moved
-
-
-def _variation(beats: np.ndarray) -> float:
-    """Coefficient of variation of RR."""
-    rr = np.diff(beats)
-    return float(rr.std() / rr.mean()) if len(rr) > 1 else 0.0
-
-
-def _qrs(beat: np.ndarray) -> tuple[int, int]:
-    """Onset and end of QRS: outwards from the peak of the pooled velocity until it rests below a share of it for 16 ms.
-
-    A lead counts by the square root of its size, so that neither the large nor the small ones decide.
+    A lead of noise, which shows none, does not vote the others down.
     """
-    from scipy import ndimage
-
-    velocity = np.gradient(beat, axis=1)
-    size = np.abs(velocity[:, _BEFORE - 50 : _BEFORE + 50]).max(axis=1, keepdims=True)
-    pooled = ndimage.gaussian_filter1d(np.sqrt(np.mean((velocity / np.sqrt(size + 1e-9)) ** 2, axis=0)), 3)
-    floor = np.percentile(pooled[_BEFORE - 120 : _BEFORE + 200], 20)
-    top = _BEFORE - 40 + int(np.argmax(pooled[_BEFORE - 40 : _BEFORE + 40]))
-
-    def rest(share: float, step: int) -> int:
-        threshold, at, quiet = floor + share * (pooled[top] - floor), top, 0
-        while quiet < 8 and abs(at - _BEFORE) < 75:
-            at += step
-            quiet = quiet + 1 if pooled[at] < threshold else 0
-        return at - step * max(0, quiet - 1)
-
-    return rest(_QRS_ONSET, -1), rest(_QRS_OFFSET, 1)
+    part = probability[live, kind]
+    top = max(1, part.shape[1] // 100)
+    weight = np.partition(part, -top, axis=1)[:, -top:].mean(axis=1) ** 2
+    return np.asarray((weight[:, None] * part).sum(axis=0) / max(float(weight.sum()), 0.25))
 
 
-def _component(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first principal component over the leads: weights [L] and course [T]."""
-    weights, _, _ = np.linalg.svd(part - part.mean(axis=1, keepdims=True), full_matrices=False)
-    return weights[:, 0], weights[:, 0] @ part
+def _beats(course: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last sample of each QRS in the pooled probability [T]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], course > _BEAT, [False]]).astype(np.int8)))
+    first, last = edges[::2], edges[1::2] - 1
+    if len(first) > 1:
+        apart = first[1:] - last[:-1] - 1 > _BRIDGE[_QRS]
+        first, last = first[np.concatenate([[True], apart])], last[np.concatenate([apart, [True]])]
+    keep = last - first + 1 >= 5
+    first, last = first[keep], last[keep]
+    total = np.concatenate([[0.0], np.cumsum(course)])
+    mass = total[last + 1] - total[first]
+    alone = np.ones(len(first), dtype=bool)
+    for at in range(1, len(first)):  # of two that are too close, the smaller goes
+        before = at - 1
+        while before >= 0 and not alone[before]:
+            before -= 1
+        if before >= 0 and (first[at] + last[at] - first[before] - last[before]) / 2 < _REFRACTORY:
+            alone[at if mass[at] <= mass[before] else before] = False
+    return first[alone].astype(float), last[alone].astype(float)
 
 
-def _t(beat: np.ndarray, onset: int, offset: int, rr: float) -> tuple[int | None, int | None]:
-    """Peak and end of T: the highest pooled deflection after QRS, and where its steepest tangent meets the base line, a little later."""
-    from scipy import ndimage
-
-    level = beat[:, max(0, onset - 8) : onset].mean(axis=1, keepdims=True)
-    pooled = np.abs(ndimage.gaussian_filter1d(beat - level, 5, axis=1)).mean(axis=0)
-    # no T peak is expected beyond 520 ms x sqrt(RR), nor where the next beat's P may be
-    first, last = offset + 25, int(min(_BEFORE + _T_LATEST * RATE * np.sqrt(rr / RATE), _BEFORE + rr - 50, beat.shape[1] - 5))
-    if last - first < 15:
-        return None, None
-    peak = first + int(np.argmax(pooled[first:last]))
-    end = min(last + 50, beat.shape[1] - 1)
-    slope = np.gradient(pooled)
-    steepest = peak + int(np.argmin(slope[peak : min(peak + 100, end)]))
-    base = np.percentile(pooled[steepest : min(steepest + 75, end) + 1], 10)
-    if slope[steepest] >= 0 or pooled[peak] - base < 0.015:
-        return peak, None
-    foot = steepest + (pooled[steepest] - base) / -slope[steepest]
-    return peak, min(beat.shape[1] - 1, round(foot) + _T_BEYOND)
+def _overlapping(found: Runs, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """[N, 2] onset and end of the runs that overlap each of the spans; NaN where none does."""
+    out = np.full((len(starts), 2), np.nan)
+    first = np.searchsorted(found.end, starts)
+    last = np.searchsorted(found.onset, ends, side="right") - 1
+    there = first <= last
+    out[there] = np.stack([found.onset[first[there]], found.end[last[there]]], axis=1)
+    return out
 
 
-def _p(
-    beat: np.ndarray, single: np.ndarray, onset: int, t_end: int | None, rr: float, variation: float
-) -> tuple[bool | None, tuple[int, int] | None, str]:
-    """Whether there is a P wave, its bounds, and the reason if there are none."""
-    from scipy import ndimage
+def _behind(found: Runs, ends: np.ndarray, following: np.ndarray) -> np.ndarray:
+    """[N, 2] the T wave of each beat: the weightiest run between QRS and the next QRS."""
+    out = np.full((len(ends), 2), np.nan)
+    mass = found.mean * (found.end - found.onset)
+    middle = (found.onset + found.end) / 2
+    for beat, (end, until) in enumerate(zip(ends, following, strict=True)):
+        near = np.flatnonzero((middle > end) & (middle < min(until, end + _T_REACH)))
+        if len(near):
+            best = near[np.argmax(mass[near])]
+            out[beat] = found.onset[best], found.end[best]
+    return out
 
-    before_t = (t_end if t_end is not None else onset + 200) - int(rr) + 0  # the end of the T wave of the beat before
-    start, stop = max(0, onset - 150, before_t), onset - 4
-    if stop - start < 30:
-        return None, None, "the T wave of the beat before reaches to the QRS complex: P can't be told from it"
-    part = ndimage.gaussian_filter1d(beat[:, start:stop], 4, axis=1)
-    weights, course = _component(part - np.median(part[:, -8:], axis=1, keepdims=True))
-    if abs(course.max()) < abs(course.min()):
-        weights, course = -weights, -course
-    peak = int(np.argmax(course[:-5]))
-    height = (course[peak] - max(course[: peak + 1].min(), course[peak:].min())) / np.sqrt(len(beat))
-    left, right = course[max(0, peak - 40) : peak + 1].min(), course[peak : peak + 40].min()
-    first, last = peak, peak
-    while first > 0 and course[first] - left > _P_EDGE * (course[peak] - left):
-        first -= 1
-    while last < len(course) - 1 and course[last] - right > _P_EDGE * (course[peak] - right):
-        last += 1
-    shape = course[first : last + 1] - course[first : last + 1].mean()
-    alike = []
-    for row in np.einsum("l,nlt->nt", weights, single[:, :, start:stop]):
-        hump = ndimage.gaussian_filter1d(row, 4)[first : last + 1]
-        if np.isfinite(hump).all():
-            hump = hump - hump.mean()
-            alike.append(float(hump @ shape / (np.linalg.norm(hump) * np.linalg.norm(shape) + 1e-9)))
-    if len(alike) < 2:
-        return None, None, "too few whole beats to tell whether there are P waves"
-    sure = variation < 0.12 or (np.median(alike) >= _P_SURE[0] and height >= _P_SURE[1])
-    if height < _P_MV or np.mean(np.array(alike) > 0.6) < _P_BEATS or not sure:
-        return False, None, "no P wave was found"
-    return True, (start + first, start + last), ""
+
+def _before(found: Runs, starts: np.ndarray, preceding: np.ndarray) -> np.ndarray:
+    """[N, 2] the P wave of each beat: the last run between the QRS before and this one."""
+    out = np.full((len(starts), 2), np.nan)
+    middle = (found.onset + found.end) / 2
+    at = np.searchsorted(middle, starts) - 1
+    there = at >= 0
+    there[there] &= (middle[at[there]] > preceding[there]) & (found.onset[at[there]] > starts[there] - _P_REACH)
+    out[there] = np.stack([found.onset[at[there]], found.end[at[there]]], axis=1)
+    return out
+
+
+def _agreeing(p: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """bool [N]: the beats whose P is shown by enough of the live leads at about the same time (middles within 60 ms)."""
+    middle = p.mean(axis=2)
+    with np.errstate(all="ignore"):
+        centre = np.array([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in middle])
+    near = np.abs(middle - centre[:, None]) < 0.06 * net.RATE
+    p[~near] = np.nan
+    return np.asarray(near.sum(axis=1) >= max(1.0, _P_LEADS * live.sum()))
+
+
+def _rhythm_has_p(p: np.ndarray, starts: np.ndarray, probability: np.ndarray) -> tuple[bool | None, str]:
+    """Whether the rhythm has P waves, and why not.
+
+    Half of the beats must show one. Where RR is irregular, as in atrial fibrillation, whose waves are taken for P now and then, it
+    takes more beats, waves that are surely P, and a PR that stays the same.
+
+    Args:
+        p: [N, 2] onset and end over all leads, NaN where there is none; `starts`: [N] of QRS; samples at `net.RATE`.
+        probability: [T] of P, mean over the live leads.
+    """
+    whole = np.flatnonzero(starts > 0.4 * net.RATE)
+    if len(whole) < 2:
+        return None, "too few whole beats to tell whether there are P waves"
+    shown = whole[np.isfinite(p[whole, 0])]
+    rr = np.diff(starts)
+    if len(shown) < _P_BEATS * len(whole) or not len(shown):
+        return False, "no P wave was found"
+    if len(rr) < 3 or rr.std() < _IRREGULAR * rr.mean():
+        return True, ""
+    pr = (starts - p[:, 0])[shown] * 1000 / net.RATE
+    sure = np.mean([probability[int(onset) : int(end) + 1].mean() for onset, end in p[shown]])
+    spread = np.median(np.abs(pr - np.median(pr)))
+    if len(shown) < _P_BEATS_IRREGULAR * len(whole) or sure < _P_SURE or spread > _PR_SPREAD_MS:
+        return False, "no P wave was found that belongs to the beats: the rhythm is irregular"
+    return True, ""
+
+
+def _three(bounds: np.ndarray) -> np.ndarray:
+    """[N, L, 2] -> [N, L, 3] with an empty peak."""
+    return np.stack([bounds[:, :, 0], bounds[:, :, 0], bounds[:, :, 1]], axis=2)
+
+
+def _levels(signal: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """[N, L] the level of the last 16 ms before each QRS, mV."""
+    at = np.clip(np.rint(starts / net.RATE * RATE).astype(int)[:, None] + np.arange(-8, 0), 0, signal.shape[1] - 1)
+    return np.asarray(signal[:, at].mean(axis=2).T)
+
+
+def _with_peaks(bounds: np.ndarray, signal: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """[N, L, 3]: between onset and end (s) the sample farthest from the level before QRS."""
+    out = _three(bounds)
+    there = np.isfinite(bounds[:, :, 0])
+    beat, lead = np.nonzero(there)
+    if len(beat) == 0:
+        return out
+    first = np.clip(np.rint(bounds[there][:, 0] * RATE).astype(int), 0, signal.shape[1] - 1)
+    last = np.clip(np.rint(bounds[there][:, 1] * RATE).astype(int), first, signal.shape[1] - 1)
+    steps = np.arange((last - first).max() + 1)
+    at = np.minimum(first[:, None] + steps, last[:, None])
+    away = np.abs(signal[lead[:, None], at] - level[beat, lead][:, None])
+    out[beat, lead, 1] = (first + away.argmax(axis=1)) / RATE
+    return out
+
+
+def _r_times(signal: np.ndarray, live: np.ndarray, qrs: np.ndarray) -> np.ndarray:
+    """[N] s: the largest deflection of each QRS, the leads together.
+
+    Of two deflections of one size now this, now that would be the larger: so it is the centre of each QRS's energy, shifted by what
+    lies between centre and largest deflection in most beats. That is as exact as the shape is steady.
+    """
+    first = np.clip(np.rint(qrs[:, 0] * RATE).astype(int), 0, signal.shape[1] - 1)
+    last = np.clip(np.rint(qrs[:, 1] * RATE).astype(int), first, signal.shape[1] - 1)
+    at = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
+    part = signal[live][:, at]  # [L, N, W]
+    largest = (first + np.abs(part - part[:, :, :1]).sum(axis=0).argmax(axis=1)) / RATE
+    energy = (np.gradient(part, axis=2) ** 2).sum(axis=0) if part.shape[2] > 1 else np.ones(at.shape)
+    centre = (energy * at).sum(axis=1) / np.maximum(energy.sum(axis=1), 1e-12) / RATE
+    shift = float(np.median(largest - centre))
+    return np.where(np.abs(largest - centre - shift) < 0.04, centre + shift, largest)
+
+
+def _behind_spikes(qrs: np.ndarray, starts: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """QRS [N, L, 2] and its starts [N] with no onset before a pacing spike, which is not a part of it; samples at `net.RATE`."""
+    least = np.where(np.isfinite(spikes), spikes + _AFTER_SPIKE, -np.inf)
+    late = qrs.copy()
+    late[:, :, 0] = np.where(qrs[:, :, 1] > least[:, None] + 2, np.maximum(qrs[:, :, 0], least[:, None]), qrs[:, :, 0])
+    return late, np.maximum(starts, least)

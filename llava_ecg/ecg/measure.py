@@ -1,40 +1,48 @@
 """`measure`: a recording -> `Measurements`. What can't be measured is None, with the reason; nothing is invented.
 
-Definitions: PR from P onset to QRS onset; QTc by Bazett QT / sqrt(RR) and Fridericia QT / cbrt(RR), RR in s; axis from the net QRS
-areas, aVF x 2/sqrt(3) over I; ST at J + 60 ms and all amplitudes against the level of the last 16 ms before QRS.
+The signal is brought to 500 Hz and freed of its baseline (0.5 Hz, zero phase) and, where there is hum, of the mains; `delineate` finds
+the waves; intervals are medians over the dominant beats of the bounds over all leads; amplitudes and ST come from the median beat.
+Definitions and sources: docs/measure.md.
 
-Axes: L leads, T samples, W samples of the representative beat.
+Axes: L leads, T samples, N beats.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg import delineate as waves
-from llava_ecg.ecg.delineate import Delineation, delineate
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg import amplitudes
+from llava_ecg.ecg.amplitudes import MedianBeat, median_beat
+from llava_ecg.ecg.delineate import RATE, delineate
+from llava_ecg.ecg.delineation import Delineation
+from llava_ecg.ecg.findings import findings, pathological_q
+from llava_ecg.ecg.hints import lead_reversal, unit_note
+from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.quality import quality
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.rhythm import rhythm
+from llava_ecg.ecg.voltages import voltages
 from llava_ecg.errors import InputError
 
-SHORTEST_S = 2.5
-LONGEST_S = 30.0
-REGULAR_CV = 0.08  # of RR without the intervals around beats of another shape: sinus rhythm lies below 0.05, atrial fibrillation above 0.1
-_WAVE_MV, _WAVE_SAMPLES = 0.03, 3  # a Q, R or S wave is at least 30 uV for 6 ms
+SHORTEST_S = 1.0
+HUM_MV, HUM_RATIO = 0.015, 4.0  # amplitude from which mains are taken out, and how far it must stand out of its neighbourhood
+_BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drift")
+_INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
 
 
-def measure(recording: Recording) -> Measurements:
-    """Rate, rhythm, intervals, axis, amplitudes and ST.
+def measure(recording: Recording, *, sex: str | None = None, age: float | None = None) -> Measurements:
+    """Beats, rate, rhythm, intervals, axes, amplitudes, ST and what follows from them.
 
     Args:
-        recording: any rate and any leads; of more than 30 s, beats are found everywhere and waves measured in the first 30 s.
+        recording: any rate, leads and length from 1 s.
+        sex: such as ``"F"`` or ``"male"``, for the thresholds that depend on it; age in years. Both default to what the file says.
 
     Raises:
-        InputError: shorter than 2.5 s.
+        InputError: shorter than 1 s.
     """
     if recording.duration < SHORTEST_S:
         raise InputError(
@@ -42,140 +50,335 @@ def measure(recording: Recording) -> Measurements:
             f"at least {SHORTEST_S:g} s are needed"
         )
     whole = recording.with_derived()
-    signal = _prepared(whole)
-    step, least = int(LONGEST_S * waves.RATE), int(SHORTEST_S * waves.RATE)
-    edges = [*range(0, max(1, signal.shape[1] - least), step), signal.shape[1]]  # a short tail belongs to the part before it
-    found, *rest = [delineate(signal[:, start:end]) for start, end in itertools.pairwise(edges)]
-    beats = np.concatenate([part.beats + start for part, start in zip([found, *rest], edges[:-1], strict=True)])
-    values: dict[str, Any] = {"beats_s": tuple(round(float(beat) / waves.RATE, 3) for beat in beats)}
-    reasons: dict[str, str] = {}
-    rr_ms = _rhythm(beats, found, values, reasons)
-    _intervals(found, rr_ms, values, reasons)
-    _axis(found, whole.leads, values, reasons)
-    states = {
-        note.lead: note.kind
-        for note in reversed(quality(whole))
-        if note.kind in ("empty", "nan", "flat", "partly flat", "clipped", "noisy")
-    }
-    return Measurements(
+    signal, steps = prepared(whole)
+    found = delineate(signal, whole.leads)
+    values, reasons = rhythm(found.r_s, found.kinds, found.p_present)
+    spread = _intervals(found, values, reasons)
+    beat = median_beat(signal, found)
+    _axes(beat, whole.leads, values, reasons)
+    states = {note.lead: note.kind for note in reversed(quality(whole)) if note.lead and note.kind in _BAD}
+    leads = _leads(signal, found, beat, states)
+    voltages(leads, beat, values, reasons)
+    measured = Measurements(
         **values,
-        leads={name: _lead(found, row, states.get(name, "ok")) for row, name in enumerate(whole.leads)},
+        lead_reversal=lead_reversal(leads, beat, found.leads),
+        beats=_beats(found),
+        leads=leads,
+        spread=spread,
+        lead_medians=_lead_medians(leads),
         reasons=reasons,
-        source={"delineator": waves.VERSION, "qrs_detector": "sleepecg", "filter": "0.5 Hz high-pass, zero phase"},
+        source={"delineator": found.method, "filter": "; ".join(steps)},
+        notes=tuple(note for note in (unit_note(leads), *found.notes) if note),
     )
+    person = recording.metadata
+    sex = sex if sex is not None else person.get("sex")
+    age = age if age is not None else _number(person.get("age"))
+    return replace(measured, findings=findings(measured, sex=sex, age=age))
 
 
-def _prepared(recording: Recording) -> np.ndarray:
-    """float64 [L, T] at the delineator's rate, gaps bridged, baseline removed."""
-    from llava_ecg.ecg.filters import bridge, highpass
+def prepared(recording: Recording) -> tuple[np.ndarray, list[str]]:
+    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; and what was done, in words."""
+    from llava_ecg.ecg.filters import bridge, highpass, notch
 
-    finite = np.where(np.isfinite(recording.signal), recording.signal, np.nan).astype(np.float32)
-    steady = Recording(bridge(finite).astype(np.float32), recording.rate, recording.leads).resample(waves.RATE)
-    return np.asarray(highpass(steady.signal, waves.RATE), dtype=np.float64)
-
-
-def _rhythm(beats: np.ndarray, found: Delineation, values: dict[str, Any], reasons: dict[str, str]) -> float | None:
-    """Rate and regularity; returns the mean RR in ms."""
-    names = ("heart_rate_bpm", "rr_ms", "rr_cv", "rhythm_regular")
-    if len(beats) < 2:
-        reasons.update(dict.fromkeys(names, "no QRS complexes were found" if len(beats) == 0 else "only one QRS complex was found"))
-        return None
-    rr = np.diff(beats) * 1000 / waves.RATE
-    mean = float(rr.mean())
-    values["heart_rate_bpm"], values["rr_ms"] = round(60000 / mean, 1), round(mean, 1)
-    values["rr_cv"] = round(float(rr.std() / mean), 4)
-    if len(rr) < 3:
-        reasons["rhythm_regular"] = "fewer than four beats"
-        return mean
-    values["rhythm_regular"] = bool(_steady(rr))
-    return mean
+    finite = np.where(np.isfinite(recording.signal), recording.signal, np.nan)
+    steady = Recording(bridge(finite).astype(np.float32), recording.rate, recording.leads).resample(RATE)
+    steps = ["0.5 Hz high-pass, zero phase"]
+    signal = highpass(steady.signal, RATE)
+    for frequency in (50.0, 60.0):
+        if recording.rate > 2 * frequency and _hums(signal, frequency):
+            signal = notch(signal, RATE, frequency)
+            steps.append(f"{frequency:g} Hz notch")
+    return np.asarray(signal, dtype=np.float64), steps
 
 
-def _steady(rr: np.ndarray) -> bool:
-    """Whether the RR intervals vary little, a slow drift taken out: successive ones are compared with the running median of five."""
-    middle = np.array([np.median(rr[max(0, at - 2) : at + 3]) for at in range(len(rr))])
-    return bool(np.sqrt(np.mean(((rr - middle) / middle) ** 2)) < REGULAR_CV and rr.std() / rr.mean() < 2 * REGULAR_CV)
+def _hums(signal: np.ndarray, frequency: float) -> bool:
+    """Whether a lead holds the mains: the amplitude at the frequency is large and stands out of that 3 Hz to either side."""
+    part = signal[:, : round(10 * RATE)]
+    if part.shape[1] < RATE:
+        return False
+    t = np.arange(part.shape[1]) / RATE
+    window = np.hanning(len(t))
+    waves = np.exp(-2j * np.pi * np.array([frequency, frequency - 3, frequency + 3])[:, None] * t) * window
+    size = np.abs(part @ waves.T) * 2 / window.sum()
+    return bool(((size[:, 0] > HUM_MV) & (size[:, 0] > HUM_RATIO * size[:, 1:].max(axis=1))).any())
 
 
-def _intervals(found: Delineation, rr_ms: float | None, values: dict[str, Any], reasons: dict[str, str]) -> None:
-    """P, PR, QRS, QT and QTc in ms."""
-    step = 1000 / waves.RATE
+def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, str]) -> dict[str, float]:
+    """The intervals over all leads, their medians over the dominant beats; returns their SD over those beats."""
+    usual = found.dominant
+    spread: dict[str, float] = {}
     values["p_present"] = found.p_present
-    if found.qrs is None:
-        why = "no QRS complexes were found" if len(found.beats) == 0 else "no whole beat lies in the recording"
-        reasons.update(dict.fromkeys(("p_present", "p_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms"), why))
-        return
-    values["qrs_ms"] = (found.qrs[1] - found.qrs[0]) * step
-    if found.p is not None:
-        values["p_ms"], values["pr_ms"] = (found.p[1] - found.p[0]) * step, (found.qrs[0] - found.p[0]) * step
+    for name, column in _beat_intervals(found).items():
+        there = column[usual][np.isfinite(column[usual])]
+        if len(there):
+            values[name] = round(float(np.median(there)), 1)
+            spread[name] = round(float(there.std()), 1)
+    none = "no QRS complexes were found" if len(found.r_s) == 0 else "no whole beat lies in the recording"
+    if found.p_present is None:
+        reasons["p_present"] = found.reasons.get("p", none)
+    if usual.any() and found.p_present is not None:
+        values["p_fraction"] = round(float(np.isfinite(found.p_all[usual, 0]).mean()), 3)
+    why = {
+        "qrs_ms": none,
+        "qt_ms": found.reasons.get("t", none),
+        "p_ms": found.reasons.get("p", none),
+        "pr_ms": found.reasons.get("p", none),
+    }
+    why["p_fraction"] = why["p_ms"]
+    reasons.update({name: reason for name, reason in why.items() if name not in values})
+    if "qt_ms" in values:
+        values["jt_ms"] = round(values["qt_ms"] - values["qrs_ms"], 1)
     else:
-        reasons["p_ms"] = reasons["pr_ms"] = found.reasons["p"]
-        if found.p_present is None:
-            reasons["p_present"] = found.reasons["p"]
-    if found.t is None:
-        reasons.update(dict.fromkeys(("qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms"), found.reasons["t"]))
-        return
-    qt = (found.t[1] - found.qrs[0]) * step
-    values["qt_ms"] = qt
-    if rr_ms is None:
-        reasons["qtc_bazett_ms"] = reasons["qtc_fridericia_ms"] = reasons["rr_ms"]
-        return
-    values["qtc_bazett_ms"] = round(qt / math.sqrt(rr_ms / 1000), 1)
-    values["qtc_fridericia_ms"] = round(qt / math.cbrt(rr_ms / 1000), 1)
-
-
-def _axis(found: Delineation, leads: tuple[str, ...], values: dict[str, Any], reasons: dict[str, str]) -> None:
-    """Frontal QRS axis, degrees."""
-    rows = [leads.index(name) if name in leads else None for name in ("I", "aVF")]
-    if found.qrs is None:
-        reasons["axis_deg"] = "no QRS complexes were found"
-    elif None in rows or not all(found.live[row] for row in rows):
-        reasons["axis_deg"] = "leads I and aVF are needed"
+        reasons["jt_ms"] = reasons["qt_ms"]
+    rr = np.diff(found.r_s)
+    pairs = rr[usual[1:] & usual[:-1]] if len(rr) else rr
+    mean = float(pairs.mean()) if len(pairs) else float(rr.mean()) if len(rr) else None
+    names = ("qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms")
+    if "qt_ms" not in values or mean is None:
+        reasons.update(dict.fromkeys(names, reasons.get("qt_ms", reasons.get("rr_ms", ""))))
     else:
-        part = found.beat[:, found.qrs[0] : found.qrs[1] + 1]
-        area_i, area_f = (float((part[row] - part[row, 0]).sum()) for row in rows)
-        if math.hypot(area_i, area_f) / waves.RATE < 0.002:  # mV s: the vector lies across the frontal plane
-            reasons["axis_deg"] = "the net QRS area is too small: the axis is indeterminate"
-        else:
-            values["axis_deg"] = round(math.degrees(math.atan2(area_f * 2 / math.sqrt(3), area_i)), 1)
+        corrected = corrected_qt(values["qt_ms"], mean)
+        values.update({name: round(value, 1) for name, value in zip(names, corrected, strict=True)})
+    _dispersion(found, values, reasons)
+    return spread
 
 
-def _lead(found: Delineation, row: int, state: str) -> LeadMeasurements:
-    """Amplitudes of one lead on the representative beat."""
-    if found.qrs is None or not found.live[row]:
-        return LeadMeasurements(quality=state if state != "ok" or found.qrs is None else "flat")
-    onset, offset = found.qrs
-    trace = found.beat[row] - found.beat[row, max(0, onset - 8) : onset].mean()
-    q, r, s = _qrs_waves(trace[onset : offset + 1])
-    at = offset + round(0.06 * waves.RATE)
-    return LeadMeasurements(
-        p_mv=None if found.p is None else _extreme(trace[found.p[0] : found.p[1] + 1]),
-        q_mv=q,
-        r_mv=r,
-        s_mv=s,
-        t_mv=None if found.t_peak is None or found.t is None else _extreme(trace[found.t_peak - 15 : found.t_peak + 16]),
-        st_mv=None if at + 1 >= len(trace) else _mv(trace[at - 1 : at + 2].mean()),
-        quality=state,
+def corrected_qt(qt_ms: float, rr_s: float) -> tuple[float, float, float, float]:
+    """QTc in ms by Bazett, Fridericia, Framingham and Hodges."""
+    return (
+        qt_ms / math.sqrt(rr_s),
+        qt_ms / math.cbrt(rr_s),
+        qt_ms + 154 * (1 - rr_s),
+        qt_ms + 1.75 * (60 / rr_s - 60),
     )
 
 
-def _qrs_waves(part: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Q (negative, before R), R (largest positive), S (negative, after R); None where there is no such wave; without R all is Q."""
-    positive = part if (part > _WAVE_MV).sum() >= _WAVE_SAMPLES else np.zeros(1)
-    if not positive.max() > _WAVE_MV:
-        return (_mv(part.min()) if (part < -_WAVE_MV).sum() >= _WAVE_SAMPLES else None), None, None
-    peak = int(np.argmax(part))
-
-    def negative(side: np.ndarray) -> float | None:
-        return _mv(side.min()) if (side < -_WAVE_MV).sum() >= _WAVE_SAMPLES else None
-
-    return negative(part[:peak]), _mv(part[peak]), negative(part[peak + 1 :])
+def _beat_intervals(found: Delineation) -> dict[str, np.ndarray]:
+    """[N] ms each, NaN where a wave is missing."""
+    return {
+        "p_ms": (found.p_all[:, 1] - found.p_all[:, 0]) * 1000,
+        "pr_ms": (found.qrs_all[:, 0] - found.p_all[:, 0]) * 1000,
+        "qrs_ms": (found.qrs_all[:, 1] - found.qrs_all[:, 0]) * 1000,
+        "qt_ms": (found.t_all[:, 1] - found.qrs_all[:, 0]) * 1000,
+    }
 
 
-def _extreme(part: np.ndarray) -> float | None:
-    """The value farthest from zero, mV."""
-    return _mv(part[int(np.argmax(np.abs(part)))]) if len(part) else None
+def _dispersion(found: Delineation, values: dict[str, Any], reasons: dict[str, str]) -> None:
+    """Largest minus smallest QT over the leads that show T in most beats."""
+    qt = (found.t[:, :, 2] - found.qrs[:, :, 0])[found.dominant] * 1000
+    enough = np.isfinite(qt).mean(axis=0) > 0.5 if len(qt) else np.zeros(len(found.leads), dtype=bool)
+    if enough.sum() < 6:
+        reasons["qt_dispersion_ms"] = "fewer than six leads show a T wave"
+    else:
+        values["qt_dispersion_ms"] = round(float(np.ptp(np.nanmedian(qt[:, enough], axis=0))), 1)
+
+
+def _axes(beat: MedianBeat | None, leads: tuple[str, ...], values: dict[str, Any], reasons: dict[str, str]) -> None:
+    """Frontal axes of P, QRS and T from the net areas of I and aVF, degrees."""
+    rows = [leads.index(name) if name in leads else None for name in ("I", "aVF")]
+    for name, span in (("p_axis_deg", (0, 1)), ("axis_deg", (2, 3)), ("t_axis_deg", (3, 4))):
+        if beat is None:
+            reasons[name] = "no QRS complexes were found"
+            continue
+        onset, end = (beat.bounds[at] for at in span)
+        if not (math.isfinite(onset) and math.isfinite(end)):
+            reasons[name] = reasons.get("pr_ms" if name == "p_axis_deg" else "qt_ms", "the wave was not found")
+            continue
+        area = amplitudes.areas(beat, onset, end)
+        if None in rows or not all(math.isfinite(area[row]) for row in rows if row is not None):
+            reasons[name] = "leads I and aVF are needed"
+            continue
+        first, foot = (float(area[row]) for row in rows if row is not None)
+        if math.hypot(first, foot) < (2.0 if name == "axis_deg" else 0.5):  # mV ms: the vector lies across the frontal plane
+            reasons[name] = "the net area is too small: the axis is indeterminate"
+            continue
+        values[name] = round(math.degrees(math.atan2(foot * 2 / math.sqrt(3), first)), 1)
+
+
+def _leads(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, states: dict[str, str]) -> dict[str, LeadMeasurements]:
+    """Every lead's medians and its columns over the beats."""
+    usual, out = found.dominant, {}
+    columns = _columns(signal, found, beat)
+    st = amplitudes.st_levels(beat, (0, 20, 40, 60, 80)) if beat is not None else None
+    for row, name in enumerate(found.leads):
+        state = states.get(name, "ok")
+        if beat is None or st is None or not found.live[row]:
+            out[name] = LeadMeasurements(quality=state if found.live[row] or state != "ok" else "flat", per_beat=columns[row])
+            continue
+        lead = LeadMeasurements(
+            **_shape(beat, row),
+            **_st(st[row]),
+            **_lead_intervals(found, row, usual),
+            quality=state,
+            per_beat=columns[row],
+        )
+        out[name] = replace(lead, q_pathological=pathological_q(name, lead))
+    return out
+
+
+def _shape(beat: MedianBeat, row: int) -> dict[str, Any]:
+    """QRS waves, P and T of one lead of the median beat."""
+    trace, bounds = beat.trace[row], beat.bounds
+    part = trace[beat.at(bounds.qrs_onset) : beat.at(bounds.qrs_end) + 1]
+    waves = amplitudes.qrs_waves(part)
+    out: dict[str, Any] = {"pattern": waves.pattern, "qrs_mv": _mv(np.ptp(part)), "qrs_area_mv_ms": _mv(part.sum() * 1000 / RATE)}
+    for name in ("q", "r", "s", "r2", "s2"):
+        wave = getattr(waves, name)
+        if wave is not None:
+            out[f"{name}_mv"] = wave.mv
+            if name in ("q", "r", "s"):
+                out[f"{name}_ms"] = wave.ms
+    if math.isfinite(bounds.p_onset):
+        out["p_mv"], out["p_form"] = amplitudes.form(trace[max(0, beat.at(bounds.p_onset)) : beat.at(bounds.p_end) + 1], amplitudes.P_MV)
+    if math.isfinite(bounds.t_end):
+        first = beat.at(bounds.qrs_end) + round(0.08 * RATE)
+        out["t_mv"], out["t_form"] = amplitudes.form(trace[first : beat.at(bounds.t_end) + 1], amplitudes.T_MV)
+    return out
+
+
+def _st(levels: np.ndarray) -> dict[str, Any]:
+    """ST levels at J, 20, 40, 60 and 80 ms, the slope from J to J + 80 and its name."""
+    names = ("st_j_mv", "st20_mv", "st40_mv", "st60_mv", "st80_mv")
+    out: dict[str, Any] = {name: _mv(value) for name, value in zip(names, levels, strict=True) if math.isfinite(value)}
+    if "st_j_mv" in out and "st80_mv" in out:
+        slope = (out["st80_mv"] - out["st_j_mv"]) / 0.08
+        out["st_slope_mv_s"] = round(slope, 2)
+        out["st_form"] = "upsloping" if slope > 0.5 else "downsloping" if slope < -0.5 else "horizontal"
+    return out
+
+
+def _lead_intervals(found: Delineation, row: int, usual: np.ndarray) -> dict[str, Any]:
+    """Medians of one lead's own bounds."""
+    p, qrs, t = found.p[usual, row], found.qrs[usual, row], found.t[usual, row]
+    columns = {
+        "p_ms": p[:, 2] - p[:, 0],
+        "pr_ms": qrs[:, 0] - p[:, 0],
+        "qrs_ms": qrs[:, 2] - qrs[:, 0],
+        "t_ms": t[:, 2] - t[:, 0],
+        "qt_ms": t[:, 2] - qrs[:, 0],
+    }
+    out: dict[str, Any] = {}
+    for name, column in columns.items():
+        there = column[np.isfinite(column)]
+        if len(there) and len(there) >= 0.5 * len(column):
+            out[name] = round(float(np.median(there)) * 1000, 1)
+    if found.p_present is not None and len(p):
+        out["p_present"] = bool(np.isfinite(p[:, 0]).mean() >= 0.5)
+    if "p_ms" not in out:
+        out.pop("pr_ms", None)
+    return out
+
+
+def _lead_medians(leads: dict[str, LeadMeasurements]) -> dict[str, float]:
+    """The medians over the leads of each lead's own intervals, ms."""
+    out = {}
+    for name in _INTERVALS:
+        values = [value for lead in leads.values() if (value := getattr(lead, name)) is not None]
+        if values:
+            out[name] = round(float(np.median(values)), 1)
+    return out
+
+
+def _columns(signal: np.ndarray, found: Delineation, beat: MedianBeat | None) -> list[dict[str, tuple[float | None, ...]]]:
+    """Each lead's columns over the beats; see `LeadMeasurements`."""
+    count = len(found.r_s)
+    start = np.rint(np.nan_to_num(found.qrs_all[:, 0]) * RATE).astype(int)
+    last = signal.shape[1] - 1
+    level = signal[:, np.clip(start[:, None] + np.arange(-8, 0), 0, last)].mean(axis=2) if count else np.zeros((len(signal), 0))
+    arrays: dict[str, np.ndarray] = {}
+    for name, waves in (("p", found.p), ("qrs", found.qrs), ("t", found.t)):
+        for at, edge in enumerate(("onset", "peak", "end")):
+            arrays[f"{name}_{edge}_s"] = waves[:, :, at].T
+        peak = np.rint(np.nan_to_num(waves[:, :, 1].T) * RATE).astype(int).clip(0, last)
+        there = np.isfinite(waves[:, :, 1].T)
+        height = np.take_along_axis(signal, peak, axis=1) - level if count else level
+        if name != "qrs":
+            arrays[f"{name}_mv"] = np.where(there, height, np.nan)
+    for name, first, stop in (("p_ms", ("p", 0), ("p", 2)), ("pr_ms", ("p", 0), ("qrs", 0)), ("qrs_ms", ("qrs", 0), ("qrs", 2)),
+                              ("t_ms", ("t", 0), ("t", 2)), ("qt_ms", ("qrs", 0), ("t", 2))):  # fmt: skip
+        of = {"p": found.p, "qrs": found.qrs, "t": found.t}
+        arrays[name] = (of[stop[0]][:, :, stop[1]] - of[first[0]][:, :, first[1]]).T * 1000
+    arrays |= _qrs_columns(signal, found, beat, level)
+    places = {True: 4, False: 1}
+    rounded = {name: np.round(array, places[name.endswith(("_s", "_mv"))]) for name, array in arrays.items()}
+    return [
+        {name: tuple(None if value != value else value for value in array[row].tolist()) for name, array in rounded.items()}
+        for row in range(len(found.leads))
+    ]
+
+
+def _qrs_columns(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, level: np.ndarray) -> dict[str, np.ndarray]:
+    """[L, N] each: Q, R, S, R', S', the height of QRS, and ST at J and J + 60 ms, of single beats.
+
+    The waves of a dominant beat are looked for where the median beat has them (10 ms more to either side); other beats have none.
+    """
+    names = ("q_mv", "r_mv", "s_mv", "r2_mv", "s2_mv", "qrs_mv", "st_j_mv", "st60_mv")
+    out = {name: np.full((len(signal), len(found.r_s)), np.nan) for name in names}
+    there = np.isfinite(found.qrs_all[:, 1])
+    if not there.any():
+        return out
+    last = signal.shape[1] - 1
+    onset, end = (np.rint(np.nan_to_num(found.qrs_all[:, at]) * RATE).astype(int) for at in (0, 1))
+    steps = np.arange(int((end - onset)[there].max()) + 1)
+    at = np.minimum(onset[:, None] + steps, end[:, None]).clip(0, last)
+    out["qrs_mv"] = np.where(there, np.ptp(signal[:, at], axis=2), np.nan)
+    for name, ms in (("st_j_mv", 0), ("st60_mv", 60)):
+        after = end[:, None] + round(ms / 1000 * RATE) + np.arange(-1, 2)
+        inside = there & (after[:, -1] <= last)
+        out[name] = np.where(inside, signal[:, after.clip(0, last)].mean(axis=2) - level, np.nan)
+    if beat is not None:
+        usual = np.flatnonzero(found.dominant & there)
+        start = np.rint((found.r_s[usual] + beat.bounds.qrs_onset) * RATE).astype(int)
+        for row in np.flatnonzero(found.live).tolist():
+            for name, wave in zip(amplitudes.QrsWaves._fields[:5], _waves(beat, row)[:5], strict=True):
+                if wave is not None:
+                    near = (start[:, None] + np.arange(wave.first - 5, wave.last + 6)).clip(0, last)
+                    part = signal[row, near] - level[row, usual, None]
+                    out[f"{name}_mv"][row, usual] = part.max(axis=1) if wave.mv > 0 else part.min(axis=1)
+    for array in out.values():
+        array[~found.live] = np.nan
+    return out
+
+
+def _waves(beat: MedianBeat, row: int) -> amplitudes.QrsWaves:
+    """The waves of QRS of one lead of the median beat."""
+    return amplitudes.qrs_waves(beat.trace[row, beat.at(beat.bounds.qrs_onset) : beat.at(beat.bounds.qrs_end) + 1])
+
+
+def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
+    """Every beat with its bounds and intervals over all leads."""
+    intervals = _beat_intervals(found)
+    rr = np.round(np.diff(found.r_s) * 1000, 1).tolist()
+    beats = []
+    for at, r in enumerate(found.r_s):
+        p, qrs, t = found.p_all[at], found.qrs_all[at], found.t_all[at]
+        before = rr[at - 1] if at else None
+        beats.append(
+            BeatMeasurements(
+                r_s=round(float(r), 4),
+                kind=found.kinds[at],
+                rr_before_ms=before,
+                rr_after_ms=rr[at] if at < len(rr) else None,
+                rate_bpm=round(60000 / before, 1) if before else None,
+                p_present=None if found.p_present is None or found.kinds[at] == "partial" else bool(np.isfinite(p[0])),
+                **{name: _rounded(intervals[name][at], 1) for name in _INTERVALS},
+                p_onset_s=_rounded(p[0], 4),
+                p_end_s=_rounded(p[1], 4),
+                qrs_onset_s=_rounded(qrs[0], 4),
+                qrs_end_s=_rounded(qrs[1], 4),
+                t_end_s=_rounded(t[1], 4),
+            )
+        )
+    return tuple(beats)
+
+
+def _rounded(value: float, places: int) -> float | None:
+    return round(float(value), places) if math.isfinite(value) else None
 
 
 def _mv(value: float) -> float:
     return round(float(value), 4)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

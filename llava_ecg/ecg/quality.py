@@ -79,7 +79,8 @@ def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote
     recorded = signal[there].astype(np.float64)
     if np.ptp(recorded) < FLAT_MV:
         return [*notes, QualityNote(name, "flat", f"lead {name} is flat")]
-    flat = sum(length for length in _runs(np.diff(recorded) == 0) if length >= FLAT_SECONDS * rate) / rate
+    stays = _runs(np.diff(recorded) == 0)
+    flat = stays[stays >= FLAT_SECONDS * rate].sum() / rate
     if flat:
         notes.append(QualityNote(name, "partly flat", f"lead {name} is flat for {flat:.2g} of {signal.size / rate:.3g} s"))
     if _is_clipped(recorded, rate):
@@ -138,8 +139,7 @@ def _is_clipped(signal: np.ndarray, rate: float) -> bool:
     """Whether a lead stays at one extreme far from its middle for `CLIP_SECONDS` or longer, at least `CLIP_TIMES` times."""
     middle = np.median(signal)
     for extreme in (signal.max(), signal.min()):
-        stays = [length for length in _runs(signal == extreme) if length >= CLIP_SECONDS * rate]
-        if abs(extreme - middle) > CLIP_MV and len(stays) >= CLIP_TIMES:
+        if abs(extreme - middle) > CLIP_MV and (_runs(signal == extreme) >= CLIP_SECONDS * rate).sum() >= CLIP_TIMES:
             return True
     return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llava_ecg.grounding.phrases import Kind, Token
+from llava_ecg.grounding.tokens import Kind, Token
 
 
 class Reading(NamedTuple):
@@ -64,10 +64,29 @@ def is_denied(tokens: Sequence[Token], reading: Reading) -> bool:
 
 def is_bound(tokens: Sequence[Token], reading: Reading) -> bool:
     """Whether the words before a number make it a limit: "upper limit of 200 ms", "normal 120-200 ms"."""
-    for token in reversed(tokens[max(0, reading.first - 8) : reading.first]):
+    joined = False
+    for token in reversed(tokens[max(0, reading.first - 12) : reading.first]):
         if token.kind is Kind.REFERENCE or (token.kind is Kind.RANGE_WORD and reading.comparison != "="):
             return True
-        if token.kind in (Kind.COMMA, Kind.CLOSE, Kind.NUMBER, Kind.BUT):
+        if token.kind in (Kind.COMMA, Kind.CLOSE, Kind.BUT) or (token.kind is Kind.NUMBER and not joined):
             return False
+        joined = joined or token.kind is Kind.AND
     before = [token for token in tokens[max(0, reading.first - 2) : reading.first] if token.kind is not Kind.COPULA]
     return reading.comparison != "=" and bool(before) and before[-1].kind is Kind.CATEGORY
+
+
+def formula_of(tokens: Sequence[Token], named: int, reading: Reading, *, only_after: bool = False) -> str:
+    """The QTc quantity of the formula that is named around a number, "" where none is; `named`: the token of the QTc, -1 without."""
+    if not only_after:
+        around = range(max(0, named - 2), reading.first) if named >= 0 else range(0)
+        for j in list(around)[:14]:
+            if tokens[j].kind is Kind.FORMULA:
+                return f"qtc_{tokens[j].value}_ms"
+    if only_after and reading.first and tokens[reading.first - 1].kind is Kind.FORMULA:
+        return f"qtc_{tokens[reading.first - 1].value}_ms"
+    for token in tokens[reading.last + 1 : reading.last + 7]:
+        if token.kind is Kind.FORMULA:
+            return f"qtc_{token.value}_ms"
+        if token.kind in (Kind.SUBJECT, Kind.NUMBER):
+            break
+    return ""

@@ -45,7 +45,8 @@ def unmeasured(found: Measurements) -> None:
     """Everything None, each with a reason."""
     assert all(getattr(found, name) is None for name in Measurements.names())
     assert set(found.reasons) == set(Measurements.names()) and all(found.reasons.values())
-    assert not found.beats_s
+    assert not found.beats and not any(finding.present for finding in found.findings.values())
+    assert all(lead.r_mv is None and lead.t_mv is None and lead.p_mv is None for lead in found.leads.values())
 
 
 @pytest.mark.parametrize("rr_s", [0.5, 0.8, 1.25])
@@ -95,8 +96,8 @@ def test_st_is_measured_60_ms_after_j() -> None:
     raised = sum(0.2 * ((t > r + 0.045) & (t < r + 0.22)) for r in np.arange(0.5, 10, 0.8))
     found = measure(with_signal(whole, whole.signal + np.array([[0.0]] * 6 + [[1.0]] * 6) * raised))
     plain = measure(whole)
-    assert millivolts(found, "V3", "st_mv") - millivolts(plain, "V3", "st_mv") == pytest.approx(0.2, abs=0.06)
-    assert found.leads["II"].st_mv == pytest.approx(plain.leads["II"].st_mv, abs=0.03)
+    assert millivolts(found, "V3", "st60_mv") - millivolts(plain, "V3", "st60_mv") == pytest.approx(0.2, abs=0.06)
+    assert found.leads["II"].st60_mv == pytest.approx(plain.leads["II"].st60_mv, abs=0.03)
 
 
 def test_dead_leads_are_none_and_the_rest_is_measured() -> None:
@@ -134,7 +135,7 @@ def test_every_none_has_its_reason_and_the_record_survives_a_round_trip() -> Non
     assert Measurements.from_dict(found.to_dict()) == found
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.4, 2.0, 2.49])
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 0.99])
 def test_too_short_is_one_sentence_with_the_length(seconds: float) -> None:
     with pytest.raises(InputError, match=f"{seconds:.2f} s long"):
         measure(made().window(0, seconds))
@@ -177,10 +178,12 @@ def test_intervals_agree_with_the_marks_by_hand(shared: Path) -> None:
     for path in [path for path in paths if int(path.name) % 2 == 0][:30]:
         found = measure(read(path.with_suffix(".hea")))
         hand = [hand_intervals(path, lead) for lead in ("i", "ii", "avf", "v2", "v4", "v5", "v6")]
+        wider = [getattr(found, name) >= value - 2 for name, value in found.lead_medians.items() if name in ("qrs_ms", "qt_ms")]
+        assert all(wider)  # over all leads is from the earliest to the latest
         for name, into in errors.items():
             medians = [np.median(lead[name]) for lead in hand if lead[name]]
-            if medians and getattr(found, name) is not None:
-                into.append(getattr(found, name) - np.median(medians))
+            if medians and name in found.lead_medians:
+                into.append(found.lead_medians[name] - np.median(medians))
     assert all(len(found) >= 24 for found in errors.values())
     assert np.median(np.abs(errors["pr_ms"])) < 10 and np.median(np.abs(errors["qrs_ms"])) < 10 and np.median(np.abs(errors["qt_ms"])) < 15
 

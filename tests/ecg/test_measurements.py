@@ -6,15 +6,24 @@ import json
 
 import pytest
 
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.measurements import BeatMeasurements, Finding, LeadMeasurements, Measurements
 
 SOME = Measurements(
     heart_rate_bpm=71.6,
     rhythm_regular=True,
     p_present=False,
     qrs_ms=96.0,
-    beats_s=(0.5, 1.34),
-    leads={"I": LeadMeasurements(r_mv=0.8125, st_mv=-0.05), "V1": LeadMeasurements(quality="flat")},
+    beats=(BeatMeasurements(0.5, qrs_ms=94.0), BeatMeasurements(1.34, kind="ventricular", rr_before_ms=840.0, p_present=False)),
+    leads={
+        "I": LeadMeasurements(r_mv=0.8125, st60_mv=-0.05, pattern="R", per_beat={"r_mv": (0.8, None)}),
+        "V1": LeadMeasurements(quality="flat"),
+    },
+    findings={
+        "ST depression": Finding("ST depression", True, ("II", "aVF"), "inferior", "ST depression of 0.05 mV in II, aVF " * 3, "a source"),
+        "pause": Finding("pause", False, because="no RR longer than 2 s"),
+    },
+    spread={"qrs_ms": 3.2},
+    notes=("a note that a user should see " * 4,),
     reasons={"pr_ms": "no P wave was found", "qt_ms": "the end of the T wave could not be found " * 3},
 )
 
@@ -30,7 +39,17 @@ def test_an_unknown_key_is_refused() -> None:
 
 def test_names_are_the_single_valued_fields() -> None:
     assert {"heart_rate_bpm", "pr_ms", "axis_deg"} <= set(Measurements.names())
-    assert not {"beats_s", "leads", "reasons", "source"} & set(Measurements.names())
+    assert not {"beats", "leads", "findings", "spread", "reasons", "source", "notes"} & set(Measurements.names())
+
+
+def test_the_compact_form_leaves_single_beats_out() -> None:
+    short = SOME.to_dict(per_beat=False)
+    assert short["beats"] == [] and short["leads"]["I"]["per_beat"] == {} and short["leads"]["I"]["r_mv"] == 0.8125
+    assert len(json.dumps(short)) < len(json.dumps(SOME.to_dict()))
+
+
+def test_beats_s_are_the_r_times() -> None:
+    assert SOME.beats_s == (0.5, 1.34)
 
 
 def test_table_shows_values_units_reasons_and_leads_in_80_columns() -> None:
@@ -41,9 +60,9 @@ def test_table_shows_values_units_reasons_and_leads_in_80_columns() -> None:
     assert any(line.startswith("PR interval") and line.endswith("no P wave was found") and " - " in line for line in lines)
     assert " ".join(text.split()).count("the end of the T wave could not be found") == 3  # a long reason is wrapped, not cut
     assert [line for line in lines if line.startswith("P waves")] == ["P waves              no"]
-    assert "I              -       -    0.81       -       -   -0.05  ok" in lines
-    assert lines[-1].split() == ["V1", *"------", "flat"]
-
-
-def test_table_has_a_row_for_every_global_value() -> None:
-    assert len(Measurements().table().splitlines()) == len(Measurements.names())
+    assert "I           -      -   0.81      -      -      -      -  -0.05  R      ok" in lines
+    assert next(line for line in lines if line.startswith("V1")).split() == ["V1", *"---------", "flat"]
+    assert any(line.startswith("QRS duration") and line.endswith("+-3") for line in lines)
+    assert any(line.startswith("- ST depression (inferior): ") for line in lines)
+    assert "pause" not in text  # what is not there is not listed
+    assert " ".join(text.split()).count("a note that a user should see") == 4

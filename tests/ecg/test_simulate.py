@@ -15,14 +15,14 @@ STEADY = Heart(rate_bpm=50, rr_cv=0.0)
 
 
 def _bounds(heart: Heart, rate: float = 1000.0) -> dict[str, float]:
-    """P, QRS and T bounds of one beat by plain thresholds on the clean signal; the QRS bounds in ms from a given start."""
+    """P, QRS and T bounds of one beat where the clean signal leaves 3 uV (QRS begins and ends slowly); in ms from a given start."""
     recording, truth = simulate(heart, seed=3, rate=rate)
     size = np.abs(recording.signal).max(axis=0)
     peak = round(truth.beats_s[2] * rate)
     on = off = peak
-    while size[on - 1] > 0.02:
+    while size[on - 1] > 0.003:
         on -= 1
-    while size[off + 1] > 0.02:
+    while size[off + 1] > 0.003:
         off += 1
     before = np.flatnonzero(size[on - 300 : on - 3] > 0.005)
     after = np.flatnonzero(size[off + 3 : off + 480] > 0.005)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 from llava_ecg.grounding.audit import DEFAULT, Audit, Status, Tolerances, audit
 from llava_ecg.grounding.claims import find_claims
+from llava_ecg.grounding.tolerances import CATEGORIES
 
 NORMAL = Measurements(
     heart_rate_bpm=73.0,
@@ -72,10 +73,18 @@ def one(text: str, measurements: Measurements | None = NORMAL, sex: str | None =
         ("a wide QRS", "contradicted"),
         ("left axis deviation", "contradicted"),
         ("a prolonged PR interval", "contradicted"),
-        ("a prolonged QTc", "supported"),  # 430 lies within 30 of 460: near a threshold both neighbours pass
+        ("a prolonged QTc", "unmeasurable"),  # 430 lies within 30 of 460: too near to call
         ("a normal QTc", "supported"),
         ("QTc 430 ms (Framingham)", "unmeasurable"),
-        ("the PR interval is 160 ms in lead II", "unmeasurable"),
+        ("the heart rate is 73 bpm in lead II", "supported"),
+        ("the PR interval is 165 ms in lead II", "supported"),
+        ("the PR interval is 240 ms in lead II", "contradicted"),
+        ("not prolonged PR", "supported"),
+        ("no bradycardia", "supported"),
+        ("no normal axis", "contradicted"),
+        ("possible tachycardia", "not checkable"),
+        ("possible normal rate", "supported"),
+        ("acute pericarditis", "not checkable"),
     ],
 )
 def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> None:
@@ -91,7 +100,7 @@ def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> N
         ("a short PR interval", "pr_ms", None, 140),
         ("a normal PR interval", "pr_ms", 100, 220),
         ("a prolonged PR interval", "pr_ms", 180, None),
-        ("a narrow QRS", "qrs_ms", None, 140),
+        ("a narrow QRS", "qrs_ms", None, 145),
         ("a wide QRS", "qrs_ms", 100, None),
         ("a normal QTc", "qtc_bazett_ms", None, 490),
         ("a prolonged QTc", "qtc_bazett_ms", 430, None),
@@ -101,15 +110,33 @@ def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> N
         ("extreme axis deviation", "axis_deg", -180, -70),
     ],
 )
-def test_a_category_reaches_one_tolerance_past_its_thresholds(text: str, field: str, low: float | None, high: float | None) -> None:
+def test_a_category_is_contradicted_one_tolerance_past_its_bounds(text: str, field: str, low: float | None, high: float | None) -> None:
     def measured(value: float) -> Measurements:
         return Measurements.from_dict({field: value})
 
     for bound, outward in ((low, -1), (high, 1)):
         if bound is not None:
-            assert one(text, measured(bound)) == "supported"
+            tolerance = abs(bound - threshold(text, field, outward))
+            assert one(text, measured(bound - outward * (tolerance + 1))) == "supported"
             if abs(bound) != 180:
+                assert one(text, measured(bound)) == one(text, measured(bound - outward)) == "unmeasurable"
                 assert one(text, measured(bound + outward)) == "contradicted"
+
+
+def threshold(text: str, field: str, outward: int) -> float:
+    """The lower or upper bound of the category that a text names."""
+    (claim,) = find_claims(text)
+    if field == "qtc_bazett_ms":
+        return 460.0
+    bounds = CATEGORIES[claim.quantity, str(claim.value)]
+    return bounds.low if outward < 0 else bounds.high
+
+
+def test_beside_a_threshold_only_the_measured_side_is_supported() -> None:
+    long, short = replace(NORMAL, pr_ms=205.0), replace(NORMAL, pr_ms=195.0)
+    for text, there, elsewhere in (("a prolonged PR interval", long, short), ("no prolonged PR interval", short, long)):
+        assert one(text, there) == "supported" and audit(text, there).lines()[0].endswith("borderline")
+        assert one(text, elsewhere) == "unmeasurable" and audit(text, elsewhere).lines()[0].endswith("borderline, too near to call")
 
 
 def test_the_rates_tolerance_grows_with_the_rate() -> None:
@@ -123,10 +150,10 @@ def test_the_rates_tolerance_grows_with_the_rate() -> None:
         (175.0, "axis -170", "supported"),
         (175.0, "axis -160", "contradicted"),
         (-175.0, "axis 175", "supported"),
-        (-175.0, "right axis deviation", "supported"),  # 5 degrees past 180
+        (-175.0, "right axis deviation", "unmeasurable"),  # 5 degrees past 180
         (-150.0, "right axis deviation", "contradicted"),
         (-150.0, "an extreme axis", "supported"),
-        (-40.0, "a normal axis", "supported"),
+        (-40.0, "a normal axis", "unmeasurable"),
         (-40.0, "left axis deviation", "supported"),
         (-51.0, "a normal axis", "contradicted"),
         (175.0, "axis between 160 and -170 degrees", "supported"),
@@ -138,8 +165,8 @@ def test_the_axis_is_a_circle(measured: float, text: str, status: str) -> None:
 
 
 def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> None:
-    long = replace(NORMAL, qtc_bazett_ms=485.0)
-    assert one("a normal QTc", long, "male") == "contradicted"
+    long = replace(NORMAL, qtc_bazett_ms=455.0)
+    assert one("a normal QTc", long, "male") == "unmeasurable"
     assert one("a normal QTc", long, "F") == one("a normal QTc", long) == "supported"
     assert "460 ms (Bazett; the threshold of women, used as the sex is not known)" in audit("a normal QTc", long).lines()[0]
     assert "450 ms (Bazett; the threshold of men)" in audit("a normal QTc", long, sex="M").lines()[0]
@@ -147,7 +174,7 @@ def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> N
 
 def test_without_a_signal_nothing_is_right_or_wrong() -> None:
     result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
-    assert result.counts == {"supported": 0, "contradicted": 0, "unmeasurable": 4}
+    assert result.counts == {"supported": 0, "contradicted": 0, "unmeasurable": 4, "not checkable": 0}
     assert {verdict.reason for verdict in result.verdicts} == {"no signal was given"}
 
 
@@ -185,40 +212,46 @@ def test_lines_are_words_for_a_terminal() -> None:
     assert audit(
         "Rate 72 bpm, QTc (Bazett) 430 ms, PR 160 ms, axis -30°, a narrow QRS, P waves are present, regular rhythm", measured
     ).lines() == [
-        "supported     rate 72 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
-        "contradicted  QTc (Bazett) 430 ms claimed, 471 ms measured (tolerance 30 ms)",
-        "unmeasurable  PR 160 ms claimed; no P wave was found",
-        "contradicted  axis -30 degrees claimed, 45 degrees measured (tolerance 20 degrees)",
-        "supported     QRS narrow claimed, 92 ms measured (tolerance 20 ms); narrow is below 120 ms",
-        "contradicted  P waves present claimed, absent measured",
-        "supported     rhythm regular claimed, regular measured",
+        "supported      rate 72 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
+        "contradicted   QTc (Bazett) 430 ms claimed, 471 ms measured (tolerance 30 ms)",
+        "unmeasurable   PR 160 ms claimed; no P wave was found",
+        "contradicted   axis -30 degrees claimed, 45 degrees measured (tolerance 20 degrees)",
+        "supported      QRS narrow claimed, 92 ms measured (tolerance 20 ms); narrow is below 120 ms",
+        "contradicted   P waves present claimed, absent measured",
+        "supported      rhythm regular claimed, regular measured",
     ]
     assert audit("QTc 430 ms", measured).lines() == [
-        "contradicted  QTc 430 ms claimed, 471 ms measured (tolerance 30 ms); no formula is named, so it is held against Bazett"
+        "supported      QTc 430 ms claimed, 416 ms measured (tolerance 30 ms); no formula is named; it fits Fridericia"
+    ]
+    assert audit("QTc 430 ms", replace(measured, qtc_fridericia_ms=None)).lines() == [
+        "contradicted   QTc 430 ms claimed, 471 ms measured (tolerance 30 ms); no formula is named, so it is held against Bazett"
     ]
     assert audit("PR 160 ms in lead II, rate 60-80 bpm, QRS < 120 ms", NORMAL).lines() == [
-        "unmeasurable  PR 160 ms claimed in II; it is measured over all leads together, not in one lead",
-        "supported     rate 60 to 80 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
-        "supported     QRS < 120 ms claimed, 92 ms measured (tolerance 20 ms)",
+        "supported      PR 160 ms claimed in II, 160 ms measured (tolerance 20 ms)",
+        "supported      rate 60 to 80 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
+        "supported      QRS < 120 ms claimed, 92 ms measured (tolerance 20 ms)",
     ]
     assert audit("The ECG is fine.", NORMAL).lines() == ["no claim that can be checked was found in the answer"]
 
 
 def test_to_dict_is_plain_json() -> None:
     out = json.loads(json.dumps(audit("HR 72, axis -30 to 90 degrees", NORMAL).to_dict()))
-    assert out["counts"] == {"supported": 2, "contradicted": 0, "unmeasurable": 0}
+    assert out["counts"] == {"supported": 2, "contradicted": 0, "unmeasurable": 0, "not checkable": 0}
     first, second = out["verdicts"]
     assert first == {
         "claim": {
             "quantity": "heart_rate_bpm",
             "value": 72.0,
             "unit": "bpm",
-            "lead": None,
+            "leads": [],
+            "territory": "",
             "comparison": "=",
-            "span": [3, 5],
-            "text": "72",
             "low": None,
             "high": None,
+            "negated": False,
+            "hedged": False,
+            "span": [3, 5],
+            "text": "72",
         },
         "status": "supported",
         "measured": 73.0,
@@ -282,7 +315,8 @@ def test_an_answer_made_from_the_measurements_is_supported_word_by_word(m: Measu
         f"{n['qtc_bazett_ms']} ms ({qtc}, Bazett; QT {n['qt_ms']} ms). The QRS axis is {n['axis_deg']} degrees ({_axis(n['axis_deg'])})."
     )
     result = audit(text, m)
-    assert result.counts == {"supported": 13, "contradicted": 0, "unmeasurable": 0}, result.lines()
+    supported = 13 + bool(m.p_present)  # "consistent with sinus rhythm" is a doubt, which nothing contradicts
+    assert result.counts == {"supported": supported, "contradicted": 0, "unmeasurable": 0, "not checkable": 14 - supported}, result.lines()
 
 
 @settings(deadline=None)
@@ -290,14 +324,7 @@ def test_an_answer_made_from_the_measurements_is_supported_word_by_word(m: Measu
 def test_a_number_moved_past_its_tolerance_flips_its_own_verdict_only(m: Measurements, name: str, sign: int, times: float) -> None:
     n = numbers(m)
     assert audit(written(n, bool(m.rhythm_regular), bool(m.p_present)), m).counts["supported"] == 9
-    allowed = {
-        "heart_rate_bpm": max(DEFAULT.rate_bpm, DEFAULT.rate_fraction * n["heart_rate_bpm"]),
-        "axis_deg": DEFAULT.axis_deg,
-        **dict.fromkeys(("qtc_bazett_ms", "qtc_fridericia_ms"), DEFAULT.qtc_ms),
-        "pr_ms": DEFAULT.pr_ms,
-        "qrs_ms": DEFAULT.qrs_ms,
-        "qt_ms": DEFAULT.qt_ms,
-    }[name]
+    allowed = DEFAULT.of(name, n[name])
     moved = {**n, name: round(n[name] + sign * (times * allowed + 0.2), 1)}  # 0.2: what rounding may take back
     if name == "axis_deg":
         moved[name] = round((moved[name] + 180) % 360 - 180, 1)

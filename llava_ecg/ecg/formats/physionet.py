@@ -173,3 +173,26 @@ def _metadata(text: str) -> dict[str, Any]:
         elif key.lower() == "dx" and (codes := re.findall(r"\b\d{6,18}\b", value)):
             found["snomed"] = tuple(codes)
     return found
+
+
+def read_annotations(path: Path, extension: str) -> tuple[list[int], list[str]]:
+    """(samples, symbols) of a WFDB annotation file, such as the marks of one lead of LUDB.
+
+    Args:
+        path: of the record, without suffix; `extension`: of the annotation file, without the dot.
+
+    Raises:
+        InputError: no such file, or no annotations in it.
+    """
+    import wfdb
+
+    file = path.with_name(f"{path.name}.{extension}")
+    try:
+        found = wfdb.rdann(str(path), extension)
+    except FileNotFoundError:
+        raise InputError(f"there is no annotation file {file}") from None
+    except (ValueError, IndexError, KeyError) as error:
+        raise InputError(f"{file} could not be read as WFDB annotations ({error})") from error
+    if not len(found.sample):
+        raise InputError(f"{file} holds no annotations")
+    return found.sample.tolist(), list(found.symbol)

@@ -1,0 +1,68 @@
+"""`Measurements` as plain text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llava_ecg.ecg.measurements import Measurements
+
+WIDTH = 80
+_ROWS = {  # field -> (label, unit, format)
+    "heart_rate_bpm": ("heart rate", "bpm", ".0f"),
+    "rr_ms": ("RR, mean", "ms", ".0f"),
+    "rr_cv": ("RR variation", "", ".3f"),
+    "rhythm_regular": ("rhythm regular", "", ""),
+    "p_present": ("P waves", "", ""),
+    "p_ms": ("P duration", "ms", ".0f"),
+    "pr_ms": ("PR interval", "ms", ".0f"),
+    "qrs_ms": ("QRS duration", "ms", ".0f"),
+    "qt_ms": ("QT interval", "ms", ".0f"),
+    "qtc_bazett_ms": ("QTc, Bazett", "ms", ".0f"),
+    "qtc_fridericia_ms": ("QTc, Fridericia", "ms", ".0f"),
+    "axis_deg": ("QRS axis", "deg", ".0f"),
+    "p_axis_deg": ("P axis", "deg", ".0f"),
+    "t_axis_deg": ("T axis", "deg", ".0f"),
+    "sokolow_lyon_mv": ("Sokolow-Lyon", "mV", ".2f"),
+    "cornell_mv": ("Cornell", "mV", ".2f"),
+    "r_progression": ("R progression", "", ""),
+}
+_SPREAD = {"p_ms", "pr_ms", "qrs_ms", "qt_ms"}
+_KINDS = {
+    "ventricular_premature": "ventricular premature",
+    "supraventricular_premature": "supraventricular premature",
+    "paced_beats": "paced",
+}
+_COLUMNS = {"p_mv": "P", "q_mv": "Q", "r_mv": "R", "s_mv": "S", "r2_mv": "R'", "t_mv": "T", "st_j_mv": "ST J", "st60_mv": "ST60"}
+
+
+def table(measured: Measurements) -> str:
+    """The global values, ``-`` with the reason for None; then lead by lead; then the findings that are there, and the notes."""
+    lines = []
+    for name, (label, unit, spec) in _ROWS.items():
+        value = getattr(measured, name)
+        shown = {None: "-", True: "yes", False: "no"}
+        text = shown[value] if value is None or isinstance(value, bool) else format(value, spec)
+        spread = f"+-{measured.spread[name]:.0f}" if name in _SPREAD and value is not None and name in measured.spread else ""
+        start = f"{label:<16}{text:>7} {unit:<4}{spread}"
+        why = measured.reasons.get(name, "") if value is None else ""
+        lines += textwrap.wrap(why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [start.rstrip()]
+    counts = [f"{getattr(measured, name)} {word}" for name, word in _KINDS.items() if getattr(measured, name)]
+    if measured.beats:
+        lines.append(f"{'beats':<16}{len(measured.beats):>7}" + (f"  {', '.join(counts)}" if counts else ""))
+    if measured.leads:
+        lines += ["", f"{'mV':<6}" + "".join(f"{head:>7}" for head in _COLUMNS.values()) + "  QRS    signal"]
+    for name, lead in measured.leads.items():
+        cells = "".join("      -" if (value := getattr(lead, column)) is None else f"{value:>7.2f}" for column in _COLUMNS)
+        lines.append(f"{name[:6]:<6}{cells}  {lead.pattern[:6] or '-':<6} {lead.quality}".rstrip())
+    there = [finding for finding in measured.findings.values() if finding.present]
+    if there:
+        lines += ["", "findings (facts about the signal, no diagnosis)"]
+    for finding in there:
+        where = f" ({finding.territory})" if finding.territory else ""
+        lines += textwrap.wrap(f"{finding.name}{where}: {finding.because}", WIDTH, initial_indent="- ", subsequent_indent="  ")
+    notes = [*measured.notes, *([measured.lead_reversal] if measured.lead_reversal else [])]
+    if notes:
+        lines += ["", *(line for note in notes for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "))]
+    return "\n".join(lines)

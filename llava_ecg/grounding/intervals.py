@@ -1,0 +1,391 @@
+"""Claims of rate, intervals, axis, regularity and P waves, over the phrases of one sentence.
+
+One pass from left to right attaches numbers and category words to the quantity that was named last. In doubt nothing is claimed: a
+claim that is missed costs less than one that nobody made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from llava_ecg.grounding.claim import Claim
+from llava_ecg.grounding.places import Place, place_at
+from llava_ecg.grounding.readings import Reading, family_of, formula_of, is_bound, is_denied, read_number
+from llava_ecg.grounding.scope import SAID, Polarity, Unsaid, is_limit, p_waves, polarity
+from llava_ecg.grounding.tokens import Kind, Token, Walk
+
+_TIMES = ("p_ms", "rr_ms", "pr_ms", "qrs_ms", "qrs_complex", "qt_ms", "qtc_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
+_FAMILY = {
+    "heart_rate_bpm": "bpm",
+    "response": "bpm",
+    **dict.fromkeys(("axis_deg", "p_axis_deg", "t_axis_deg"), "deg"),
+    **dict.fromkeys(_TIMES, "ms"),
+}
+_PLAUSIBLE = {"bpm": (15.0, 400.0), "ms": (10.0, 3000.0), "deg": (-180.0, 360.0)}  # of numbers without a unit
+_QTC = ("qt_ms", "qtc_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
+_RHYTHM = ("rhythm", "response", "rr_ms")
+_CATEGORY_OF: dict[tuple[str, str], tuple[str, str]] = {
+    ("normal", "heart_rate_bpm"): ("rate_category", "normal"),
+    ("normal", "pr_ms"): ("pr_category", "normal"),
+    ("prolonged", "pr_ms"): ("pr_category", "prolonged"),
+    ("short", "pr_ms"): ("pr_category", "short"),
+    ("normal", "qrs_ms"): ("qrs_category", "narrow"),
+    ("prolonged", "qrs_ms"): ("qrs_category", "wide"),
+    **{(word, name): ("qrs_category", word) for word in ("narrow", "wide") for name in ("qrs_ms", "qrs_complex")},
+    **{(word, name): ("qtc_category", word) for word in ("short", "normal", "prolonged") for name in _QTC},
+    **{(word, "axis_deg"): ("axis_category", word) for word in ("normal", "left", "right", "extreme")},
+    **{(word, name): ("rhythm_regular", word) for word in ("regular", "irregular") for name in _RHYTHM},
+}
+_SUBJECT_OF_FULL = {
+    "rate_category": "heart_rate_bpm",
+    "axis_category": "axis_deg",
+    "qrs_category": "qrs_complex",
+    "rhythm_regular": "rhythm",
+}
+_ADJECTIVES = ("the", "of", "sinus", "mean", "overall", "ventricular", "underlying")
+_LONGEST_LIST = 10  # "HR/PR/QRS/QT/QTc/axis"
+_INTERVALS = (("pr_category", "normal"), ("qrs_category", "narrow"), ("qtc_category", "normal"))
+_AXES = ("p_axis_deg", "axis_deg", "t_axis_deg")
+_LISTING = (Kind.AND, Kind.COMMA, Kind.OR)
+_NOUNS = (Kind.WORD, Kind.FOREIGN, Kind.WAVE, Kind.FINDING, Kind.CHANGE, Kind.TERRITORY, Kind.P_WAVE, Kind.SUBJECT, Kind.FULL, Kind.ECTOPY)
+
+
+@dataclass
+class _Subject:  # a quantity that was named; index -1 where only a unit named it
+    quantity: str
+    index: int
+    filled: bool = False
+    described: str = ""
+
+
+@dataclass
+class Intervals(Walk):
+    """One pass over one sentence; `same` are the leads that "these leads" means."""
+
+    text: str
+    tokens: Sequence[Token]
+    unsaid: Unsaid
+    same: tuple[str, ...] = ()
+    claims: list[Claim] = field(default_factory=list)
+    current: list[_Subject] = field(default_factory=list)  # what was named last; several after "PR and QRS"
+    rhythm: _Subject | None = None
+    qrs: _Subject | None = None
+    joinable: bool = False  # only list words since the last subject
+    gap: int = 0  # unknown words since it
+    comma: bool = False
+    other_rate: bool = False  # the last rate named is not the heart's
+    unit: str = ""  # "PR (ms): 160"
+    carried: str = ""  # what the sentence before spoke of last, and after `read` this one: "It is 158 ms"
+    ahead: int = -1  # a subject that the number before it has filled
+    described: dict[int, str] = field(default_factory=dict)  # subjects that the category word before them describes
+
+    def read(self) -> list[Claim]:
+        """The claims of the sentence."""
+        i = 0
+        while i < len(self.tokens):
+            kind, step = self.tokens[i].kind, 1
+            if kind is Kind.SUBJECT:
+                self._subject(i)
+            elif kind in (Kind.FOREIGN, Kind.P_WAVE, Kind.ECTOPY, Kind.WAVE, Kind.FINDING):
+                self._noun(i)
+            elif self.tokens[i].value == "it" and self.carried and not self.current:
+                self.current, self.gap, self.comma = [_Subject(self.carried, -1)], 0, False
+            elif kind is Kind.CATEGORY:
+                self._category(i)
+            elif kind is Kind.FULL:
+                self._full(i)
+            elif kind is Kind.NUMBER:
+                step = self._numbers(i)
+            elif kind is Kind.UNIT and self.gap == 0:
+                self.unit = self.tokens[i].value
+            self.gap += kind in (Kind.WORD, Kind.CHANGE, Kind.TERRITORY)
+            self.comma |= kind is Kind.COMMA
+            self.joinable &= kind in (*_LISTING, Kind.SUBJECT) or self.tokens[i].value == "the"
+            i += step
+        named = [token.value for token in self.tokens if token.kind is Kind.SUBJECT]
+        self.carried = named[-1] if named else self.carried
+        return self.claims
+
+    # subjects
+
+    def _noun(self, i: int) -> None:
+        """Another noun lets go of what was named; a rhythm may be called regular, and "P 110 ms" is a duration."""
+        kind, value = self._kind(i), self._value(i)
+        self.current, self.other_rate = [], value == "rate"
+        if value.startswith("rhythm="):
+            self.rhythm = _Subject("rhythm", i)
+            self.current, self.gap, self.comma = [self.rhythm], 0, False
+        if kind is Kind.P_WAVE:
+            self._p_wave(i)
+            self.current, self.gap, self.comma = [_Subject("p_ms", i)], 0, False
+
+    def _subject(self, i: int) -> None:
+        if self._value(i) == "axes":
+            self.current, self.gap, self.comma, self.unit = [_Subject(name, i) for name in _AXES], 0, False, ""
+            return
+        new = _Subject(self.tokens[i].value, i, i == self.ahead, self.described.get(i, ""))
+        self.current = [*self.current, new] if self.joinable and len(self.current) < _LONGEST_LIST else [new]
+        self.joinable, self.gap, self.comma, self.other_rate, self.unit = True, 0, False, False, ""
+        if new.quantity in _RHYTHM:
+            self.rhythm = new
+        elif new.quantity in ("qrs_ms", "qrs_complex"):
+            self.qrs = new
+
+    def _say(
+        self,
+        subject: str,
+        quantity: str,
+        value: float | str | None,
+        at: tuple[int, int],
+        reading: Reading | None = None,
+        meant: Polarity = SAID,
+    ) -> None:
+        """Add a claim whose words are the tokens at[0] to at[1], unless they stand where nothing is said of this ECG."""
+        if self.unsaid.silent[at[1]]:
+            return
+        if quantity in ("qrs_category", "p_present") and any(at[0] - 6 <= e <= at[1] + 4 or e < at[0] for e in self.unsaid.ectopy):
+            return
+        start, end = self.tokens[at[0]].start, self.tokens[at[1]].end
+        place = self._place(at) if _FAMILY.get(subject) == "ms" or quantity == "p_present" else Place()
+        claim = Claim(quantity, value, leads=place.leads, territory=place.territory, span=(start, end), text=self.text[start:end])
+        if reading is None:
+            if quantity == "rhythm_regular" and meant.negated:
+                claim = replace(claim, value="irregular" if value == "regular" else "regular")
+                meant = Polarity(False, meant.hedged)
+            self.claims.append(replace(claim, negated=meant.negated, hedged=meant.hedged and not meant.negated))
+            return
+        unit = _FAMILY[subject]
+        claim = replace(claim, unit=unit, comparison=reading.comparison)
+        if reading.comparison == "range":
+            low, high = reading.value, reading.high
+            if low > high and (unit != "deg" or low - high < 180):
+                low, high = high, low
+            claim = replace(claim, value=None, low=low, high=high)
+        self.claims.append(claim)
+
+    def _place(self, at: tuple[int, int]) -> Place:
+        """The leads right after the words ("160 ms in lead II") or right before their subject ("in lead II, the PR")."""
+        after = at[1] + 1
+        while self._kind(after) in (Kind.GLUE, Kind.SEEN, Kind.CLOSE) and after < at[1] + 4:
+            after += 1
+        if self._kind(after) is Kind.LEAD:
+            return place_at(self.tokens, after, self.same)
+        own = self.current[-1].index if self.current else -1
+        inner = [j for j in range(max(own, 0), at[0]) if self._kind(j) is Kind.LEAD] if own >= 0 else []
+        if inner:  # "the QT interval in V5 is 390 ms"
+            return place_at(self.tokens, inner[-1], self.same)
+        before = (self.current[0].index if self.current and self.current[0].index >= 0 else at[0]) - 1
+        stop, apart = before - 3, False
+        while before > stop and self._kind(before) in (Kind.GLUE, Kind.COMMA, Kind.ARTICLE, Kind.COPULA, Kind.SEEN):
+            apart = apart or self._kind(before) is Kind.COMMA
+            before -= 1
+        while before > 0 and self._kind(before) is Kind.LEAD and self._kind(before - 1) is Kind.LEAD:
+            before -= 1
+        start = before - 1
+        while self._kind(start) in (Kind.GLUE, Kind.ARTICLE, Kind.TO):
+            start -= 1
+        if self._kind(before) is not Kind.LEAD or self._kind(start) not in (None, Kind.BUT, Kind.COMMA, Kind.AND)[: 2 if apart else 4]:
+            return Place()
+        return place_at(self.tokens, before, self.same)
+
+    # numbers
+
+    def _numbers(self, i: int) -> int:
+        """Attach the number at i, or the list that it begins, to its subject; how many tokens that used."""
+        readings = [read_number(self.tokens, i)]
+        while len(readings) < len(self.current):
+            after = readings[-1].last + 1
+            after += self._kind(after) is Kind.COMMA and self._kind(after + 1) is Kind.AND
+            after += self._kind(after) in _LISTING
+            if self._kind(after) is not Kind.NUMBER or (self._kind(after - 1) not in _LISTING and self.current[0].quantity != _AXES[0]):
+                break
+            readings.append(read_number(self.tokens, after))
+        if len(readings) > 1 and len(readings) == len(self.current) and not any(s.filled for s in self.current):
+            unit = readings[-1].unit
+            for subject, reading in zip(list(self.current), readings, strict=True):
+                own = reading.unit or (unit if unit != "other" and _FAMILY.get(subject.quantity) == family_of(unit) else "")
+                self._attach(reading._replace(unit=own), [subject])
+            last = readings[-1].last
+        else:
+            last = readings[0].last
+            self._attach(readings[0], self.current)
+        return last - i + 1
+
+    def _attach(self, reading: Reading, subjects: list[_Subject]) -> None:
+        unit = reading.unit or self.unit
+        family = family_of(unit)
+        if self._value(reading.last + 1) == "/" and self._kind(reading.last + 2) is Kind.NUMBER and self._value(reading.last + 3) == "=":
+            return  # 300/4 = 75
+        if unit in ("other", "mm", "mV", "uV") or is_denied(self.tokens, reading) or is_bound(self.tokens, reading):
+            return
+        if not unit:
+            subject = subjects[-1] if subjects else None
+            if subject is None or self.gap or self.comma or subject.filled or not self._bare(reading, subject):
+                return
+        else:
+            subject = self._owner(reading, subjects, family)
+            if subject is None:
+                return
+        more = subject.filled and self._kind(reading.first - 1) is Kind.COMMA and self.text[self.tokens[reading.first].start].isalpha()
+        # ", longer than 200 ms"
+        if reading.comparison != "=" and (
+            self.unsaid.no_limits or (subject.filled and not more) or subject.described not in ("", "tachycardia", "bradycardia")
+        ):
+            return
+        if reading.comparison in ("<", ">") and subject.described:
+            return
+        again, subject.filled, self.gap = subject.filled, True, 0
+        family = _FAMILY[subject.quantity]
+        if family == "ms" and (unit == "s" or (not unit and abs(reading.value) <= 3)):
+            reading = reading._replace(value=round(reading.value * 1000, 6), high=round(reading.high * 1000, 6))
+        if family != "deg":  # "PR -160": a dash, no sign
+            reading = reading._replace(value=abs(reading.value), high=abs(reading.high))
+        quantity = {"qrs_complex": "qrs_ms", "response": "heart_rate_bpm"}.get(subject.quantity, subject.quantity)
+        if quantity == "qtc_ms":
+            quantity = formula_of(self.tokens, subject.index, reading, only_after=again) or quantity
+        self._say(subject.quantity, quantity, reading.value, (reading.first, reading.last), reading)
+
+    def _owner(self, reading: Reading, subjects: list[_Subject], family: str) -> _Subject | None:
+        """The subject that a number with a unit belongs to."""
+        named = [s for s in subjects if _FAMILY.get(s.quantity) == family]
+        near = range(max(0, reading.first - 6), reading.first)
+        if any(self._kind(j) is Kind.FORMULA for j in near) and all(s.quantity == "qt_ms" and (s.filled or s.index < 0) for s in named):
+            return _Subject("qtc_ms", near[0]) if family == "ms" else None  # "Corrected by Bazett it is 445 ms"
+        if self.gap <= 4:
+            for subject in reversed(named):
+                if not subject.filled or (
+                    subject.quantity == "qtc_ms" and formula_of(self.tokens, subject.index, reading, only_after=True)
+                ):
+                    return subject
+        j = reading.last + 1
+        if self._kind(j) is Kind.SUBJECT and _FAMILY.get(self._value(j)) == family and not self._described_next(j):
+            self.ahead = j
+            return _Subject(self._value(j), -1)
+        if family != "bpm" or self.other_rate:
+            return None
+        subject = named[-1] if named else _Subject("heart_rate_bpm", -1)
+        self.current = [subject]
+        return subject
+
+    def _described_next(self, j: int) -> bool:
+        """Whether the subject at j has its own number or colon behind it."""
+        after = self.tokens[j + 1 : j + 4]
+        return bool(after) and (after[0].kind is Kind.NUMBER or after[0].value == ":" or (len(after) > 1 and after[1].kind is Kind.NUMBER))
+
+    def _bare(self, reading: Reading, subject: _Subject) -> bool:
+        """Whether a number without a unit can be that quantity's: nothing unknown follows and the size is possible."""
+        family = _FAMILY.get(subject.quantity)
+        if family is None or subject.quantity == "qrs_complex" or self._kind(reading.last + 1) in (Kind.WORD, Kind.FOREIGN, Kind.P_WAVE):
+            return False
+        low, high = _PLAUSIBLE[family]
+        seconds = family == "ms" and all(0 < v <= 3 and v != int(v) for v in (abs(reading.value), abs(reading.high)))
+        return seconds or all(low <= (v if family == "deg" else abs(v)) <= high for v in (reading.value, reading.high))
+
+    # words
+
+    def _category(self, i: int) -> None:
+        word = self._value(i)
+        targets = self._rhythm_of(i) if word in ("regular", "irregular") else self._described_by(i, word)
+        if not targets and word in ("regular", "irregular") and self._stands_alone(i):
+            targets = [_Subject("rhythm", -1)]
+        if word == "normal" and not self._announces_limits(i) and self._all_intervals(i):
+            for quantity, value in _INTERVALS:
+                self._say("", quantity, value, (i, i), meant=polarity(self.tokens, i, i))
+            if self._kind(i + 1) is not Kind.SUBJECT:
+                return
+        if not targets or (word == "normal" and self._announces_limits(i)):
+            return
+        meant = polarity(self.tokens, i, i)
+        for subject in targets:
+            meaning = _CATEGORY_OF.get((word, subject.quantity))
+            if meaning is not None:
+                if not meant.negated:
+                    subject.described = self.described[subject.index] = word
+                self._say(subject.quantity, meaning[0], meaning[1], (i, i), meant=meant)
+
+    def _full(self, i: int) -> None:
+        quantity, _, value = self._value(i).partition("=")
+        subject = _Subject(_SUBJECT_OF_FULL[quantity], -1, described=value)
+        meant = polarity(self.tokens, i, i)
+        self._say(subject.quantity, quantity, value, (i, i), meant=meant)
+        if quantity != "qrs_category":
+            same = [s for s in self.current if s.quantity == subject.quantity]
+            self.current = same or [subject]
+            for s in same:
+                s.described = value
+
+    def _stands_alone(self, i: int) -> bool:
+        """ "Rate 65. Regular.", "160 bpm, regular, with"."""
+        ends = (None, Kind.COMMA, Kind.OPEN, Kind.CLOSE, Kind.AND)
+        return self._kind(i - 1) in ends and self._kind(i + 1) in ends and self._kind(i - 1) is not Kind.AND
+
+    def _all_intervals(self, i: int) -> bool:
+        """ "normal intervals", "intervals are normal", with no interval named."""
+        if self._value(i + 1) == "intervals":
+            return True
+        if self._kind(i + 1) is Kind.SUBJECT and self._kind(i + 2) is Kind.AND and self._value(i + 3) == "intervals":
+            return True  # "normal axis and intervals"
+        j = i - 1 - (self._kind(i - 1) is Kind.COPULA)
+        return self._value(j) == "intervals" and self._kind(j - 1) is not Kind.SUBJECT and not self.current
+
+    def _rhythm_of(self, i: int) -> list[_Subject]:
+        """The rhythm that "regular" or "irregular" at i describes: one that follows within three words, or was named."""
+        joined = False
+        for j in range(i + 1, min(i + 5, len(self.tokens))):
+            token = self.tokens[j]
+            if token.value in _RHYTHM or token.value.startswith("rhythm=") or (token.kind is Kind.FULL and token.value.startswith("rate")):
+                return [_Subject("rhythm", -1)]
+            if token.kind in (Kind.P_WAVE, Kind.FOREIGN, Kind.ECTOPY) and not joined:
+                return []
+            joined = joined or token.kind is Kind.AND
+            if token.kind is Kind.COMMA and self._kind(j + 1) in (Kind.FULL, Kind.CATEGORY):
+                continue
+            between = token.kind in (Kind.WORD, Kind.AND, Kind.CATEGORY, Kind.FULL) or token.value in ("heart_rate_bpm", *_ADJECTIVES)
+            if not between:
+                break
+        if self._kind(i - 1) is Kind.AND and self._value(i - 2).startswith("rate_category"):  # "tachycardic and irregular"
+            return [_Subject("rhythm", -1)]
+        noun = self._kind(i + 1) is Kind.WORD or (self._kind(i + 1) is Kind.SUBJECT and self._kind(i - 1) is not Kind.COPULA)
+        return [self.rhythm] if self.rhythm and not noun else []
+
+    def _described_by(self, i: int, word: str) -> list[_Subject]:
+        """The subjects that the category word at i describes: those it precedes, else those named before it."""
+        j = i + 1
+        while self._value(j) in _ADJECTIVES and j < i + 4:
+            j += 1
+        predicate = self._kind(i - 1) in (Kind.SUBJECT, Kind.COPULA) and bool(self.current)
+        if self._kind(j) is Kind.SUBJECT and not (predicate and self._described_next(j)):
+            found = [_Subject(self._value(j), j)]
+            while self._kind(j + 1) in (Kind.AND, Kind.COMMA) and len(found) < _LONGEST_LIST:
+                j += 2 + (self._kind(j + 2) is Kind.AND)
+                if self._kind(j) is not Kind.SUBJECT or self._has_own(j):
+                    break
+                found.append(_Subject(self._value(j), j))
+            return found
+        noun = self._kind(j) in _NOUNS or self._kind(i + 1) in _NOUNS or self._value(i + 1) == "intervals"
+        attributive = self._kind(i - 1) is Kind.ARTICLE and self._value(i + 1) not in ("duration", "interval", "width", "value")
+        if self.gap > 4 or attributive or (noun and not (predicate and self._kind(j) is Kind.SUBJECT)):
+            return []
+        if any(subject.quantity == "p_ms" for subject in self.current):
+            return []
+        if any((word, subject.quantity) in _CATEGORY_OF for subject in self.current):
+            return self.current
+        return [self.qrs] if self.qrs and word in ("narrow", "wide") else []
+
+    def _has_own(self, j: int) -> bool:
+        """Whether the subject at j is given its own number or word."""
+        k = j + 1
+        while self._kind(k) is Kind.GLUE and k < j + 4:
+            k += 1
+        return self._kind(k) in (Kind.NUMBER, Kind.CATEGORY, Kind.COPULA, Kind.UNIT, Kind.OPEN, Kind.COMPARE)
+
+    def _announces_limits(self, i: int) -> bool:
+        """Whether "normal" at i only names a reference: "(normal 120-200 ms)", "normal: < 120 ms"."""
+        j = i + 1 + (self._kind(i + 1) is Kind.COPULA)
+        return self._kind(i - 1) is not Kind.COPULA and j < len(self.tokens) and is_limit(self.tokens, j)
+
+    def _p_wave(self, i: int) -> None:
+        found = p_waves(self.tokens, i)
+        if found is not None:
+            self._say("p_present", "p_present", found[0], found[1:])
