@@ -5,9 +5,9 @@ that defines our configs, and `register` runs right after each has been executed
 stand in for ours and fetch them when a checkpoint of ours is really met; so ``import llava_ecg`` stays light, and no import made in
 the middle of another can run in a circle.
 
-The model types are ours and those that GEM, PULSE and LLaVA were released under. ``llava`` is said by LLaVA's first releases and by
-transformers' own LLaVA: a config of the first kind (``mm_`` keys) comes to us, any other goes on to transformers. Where another package
-registers one of these types too, the one that registered last has it, as always in transformers.
+The model types are ours and those that GEM, PULSE and LLaVA were released under, but for ``llava``: that is transformers' own, and other
+programs rely on it, though LLaVA's first releases say it too. Those open with `llava_ecg.load` and with the class itself. Where another
+package registers one of these types too, the one that registered last has it, as always in transformers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def register() -> None:
     if auto_config is None:
         return
     for model_type, stand_in in CONFIGS.items():
-        config = None if stand_in is SharedConfig else _loaded(CONFIG_MODULE, stand_in.name)
+        config = _loaded(CONFIG_MODULE, stand_in.name)
         auto_config.register(model_type, config or stand_in, exist_ok=True)
         if config is not None:
             for (module, name), value in VALUES.items():
@@ -147,22 +147,6 @@ class QwenConfig(_Config):
     name = "LlavaQwenConfig"
 
 
-class SharedConfig(_Config):
-    """For ``llava``, which LLaVA's first releases and transformers' own LLaVA both say: ours only for a released config."""
-
-    name = "LlavaLlamaConfig"
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return import_module("transformers").LlavaConfig(*args, **kwargs)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], **kwargs: Any) -> Any:
-        """What AutoConfig.from_pretrained calls."""
-        if import_module("llava_ecg.model.released").is_released(values):
-            return super().from_dict(values, **kwargs)
-        return import_module("transformers").LlavaConfig.from_dict(values, **kwargs)
-
-
 class Model:
     """For `llava_ecg.model.llava.LlavaEcgForCausalLM`."""
 
@@ -196,7 +180,6 @@ class Processor:
 
 CONFIGS = {
     "llava_ecg": OurConfig,
-    "llava": SharedConfig,
     "llava_llama": LlamaConfig,
     "llava_mistral": MistralConfig,
     "llava_qwen": QwenConfig,

@@ -75,7 +75,10 @@ class Registry:
     def where(self, name: str) -> str:
         """Where ``name`` comes from, as text, without importing it."""
         target = self._added.get(name) or self._builtin.get(name) or self._installed[name]
-        return target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
+        if isinstance(target, str):
+            return target
+        named = target if hasattr(target, "__qualname__") else type(target)
+        return f"{named.__module__}:{named.__qualname__}{'' if named is target else ' (added at run time)'}"
 
     def __contains__(self, name: object) -> bool:
         return name in self._added or name in self._builtin or name in self._installed

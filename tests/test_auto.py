@@ -99,14 +99,11 @@ def test_released_layouts(tmp_path: Path, shared: Path) -> None:
 
     golden = shared / "golden"
     both = ["ecg", "image"]
-    released.clip_vision_folder(tmp_path / "clip", golden)
     wanted = {
         released.gem_golden(tmp_path / "gem", golden).folder: both,
         released.gem_qwen(tmp_path / "gem_qwen", golden).folder: both,
         released.pulse(tmp_path / "pulse", golden).folder: ["image"],
         released.llava_16(tmp_path / "llava_16", golden, family="mistral").folder: ["image"],
-        released.llava_15(tmp_path / "llava_15", golden, tmp_path / "clip").folder: ["image"],
-        released.llava_16(tmp_path / "llava_16v", golden, family="vicuna").folder: ["image"],
         released.lora(tmp_path / "lora", golden, tmp_path / "gem").folder: both,
     }
     told = json.loads(run(FIRST["llava_ecg first"] + OPEN, json.dumps(list(map(str, wanted)))))
@@ -272,7 +269,7 @@ def test_transformers_tables_can_still_be_pickled() -> None:
 
 
 def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
-    from transformers import AutoConfig, AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
+    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
 
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlavaConfig(
@@ -284,7 +281,42 @@ def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert type(AutoConfig.from_pretrained(tmp_path)) is LlavaConfig
     assert type(AutoConfig.for_model("llava")) is LlavaConfig
+    assert CONFIG_MAPPING["llava"] is LlavaConfig
     assert type(AutoModelForImageTextToText.from_pretrained(tmp_path)) is type(model)
+
+
+def test_first_releases_open_with_the_class_itself(tmp_path: Path, golden: Path) -> None:
+    """They say ``llava``, which is transformers' own."""
+    from tests.model import released
+
+    released.clip_vision_folder(tmp_path / "clip", golden)
+    for folder in (
+        released.llava_15(tmp_path / "llava_15", golden, tmp_path / "clip").folder,
+        released.llava_16(tmp_path / "llava_16v", golden, family="vicuna").folder,
+    ):
+        assert list(LlavaEcgForCausalLM.from_pretrained(folder).config.streams) == ["image"]
+
+
+def test_a_folder_without_tokenizer_opens_as_a_model(tmp_path: Path, golden: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from llava_ecg.errors import InputError
+    from tests.model import released
+
+    folder = released.gem(tmp_path / "gem", golden).folder
+    for file in folder.glob("*token*"):
+        file.unlink()
+    assert isinstance(AutoModelForCausalLM.from_pretrained(folder), LlavaEcgForCausalLM)
+    with pytest.raises(InputError, match="no tokenizer"):
+        llava_ecg.load(folder)
+
+
+def test_a_subclass_loads_as_itself(ours: Path) -> None:
+    class My(LlavaEcgForCausalLM):
+        pass
+
+    assert type(My.from_pretrained(ours)) is My
+    assert type(LlavaEcgForCausalLM.from_pretrained(ours)) is LlavaEcgForCausalLM
 
 
 def test_the_keywords_that_people_type(tmp_path: Path, golden: Path) -> None:

@@ -37,12 +37,14 @@ def build(
     quantization: str | None = None,
     strict: bool = True,
     trust_pickle: bool = False,
+    make: type[LlavaEcgForCausalLM] = LlavaEcgForCausalLM,
 ) -> LlavaEcgForCausalLM:
     """The model of a source: built empty, then each tensor goes from its file to its place.
 
     Args:
         dtype: of the parameters; buffers stay as they are, since rotary frequencies are wrong in 16 bits.
         stream_dtype: of towers, projectors and newline, if it is another.
+        make: the class of the model.
 
     Host memory beyond the model is what is mapped of one file.
 
@@ -63,7 +65,7 @@ def build(
         deltas={name: delta for name, delta in source.deltas.items() if not any(f"the LoRA of {name} " in fault for fault in found)},
     )
     with _empty_parameters():
-        model = _construct(source.config, what)
+        model = _construct(source.config, what, make)
     tied = bool(model.config.text_config.tie_word_embeddings)
     if quantization is not None:
         quantize.replace_linears(model.language_model, quantization, dtype)
@@ -143,8 +145,8 @@ def configured(config: Mapping[str, Any], what: str) -> LlavaEcgConfig:
     return _guarded(lambda: LlavaEcgConfig(**config), what)
 
 
-def _construct(config: Mapping[str, Any], what: str) -> LlavaEcgForCausalLM:
-    return _guarded(lambda: LlavaEcgForCausalLM(LlavaEcgConfig(**config)), what)
+def _construct(config: Mapping[str, Any], what: str, make: type[LlavaEcgForCausalLM] = LlavaEcgForCausalLM) -> LlavaEcgForCausalLM:
+    return _guarded(lambda: make(LlavaEcgConfig(**config)), what)
 
 
 def _guarded(make: Callable[[], _Made], what: str) -> _Made:

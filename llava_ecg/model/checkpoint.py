@@ -34,7 +34,7 @@ class Checkpoint:
 
     Attributes:
         model: in eval mode.
-        tokenizer: transformers'.
+        tokenizer: transformers'; None where `open_checkpoint` was told to do without.
         name: what it was asked for by.
         folder: where its config lay.
         layout: of that folder, see `llava_ecg.model.source.Source`.
@@ -139,6 +139,8 @@ def open_checkpoint(
     merge: bool = True,
     projectors: Mapping[str, str] | None = None,
     stream_dtype: torch.dtype | None = None,
+    need_tokenizer: bool = True,
+    model_class: type[LlavaEcgForCausalLM] = LlavaEcgForCausalLM,
 ) -> Checkpoint:
     """`load` for who wants a whole model, with its arguments.
 
@@ -146,6 +148,8 @@ def open_checkpoint(
         merge: add a LoRA into the language model; False leaves it out, for who goes on training it.
         projectors: stream -> kind of projector, for a stream that is added to the checkpoint.
         stream_dtype: of towers and projectors; `dtype` if None.
+        need_tokenizer: False opens the model of a folder that holds no tokenizer.
+        model_class: of the model.
 
     Raises:
         InputError: as `load`; also for a tower alone, and for a model without any stream.
@@ -162,11 +166,13 @@ def open_checkpoint(
         source = replace(source, deltas={name: delta for name, delta in source.deltas.items() if delta.a.path.parent != source.adapter})
     elif source.adapter is not None:
         source = replace(source, config=source.config | {"base": None})  # with its LoRA it is the base's language model no more
-    model = build(source, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle)
-    tokenizer = load_tokenizer(source.tokenizer or source.folder)
+    model = build(source, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle, make=model_class)
+    tokenizer = load_tokenizer(source.tokenizer or source.folder) if need_tokenizer or source.tokenizer else None
     embedding: Any = model.get_input_embeddings()
     rows = embedding.weight.shape[0]
-    if strict and not rows / 2 <= len(tokenizer) <= rows:  # a model has a few rows more, to fill up a round number
+    if (
+        strict and tokenizer is not None and not rows / 2 <= len(tokenizer) <= rows
+    ):  # a model has a few rows more, to fill up a round number
         raise InputError(
             f"the tokenizer in {source.tokenizer or source.folder} has {len(tokenizer)} tokens and the model embeds {rows}; "
             "it belongs to another model"

@@ -180,7 +180,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         """
         # by name: the loader stands above the model and imports this module
         loader = import_module("llava_ecg.model.pretrained")
-        return loader.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return loader.from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """transformers' way out: the whole model, whatever it was loaded over."""

@@ -17,10 +17,11 @@ from llava_ecg.model.opening import open_source
 _IDLE = {"low_cpu_mem_usage", "use_safetensors", "weights_only", "trust_remote_code", "_from_auto", "_commit_hash", "adapter_kwargs"}
 
 
-def from_pretrained(name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any) -> Any:
+def from_pretrained(cls: Any, name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any) -> Any:
     """A model by transformers' keywords; see `LlavaEcgForCausalLM.from_pretrained`.
 
     Args:
+        cls: the class that was asked, ours or a subclass.
         config: as AutoConfig gave it. Its template and preparations hold where they differ from the folder's.
 
     Raises:
@@ -42,14 +43,14 @@ def from_pretrained(name: str | Path, *args: Any, config: LlavaEcgConfig | None 
     given["dtype"] = _dtype(name, given)
     given["device"] = _device(given)
     given |= _quantization(given.pop("quantization_config", None))
-    unknown = sorted(set(given) - set(inspect.signature(open_checkpoint).parameters))
+    unknown = sorted(set(given) - (set(inspect.signature(open_checkpoint).parameters) - {"need_tokenizer", "model_class"}))
     if args or unknown:
         raise InputError(
             f"from_pretrained of a llava_ecg model has no keyword {', '.join(unknown) or 'without a name'}; see llava_ecg.load"
         )
     if config is not None:
         given = {"template": config.template, "preparation": {n: s["preparation"] for n, s in config.streams.items()}} | given
-    model = open_checkpoint(name, **given).model
+    model = open_checkpoint(name, need_tokenizer=False, model_class=cls, **given).model
     if attention is not None:
         model.set_attn_implementation(attention)
     info: dict[str, Any] = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
