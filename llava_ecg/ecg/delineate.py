@@ -17,11 +17,13 @@ import numpy as np
 from llava_ecg.ecg import net
 from llava_ecg.ecg.beat_kinds import beat_kinds, pacing_spikes
 from llava_ecg.ecg.delineation import Delineation, across, empty
+from llava_ecg.ecg.recorded import broken_intervals
 from llava_ecg.ecg.rules import RATE, by_rules, repeats, second_opinion
 
 _P, _QRS, _T = 1, 2, 3
 _CHUNK_S, _MARGIN_S = 30.0, 3.0  # the network sees a long recording in parts, with so much on either side
 _LIVE_MV = 0.02
+_NO_BEAT = 0.3  # of the usual size, and of the usual steepness: what is smaller than both is a P wave or a ripple, no QRS complex
 _LEAST = {_P: 6, _QRS: 7, _T: 12}  # samples at 250 Hz of a run: 24, 28 and 48 ms
 _BRIDGE = {_P: 5, _QRS: 6, _T: 12}  # a hole in a run that is not longer belongs to it
 _BEAT = 0.4  # mean probability of QRS over the leads that makes a beat
@@ -78,10 +80,18 @@ def runs(probability: np.ndarray, winning: np.ndarray, kind: int) -> Runs:
     return Runs(_crossing(probability, first, -1), _crossing(probability, last, 1), mean)
 
 
-def _lead_runs(probability: np.ndarray) -> dict[int, Runs]:
-    """The runs of P, QRS and T in one lead's [classes, T]."""
+def _lead_runs(probability: np.ndarray, recorded: np.ndarray) -> dict[int, Runs]:
+    """The runs of P, QRS and T in one lead's [classes, T], but for those that a gap cuts off."""
     winner = probability.argmax(axis=0)
-    return {kind: runs(probability[kind], winner == kind, kind) for kind in _LEAST}
+    found = {kind: runs(probability[kind], winner == kind, kind) for kind in _LEAST}
+    if recorded.all():
+        return found
+    gone = np.concatenate([[0], np.cumsum(~recorded)])
+    for kind, each in found.items():
+        first, last = np.maximum(0, each.onset.astype(int) - 2), np.minimum(len(recorded), each.end.astype(int) + 4)
+        whole = gone[last] == gone[first]
+        found[kind] = Runs(each.onset[whole], each.end[whole], each.mean[whole])
+    return found
 
 
 def _crossing(probability: np.ndarray, at: np.ndarray, step: int) -> np.ndarray:
@@ -93,12 +103,15 @@ def _crossing(probability: np.ndarray, at: np.ndarray, step: int) -> np.ndarray:
     return at + step * np.clip(share, 0.0, 1.0)
 
 
-def delineate(signal: np.ndarray, leads: tuple[str, ...], *, network: net.Network | None = None) -> Delineation:
+def delineate(
+    signal: np.ndarray, leads: tuple[str, ...], *, recorded: np.ndarray | None = None, network: net.Network | None = None
+) -> Delineation:
     """The waves of a recording.
 
     Args:
         signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); any length.
         leads: their names.
+        recorded: bool [L, T], False where the signal was bridged; None where all of it was recorded.
         network: in place of the package's own, for tests and benchmarks.
     """
     from llava_ecg.ecg.filters import resample
@@ -109,20 +122,31 @@ def delineate(signal: np.ndarray, leads: tuple[str, ...], *, network: net.Networ
             network = net.load()
         except (OSError, ValueError) as error:
             why = f"the delineator's weights could not be read ({error}); waves are found by rules, which are less accurate"
-            return replace(by_rules(signal, leads), notes=(why,))
+            found = by_rules(signal, leads)
+            broken = np.zeros(max(0, len(found.r_s) - 1), dtype=bool)
+            return replace(found, notes=(why,), broken=broken if recorded is None else broken_intervals(found.r_s, recorded, RATE))
     method = f"net {network.digest}"
     if not live.any():
         return empty(leads, live, "no lead holds a signal", method)
     slow = resample(signal, RATE, net.RATE)
-    return from_probabilities(probabilities(slow, live, network), signal, leads, live, method)
+    probability = probabilities(slow, live, network)
+    return from_probabilities(probability, signal, leads, live, method, recorded)
 
 
-def from_probabilities(probability: np.ndarray, signal: np.ndarray, leads: tuple[str, ...], live: np.ndarray, method: str) -> Delineation:
+def from_probabilities(
+    probability: np.ndarray, signal: np.ndarray, leads: tuple[str, ...], live: np.ndarray, method: str, recorded: np.ndarray | None = None
+) -> Delineation:
     """The waves from the network's answer [L, classes, T] at `net.RATE`; the signal [L, 2 T] at `RATE` gives the peaks."""
-    starts, ends = _beats(pooled(probability, live, _QRS))
+    there = np.ones((len(leads), probability.shape[2]), dtype=bool)
+    if recorded is not None and not recorded.all():
+        slow = recorded[:, ::2][:, : there.shape[1]]
+        there[:, : slow.shape[1]] = slow
+        probability = np.where(there[:, None], probability, np.array([1.0, 0, 0, 0], dtype=np.float32)[:, None])
+    starts, ends = _beats(pooled(probability, live, _QRS, there))
+    starts, ends = _large_enough(signal[live], starts, ends)
     if len(starts) == 0:
         return empty(leads, live, "no QRS complexes were found", method)
-    lead_runs = [_lead_runs(part) if alive else None for part, alive in zip(probability, live, strict=True)]
+    lead_runs = [_lead_runs(part, row) if alive else None for part, row, alive in zip(probability, there, live, strict=True)]
     length = probability.shape[2]
     qrs, p, t = (np.full((len(starts), len(leads), 2), np.nan) for _ in range(3))
     for row, lead in enumerate(lead_runs):
@@ -137,9 +161,11 @@ def from_probabilities(probability: np.ndarray, signal: np.ndarray, leads: tuple
         if lead is not None:
             t[:, row] = _behind(lead[_T], ends, np.append(starts[1:], length))
             p[:, row] = _before(lead[_P], starts, np.append(0, ends[:-1]))
-    shown = _agreeing(p, live)
+    broken = broken_intervals(starts / net.RATE, there[live], net.RATE)
+    shown = _agreeing(p, there[live][:, starts.clip(0, length - 1).astype(int)].sum(axis=0))
     p[~shown] = np.nan
-    p_present, why = _rhythm_has_p(across(_three(p), live), starts, probability[live, _P].mean(axis=0))
+    counted = np.maximum(1, there[live].sum(axis=0))
+    p_present, why = _rhythm_has_p(across(_three(p), live), starts, probability[live, _P].sum(axis=0) / counted, broken)
     if not p_present:
         p[:] = np.nan
     if len(starts) < _FEW and length > _FEW_IN_S * net.RATE and not _alike(signal[live], starts):
@@ -168,8 +194,28 @@ def from_probabilities(probability: np.ndarray, signal: np.ndarray, leads: tuple
         p_present,
         reasons,
         method,
-        _doubts(signal, probability, live, len(r)),
+        broken,
+        _doubts(signal, probability, live & (there.mean(axis=1) > 0.9), len(r)),
     )
+
+
+def _large_enough(signal: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The beats without those that are both small and slow beside the others: P waves of a heart block, ripples in a pause.
+
+    Args:
+        signal: [L, 2 T] of the live leads; `starts`, `ends`: [N] samples at `net.RATE`.
+    """
+    if len(starts) < 3:
+        return starts, ends
+    size, steep = np.zeros(len(starts)), np.zeros(len(starts))
+    for beat, (first, last) in enumerate(zip(starts.astype(int) * 2, ends.astype(int) * 2 + 2, strict=True)):
+        part = signal[:, max(0, first - 10) : last + 10]
+        size[beat] = np.sqrt((np.ptp(part, axis=1) ** 2).mean())
+        steep[beat] = np.sqrt((np.abs(part[:, 4:] - part[:, :-4]).max(axis=1) ** 2).mean())  # in 8 ms
+    large = (size > _NO_BEAT * np.quantile(size, 0.8)) | (steep > _NO_BEAT * np.quantile(steep, 0.8))
+    if large.mean() < 0.3:
+        return starts, ends
+    return starts[large], ends[large]
 
 
 def _alike(signal: np.ndarray, starts: np.ndarray) -> bool:
@@ -180,7 +226,9 @@ def _alike(signal: np.ndarray, starts: np.ndarray) -> bool:
 
 
 def _doubts(signal: np.ndarray, probability: np.ndarray, live: np.ndarray, count: int) -> tuple[str, ...]:
-    """A note where sleepecg counts the QRS complexes of the surest lead differently."""
+    """A note where sleepecg counts the QRS complexes of the surest lead differently; `live`: the leads that it may be."""
+    if not live.any():
+        return ()
     row = int(np.flatnonzero(live)[np.argmax(np.quantile(probability[live, _QRS], 0.97, axis=1))])
     other = len(second_opinion(signal[row, : round(_OPINION_S * RATE)]))
     if signal.shape[1] > _OPINION_S * RATE or abs(other - count) <= max(2.0, 0.2 * count):
@@ -188,15 +236,16 @@ def _doubts(signal: np.ndarray, probability: np.ndarray, live: np.ndarray, count
     return (f"two QRS detectors disagree: {count} beats by the network, {other} by sleepecg; check the rate",)
 
 
-def pooled(probability: np.ndarray, live: np.ndarray, kind: int) -> np.ndarray:
+def pooled(probability: np.ndarray, live: np.ndarray, kind: int, recorded: np.ndarray | None = None) -> np.ndarray:
     """[T] the mean over the live leads of a class's probability, each lead weighted by how sure it is of its own complexes.
 
-    A lead of noise, which shows none, does not vote the others down.
+    A lead of noise, which shows none, does not vote the others down; nor does one where it was not recorded (bool [L, T]).
     """
     part = probability[live, kind]
     top = max(1, part.shape[1] // 100)
     weight = np.partition(part, -top, axis=1)[:, -top:].mean(axis=1) ** 2
-    return np.asarray((weight[:, None] * part).sum(axis=0) / max(float(weight.sum()), 0.25))
+    total = weight.sum() if recorded is None or recorded[live].all() else weight @ recorded[live]
+    return np.asarray((weight[:, None] * part).sum(axis=0) / np.maximum(total, 0.25))
 
 
 def _beats(course: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,17 +303,17 @@ def _before(found: Runs, starts: np.ndarray, preceding: np.ndarray) -> np.ndarra
     return out
 
 
-def _agreeing(p: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """bool [N]: the beats whose P is shown by enough of the live leads at about the same time (middles within 60 ms)."""
+def _agreeing(p: np.ndarray, leads: np.ndarray) -> np.ndarray:
+    """bool [N]: the beats whose P is shown by enough leads at about the same time (middles within 60 ms); `leads`: [N] recorded there."""
     middle = p.mean(axis=2)
     with np.errstate(all="ignore"):
         centre = np.array([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in middle])
     near = np.abs(middle - centre[:, None]) < 0.06 * net.RATE
     p[~near] = np.nan
-    return np.asarray(near.sum(axis=1) >= max(1.0, _P_LEADS * live.sum()))
+    return np.asarray(near.sum(axis=1) >= np.maximum(1.0, _P_LEADS * leads))
 
 
-def _rhythm_has_p(p: np.ndarray, starts: np.ndarray, probability: np.ndarray) -> tuple[bool | None, str]:
+def _rhythm_has_p(p: np.ndarray, starts: np.ndarray, probability: np.ndarray, broken: np.ndarray) -> tuple[bool | None, str]:
     """Whether the rhythm has P waves, and why not.
 
     Half of the beats must show one. Where RR is irregular, as in atrial fibrillation, whose waves are taken for P now and then, it
@@ -273,12 +322,13 @@ def _rhythm_has_p(p: np.ndarray, starts: np.ndarray, probability: np.ndarray) ->
     Args:
         p: [N, 2] onset and end over all leads, NaN where there is none; `starts`: [N] of QRS; samples at `net.RATE`.
         probability: [T] of P, mean over the live leads.
+        broken: bool [N - 1], intervals across a gap.
     """
     whole = np.flatnonzero(starts > 0.4 * net.RATE)
     if len(whole) < 2:
         return None, "too few whole beats to tell whether there are P waves"
     shown = whole[np.isfinite(p[whole, 0])]
-    rr = np.diff(starts)
+    rr = np.diff(starts)[~broken]
     if len(shown) < _P_BEATS * len(whole) or not len(shown):
         return False, "no P wave was found"
     if len(rr) < 3 or rr.std() < _IRREGULAR * rr.mean():

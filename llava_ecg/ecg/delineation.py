@@ -29,6 +29,7 @@ class Delineation:
             have NaN in `p`.
         reasons: ``"beats"``, ``"p"``, ``"t"`` -> why nothing was found.
         method: ``"net"`` or ``"rules"``, and its version.
+        broken: bool [N - 1] the intervals between beats that lead across a stretch in which nothing was recorded.
         notes: sentences that a user should see before trusting the waves.
     """
 
@@ -45,6 +46,7 @@ class Delineation:
     p_present: bool | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     method: str = ""
+    broken: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     notes: tuple[str, ...] = ()
 
     @property

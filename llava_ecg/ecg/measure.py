@@ -23,6 +23,7 @@ from llava_ecg.ecg.findings import findings, pathological_q
 from llava_ecg.ecg.hints import lead_reversal, unit_note
 from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.quality import quality
+from llava_ecg.ecg.recorded import bursts, calibration_pulses, recorded_samples
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.rhythm import rhythm
 from llava_ecg.ecg.voltages import voltages
@@ -50,9 +51,11 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
             f"at least {SHORTEST_S:g} s are needed"
         )
     whole = recording.with_derived()
-    signal, steps = prepared(whole)
-    found = delineate(signal, whole.leads)
-    values, reasons = rhythm(found.r_s, found.kinds, found.p_present)
+    signal, steps, recorded = prepared(whole)
+    found = delineate(signal, whole.leads, recorded=recorded)
+    if not recorded.all():
+        signal = np.where(recorded, signal, np.nan)  # amplitudes come from what was recorded
+    values, reasons = rhythm(found.r_s, found.kinds, found.p_present, found.broken)
     spread = _intervals(found, values, reasons)
     beat = median_beat(signal, found)
     _axes(beat, whole.leads, values, reasons)
@@ -76,19 +79,41 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
     return replace(measured, findings=findings(measured, sex=sex, age=age))
 
 
-def prepared(recording: Recording) -> tuple[np.ndarray, list[str]]:
-    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; and what was done, in words."""
-    from llava_ecg.ecg.filters import bridge, highpass, notch
+def prepared(recording: Recording) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; what was done, in words; bool [L, T] where it was recorded."""
+    from llava_ecg.ecg.filters import notch
 
-    finite = np.where(np.isfinite(recording.signal), recording.signal, np.nan)
-    steady = Recording(bridge(finite).astype(np.float32), recording.rate, recording.leads).resample(RATE)
+    there = recorded_samples(recording.signal, recording.rate)
+    own = [row for row, name in enumerate(recording.leads) if name not in recording.derived and there[row].any()]
+    there &= ~calibration_pulses(np.where(there, recording.signal, np.nan)[own], recording.rate)
+    signal = _steady(recording, there)
+    burst = bursts(signal, RATE)
     steps = ["0.5 Hz high-pass, zero phase"]
-    signal = highpass(steady.signal, RATE)
+    if burst.any():
+        there &= ~_at_rate(burst, there.shape[1])
+        signal = _steady(recording, there)
+        steps.append("bursts bridged")
+    recorded = _at_rate(there, signal.shape[1])
     for frequency in (50.0, 60.0):
         if recording.rate > 2 * frequency and _hums(signal, frequency):
             signal = notch(signal, RATE, frequency)
             steps.append(f"{frequency:g} Hz notch")
-    return np.asarray(signal, dtype=np.float64), steps
+    return np.asarray(signal, dtype=np.float64), steps, recorded
+
+
+def _steady(recording: Recording, there: np.ndarray) -> np.ndarray:
+    """[L, T] at `RATE`, bridged where it is not there and high-passed."""
+    from llava_ecg.ecg.filters import bridge, highpass
+
+    bridged = bridge(np.where(there, recording.signal, np.nan)).astype(np.float32)
+    return highpass(Recording(bridged, recording.rate, recording.leads).resample(RATE).signal, RATE)
+
+
+def _at_rate(mask: np.ndarray, samples: int) -> np.ndarray:
+    """bool [L, T] at another number of samples over the same time."""
+    if mask.all():
+        return np.ones((len(mask), samples), dtype=bool)
+    return np.asarray(mask[:, np.minimum(np.arange(samples) * mask.shape[1] // max(1, samples), mask.shape[1] - 1)])
 
 
 def _hums(signal: np.ndarray, frequency: float) -> bool:
@@ -131,7 +156,9 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     else:
         reasons["jt_ms"] = reasons["qt_ms"]
     rr = np.diff(found.r_s)
-    pairs = rr[usual[1:] & usual[:-1]] if len(rr) else rr
+    whole = ~found.broken if len(found.broken) == len(rr) else np.ones(len(rr), dtype=bool)
+    pairs = rr[usual[1:] & usual[:-1] & whole] if len(rr) else rr
+    rr = rr[whole]
     mean = float(pairs.mean()) if len(pairs) else float(rr.mean()) if len(rr) else None
     names = ("qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms")
     if "qt_ms" not in values or mean is None:
@@ -202,7 +229,7 @@ def _leads(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, stat
     st = amplitudes.st_levels(beat, (0, 20, 40, 60, 80)) if beat is not None else None
     for row, name in enumerate(found.leads):
         state = states.get(name, "ok")
-        if beat is None or st is None or not found.live[row]:
+        if beat is None or st is None or not found.live[row] or not _has_qrs(beat, row):
             out[name] = LeadMeasurements(quality=state if found.live[row] or state != "ok" else "flat", per_beat=columns[row])
             continue
         lead = LeadMeasurements(
@@ -214,6 +241,11 @@ def _leads(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, stat
         )
         out[name] = replace(lead, q_pathological=pathological_q(name, lead))
     return out
+
+
+def _has_qrs(beat: MedianBeat, row: int) -> bool:
+    """Whether the lead was recorded during a QRS complex of the usual kind."""
+    return bool(np.isfinite(beat.trace[row, beat.at(beat.bounds.qrs_onset) : beat.at(beat.bounds.qrs_end) + 1]).all())
 
 
 def _shape(beat: MedianBeat, row: int) -> dict[str, Any]:
@@ -258,12 +290,13 @@ def _lead_intervals(found: Delineation, row: int, usual: np.ndarray) -> dict[str
         "qt_ms": t[:, 2] - qrs[:, 0],
     }
     out: dict[str, Any] = {}
+    shown = max(1, int(np.isfinite(qrs[:, 0]).sum())) if found.method.startswith("net") else len(p)  # of the beats in which it is recorded
     for name, column in columns.items():
         there = column[np.isfinite(column)]
-        if len(there) and len(there) >= 0.5 * len(column):
+        if len(there) and len(there) >= 0.5 * shown:
             out[name] = round(float(np.median(there)) * 1000, 1)
     if found.p_present is not None and len(p):
-        out["p_present"] = bool(np.isfinite(p[:, 0]).mean() >= 0.5)
+        out["p_present"] = bool(np.isfinite(p[:, 0]).sum() >= 0.5 * shown)
     if "p_ms" not in out:
         out.pop("pr_ms", None)
     return out
@@ -349,6 +382,7 @@ def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
     """Every beat with its bounds and intervals over all leads."""
     intervals = _beat_intervals(found)
     rr = np.round(np.diff(found.r_s) * 1000, 1).tolist()
+    rr = [None if gap else step for step, gap in zip(rr, found.broken, strict=True)] if len(found.broken) else rr
     beats = []
     for at, r in enumerate(found.r_s):
         p, qrs, t = found.p_all[at], found.qrs_all[at], found.t_all[at]

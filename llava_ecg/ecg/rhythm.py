@@ -15,13 +15,16 @@ PAUSE_MS = 2000.0
 _PREMATURE = ("ventricular", "supraventricular")
 
 
-def rhythm(r_s: np.ndarray, kinds: Sequence[str], p_present: bool | None) -> tuple[dict[str, Any], dict[str, str]]:
+def rhythm(
+    r_s: np.ndarray, kinds: Sequence[str], p_present: bool | None, broken: np.ndarray | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The rate and rhythm fields of `llava_ecg.ecg.measurements.Measurements`, and the reasons of those that are None.
 
     Args:
         r_s: [N] seconds.
         kinds: of `llava_ecg.ecg.delineation.KINDS`.
         p_present: of the whole rhythm.
+        broken: bool [N - 1], intervals across a stretch that was not recorded, which are no RR intervals.
     """
     values: dict[str, Any] = {}
     reasons: dict[str, str] = {}
@@ -32,8 +35,13 @@ def rhythm(r_s: np.ndarray, kinds: Sequence[str], p_present: bool | None) -> tup
     else:
         counts = ("ventricular_premature", "supraventricular_premature", "paced_beats")
         reasons.update(dict.fromkeys(counts, "no QRS complexes were found"))
-    if len(r_s) < 2:
+    rr = np.diff(r_s) * 1000
+    apart = np.array([kinds[at] in _PREMATURE or kinds[at + 1] in _PREMATURE for at in range(len(rr))], dtype=bool)
+    if broken is not None:
+        rr, apart = rr[~broken], apart[~broken]
+    if len(rr) < 1:
         why = "only one QRS complex was found" if len(r_s) else "no QRS complexes were found"
+        why = "no two beats follow each other without a gap in the recording" if len(r_s) > 1 else why
         names = (
             "heart_rate_bpm",
             "heart_rate_min_bpm",
@@ -46,7 +54,6 @@ def rhythm(r_s: np.ndarray, kinds: Sequence[str], p_present: bool | None) -> tup
         )
         reasons.update(dict.fromkeys((*names, "pauses"), why))
         return values, reasons
-    rr = np.diff(r_s) * 1000
     mean = float(rr.mean())
     values |= {
         "heart_rate_bpm": round(60000 / mean, 1),
@@ -64,7 +71,6 @@ def rhythm(r_s: np.ndarray, kinds: Sequence[str], p_present: bool | None) -> tup
     if p_present is None:
         reasons["af_evidence"] = "whether there are P waves can't be told"
     else:
-        apart = np.array([kinds[at] in _PREMATURE or kinds[at + 1] in _PREMATURE for at in range(len(rr))])
         values["af_evidence"] = not p_present and not _steady(rr, apart)
     return values, reasons
 
