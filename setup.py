@@ -66,6 +66,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    # Said, though it is the default: with it, `pip install -e` writes the path of this folder into site-packages. Without it, it writes a
+    # finder, which is asked too late in the folder that holds a clone: there the clone itself is taken for the package, an empty one.
+    package_dir={"": "."},
     packages=find_packages(include=["llava_ecg", "llava_ecg.*"]),
     package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json", "**/*.safetensors"]},
     data_files=checkpoint_files(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from llava_ecg.ecg.measure import measure
@@ -13,6 +14,11 @@ from llava_ecg.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+def _shown(value: object) -> str:
+    """A path as it was given, anything else by its type."""
+    return ascii(str(value)) if isinstance(value, str | PathLike) else f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,23 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked about. Measured and rendered once, when first needed."""
+    """What is asked about. Measured and rendered once, when first needed.
+
+    Raises:
+        InputError: a path, or something else that is no recording, where a recording or an image is wanted.
+    """
 
     recording: Recording | None = None
     image: Image | None = None
+
+    def __post_init__(self) -> None:
+        if self.recording is not None and not isinstance(self.recording, Recording):
+            raise InputError(
+                f"a Case takes a Recording, not {_shown(self.recording)}; read a file with llava_ecg.ecg.read(FILE), "
+                "or put an array into llava_ecg.ecg.Recording"
+            )
+        if isinstance(self.image, str | bytes | PathLike):
+            raise InputError(f"a Case takes an image of Pillow, not {_shown(self.image)}; read it with llava_ecg.ecg.images.read_image")
 
     @cached_property
     def measurements(self) -> Measurements | None:

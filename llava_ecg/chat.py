@@ -109,7 +109,7 @@ class Chat:
         except InputError as error:
             self.say(" ".join(str(error).split()))
         except KeyboardInterrupt:
-            self.say("\n[stopped]")
+            self.say("", "[stopped]")
         except OSError as error:  # such as a file name that is too long
             if error.strerror is None:
                 raise
@@ -121,8 +121,8 @@ class Chat:
         self._stop.set()
 
     def say(self, *lines: str) -> None:
-        """Show lines, without what would steer the terminal."""
-        self._write(files.printable("\n".join(lines)) + "\n")
+        """Show lines; what would steer the terminal, or a line end that a file's value brings along, is shown as text."""
+        self._write("\n".join(map(files.printable_line, lines)) + "\n")
 
     def banner(self) -> None:
         """Who answers, what is open, where help is."""
@@ -238,7 +238,7 @@ class Chat:
         if self.case.measurements is None:
             raise InputError("there is no signal to measure; /open FILE reads one")
         self._show_case()
-        self.say(self.case.measurements.table())
+        self.say(*self.case.measurements.table().split("\n"))
 
     def audit(self, path: str = "") -> None:
         """Show the claims of the last answer, held against the signal; with a name, draw the page with the waves they cite marked."""

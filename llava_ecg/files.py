@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 QUESTION_LIMIT = 20_000
 """A question must have fewer characters than this."""
 
+# C0 but tab and line end, DEL, C1, line and paragraph separators, and what turns the direction of text around
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 def check_question(text: str) -> str:
     """The question without control characters and outer white space.
@@ -33,15 +38,29 @@ def check_question(text: str) -> str:
     """
     if len(text) >= QUESTION_LIMIT:
         raise InputError(f"the question has {len(text):,} characters; it must have fewer than {QUESTION_LIMIT:,}: shorten it")
-    clean = printable(text.encode("utf-8", "replace").decode("utf-8")).strip()  # lone surrogates come from bytes that are no UTF-8
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")  # lone surrogates come from bytes that are no UTF-8
+    clean = _CONTROL.sub("", text).strip()
     if not clean:
         raise InputError("the question is empty; leave it out for a general interpretation")
     return clean
 
 
 def printable(text: str) -> str:
-    """The text without the control characters that steer a terminal; line ends and tabs stay."""
-    return "".join(mark for mark in text.replace("\r\n", "\n") if mark in "\n\t" or not (ord(mark) < 32 or 127 <= ord(mark) < 160))
+    r"""The text with what would steer a terminal or turn its writing around shown as ``\x1b`` or ``\u202e``; line ends and tabs stay.
+
+    Everything that a command prints goes through here or through `printable_line`: `llava_ecg.terminal.show` sees to it.
+    """
+    return STEERING.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def printable_line(text: str) -> str:
+    r"""`printable` on one line: a line end or a tab in it came from a file, and is shown as ``\n`` or ``\t``."""
+    return STEERING.sub(_escaped, text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def read_recording(

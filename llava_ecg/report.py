@@ -102,7 +102,7 @@ def notes_of(answer: Answer) -> list[str]:
 
 
 def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> dict[str, Any]:
-    """The JSON of ``llava-ecg ask``; docs/chat.md describes its keys."""
+    """The JSON of ``llava-ecg ask`` but for ``files``, which the command adds; docs/chat.md describes its keys."""
     recording, measurements = case.recording, case.measurements
     return plain(
         {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from llava_ecg.errors import InputError
-from llava_ecg.files import printable
+from llava_ecg.files import STEERING, printable, printable_line
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
@@ -27,13 +28,28 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def show(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines at once, to standard output or ``file``. What came from a stranger's file can't steer the terminal or fake a line.
+
+    Args:
+        lines: without line ends; a table is split before.
+    """
+    print("\n".join(map(printable_line, lines)), file=file, flush=True)
+
+
+def show_json(value: Any, file: TextIO | None = None) -> None:
+    """Print plain dicts and lists as JSON on one line; of what steers a terminal, JSON itself escapes a part and this the rest."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    print(STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text), file=file, flush=True)
+
+
 def width() -> int | None:
     """The columns to fill, or None where standard output is no terminal."""
     return max(20, min(WIDEST, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else None
 
 
 class Stream:
-    """Text that comes in pieces, written as it comes: words kept whole at the edge of a terminal, control characters left out.
+    """Text that comes in pieces, written as it comes: words kept whole at the edge of a terminal, control characters shown as text.
 
     Args:
         write: takes text.
@@ -46,10 +62,15 @@ class Stream:
         self._column = 0
         self._word = ""
         self._gap = ""
+        self._half = ""  # a \r whose \n may be in the next piece
 
     def feed(self, piece: str) -> None:
         """Write what can be written of ``piece``; with a width, the last word waits until it is whole."""
-        piece = printable(piece)
+        piece = self._half + piece
+        self._half = "\r" if piece.endswith("\r") else ""
+        self._put(printable(piece.removesuffix("\r")))
+
+    def _put(self, piece: str) -> None:
         if self._width is None:
             self._write(piece)
             self._column = 0 if piece.endswith("\n") else self._column + len(piece)
@@ -67,10 +88,11 @@ class Stream:
 
     def close(self) -> None:
         """Write the word that waits, and end the line if one was begun."""
+        self._put(printable(self._half))
         self._put_word()
         if self._column:
             self._write("\n")
-        self._column, self._gap = 0, ""
+        self._column, self._gap, self._half = 0, "", ""
 
     def _put_word(self) -> None:
         if not self._word:
@@ -110,7 +132,7 @@ def _plain_lines(*, echo: bool) -> Callable[[str], str]:
         if not line:
             raise EOFError
         if echo:
-            write(line if line.endswith("\n") else line + "\n")
+            write(printable(line if line.endswith("\n") else line + "\n"))
         return line
 
     return read

@@ -277,8 +277,9 @@ def test_stream_keeps_words_whole_and_lines_as_they_were() -> None:
     assert stream(width=9) == ""
 
 
-def test_stream_leaves_out_what_steers_a_terminal() -> None:
-    assert stream("a\x1b[2Jb\x07\x9bc\r\n", width=None) == "a[2Jbc\n"
+def test_stream_shows_what_would_steer_a_terminal() -> None:
+    for width in (None, 80):
+        assert stream("a\x1b[2Jb\x07\x9bc\u202e\r", "\nd\r", "e\r", width=width) == "a\\x1b[2Jb\\x07\\x9bc\\u202e\nd\\x0de\\x0d\n"
     assert files.printable("µ ≥ é\t") == "µ ≥ é\t"
 
 

@@ -34,6 +34,7 @@ KEYS = [
     "seconds",
     "notes",
     "overrides",
+    "files",
 ]
 
 

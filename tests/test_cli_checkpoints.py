@@ -202,7 +202,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_inspect_prints_lines_that_steer_no_terminal(reported: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", "gem") == 0
-    assert capsys.readouterr().out == "layout   llava\nleft over   evil[2J\n"
+    assert capsys.readouterr().out == "layout   llava\nleft over   evil\\x1b[2J\n"
     assert reported == [("gem", {"base": None, "ecg_tower": None, "vision_tower": None})]
 
 
@@ -260,7 +260,7 @@ def test_convert_prints_the_path_and_shows_progress_on_stderr(
     assert run("convert", "gem", tmp_path / "out", "--to", "llava") == 0
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'out'}\n"
-    assert err == "chatter\nfile 1 of 2\nfile 2 of 2[2J\n"
+    assert err == "chatter\nfile 1 of 2\nfile 2 of 2\\x1b[2J\n"
     parts = {"base": None, "ecg_tower": None, "vision_tower": None, "trust_pickle": False, "shard_size": 5 * 10**9}
     assert written == [("convert", ("gem", tmp_path / "out", "llava"), parts)]
 

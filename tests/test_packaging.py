@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from venv import EnvBuilder
 
 import pytest
 from packaging.requirements import Requirement
@@ -91,6 +93,47 @@ def test_poison_stays_out(told: dict[str, Any]) -> None:
     asked = {canonicalize_name(Requirement(line).name) for lines in told["extras_require"].values() for line in lines}
     asked |= {canonicalize_name(Requirement(line).name) for line in told["install_requires"]}
     assert not (asked | set(pins())) & {"torchvision", "torchaudio", "timm", "open-clip-torch"}
+
+
+@pytest.fixture(scope="module")
+def beside_a_clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder that holds a clone, which is called as git clone calls it, and a Python into which it was installed with pip's -e.
+
+    That Python is a new environment, which borrows the packages of the one that runs the tests.
+    """
+    for name in ("pip", "setuptools"):
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed here")
+    folder = tmp_path_factory.mktemp("beside")
+    clone, env = folder / "llava_ecg", folder / "env"
+    shutil.copytree(ROOT / "llava_ecg", clone / "llava_ecg", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    EnvBuilder(symlinks=True).create(env)
+    [site] = env.glob("lib/python*/site-packages")
+    borrowed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
+    python = env / "bin/python"
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", "-q", *offline, "-e", clone], cwd=folder, check=True)
+    return folder, python
+
+
+@pytest.mark.parametrize("where", [".", "llava_ecg", "env"])
+def test_an_editable_install_runs_from_every_folder(where: str, beside_a_clone: tuple[Path, Path]) -> None:
+    """Beside the clone, too, where Python finds the clone's own folder first and would take it for a package without modules."""
+    folder, python = beside_a_clone
+    done = subprocess.run([python, "-m", "llava_ecg", "--version"], cwd=folder / where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"llava-ecg {llava_ecg.__version__}"
+
+
+def test_an_editable_install_is_imported_beside_the_clone(beside_a_clone: tuple[Path, Path]) -> None:
+    folder, python = beside_a_clone
+    words = "import llava_ecg; llava_ecg.load; print(llava_ecg.__file__)"
+    done = subprocess.run([python, "-c", words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == folder / "llava_ecg/llava_ecg/__init__.py"
 
 
 def test_extras(told: dict[str, Any]) -> None:

@@ -12,20 +12,23 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 from llava_ecg import __version__
 from llava_ecg.cli import ask, audit, checkpoints, plugins, signal
 from llava_ecg.cli.flags import Opener
+from llava_ecg.cli.parser import Parser
 from llava_ecg.errors import InputError
-from llava_ecg.terminal import RESEARCH_USE
+from llava_ecg.files import printable_line
+from llava_ecg.terminal import RESEARCH_USE, show
 
 FAMILIES = (ask, audit, signal, plugins, checkpoints)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; nothing heavy is imported for it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="llava-ecg",
         description=f"Ask a language model about an ECG and have its claims checked against the signal. {RESEARCH_USE}",
         epilog='example: llava-ecg ask --ecg patient.hea "Is the rhythm regular?"',
@@ -54,8 +57,9 @@ def main(argv: Sequence[str] | None = None, *, open_assistant: Opener | None = N
             with contextlib.suppress(io.UnsupportedOperation):  # a caller who runs this in his own process has read from it already
                 stream.reconfigure(errors="replace")  # a Latin-1 terminal shows ? for what it lacks and does not end the program
     try:
-        arguments = build_parser().parse_args(argv)
-        code = arguments.run(arguments, open_assistant)
+        with _plain_warnings():
+            arguments = build_parser().parse_args(argv)
+            code = arguments.run(arguments, open_assistant)
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -71,6 +75,17 @@ def main(argv: Sequence[str] | None = None, *, open_assistant: Opener | None = N
         return _refuse(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
 
 
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Within, a warning is one line without a place in the code, and what it quotes of a file can't steer the terminal."""
+    former = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"{printable_line(f'llava-ecg: warning: {message}')}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = former
+
+
 def _refuse(sentence: str) -> int:
-    print(f"llava-ecg: {' '.join(sentence.split())}", file=sys.stderr)
+    show(f"llava-ecg: {' '.join(sentence.split())}", file=sys.stderr)
     return 2

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_ecg.cli import flags
+from llava_ecg.cli import flags, results
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
-from llava_ecg.terminal import RESEARCH_USE
+from llava_ecg.terminal import RESEARCH_USE, show, show_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,25 +70,26 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
             _show_inputs(recording, image, arguments.image)
         case = _case(recording, image)
         if not arguments.json:
-            print("" if case.measurements is None else f"\n{case.measurements.table()}\n", flush=True)
+            show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
         assistant = _open(arguments, open_assistant)
         answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
-            print("\n".join(["", *report.audit_lines(answer.audit), *(f"note     {note}" for note in report.notes_of(answer))]), flush=True)
-        found, failure = report.answer_dict(question, answer, case, None), None
+            show("", *report.audit_lines(answer.audit), *(f"note     {note}" for note in report.notes_of(answer)))
+        found, failure = report.answer_dict(question, answer, case, None) | {"files": _files(arguments, case)}, None
         try:
-            found["page"] = _write_page(arguments, case)
-            found["marked_page"] = _write_marked(arguments, case, answer)
-            written = _write_answer(arguments, found)
-            if not arguments.json:
-                for name, path in (("page", found["page"]), ("marked", found["marked_page"]), ("JSON", written)):
-                    print(f"{name:<8} {path}" if path else "", end="\n" if path else "")
+            stem = "" if arguments.out is None else results.free_stem(arguments.out, _stem(arguments), found["files"])
+            found["page"] = _write_page(arguments, case, stem)
+            found["marked_page"] = _write_marked(arguments, case, answer, stem)
+            written = _write_answer(arguments, found, stem)
+            for name, path in (("page", found["page"]), ("marked", found["marked_page"]), ("JSON", written)):
+                if path and not arguments.json:
+                    show(f"{name:<8} {path}")
         except InputError as error:
             failure = error
         if not arguments.json:
-            print(RESEARCH_USE)
+            show(RESEARCH_USE)
     if arguments.json:
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False), file=result)
+        show_json(found, result)
     if failure is not None:
         raise failure
     return 0
@@ -149,7 +149,7 @@ def _decoding(arguments: argparse.Namespace) -> Decoding:
 
 
 def _open(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
-    print(f"loading {arguments.model} ...", file=sys.stderr)
+    show(f"loading {arguments.model} ...", file=sys.stderr)
     if open_assistant is None:
         from transformers.utils import logging
 
@@ -167,17 +167,18 @@ def _show_inputs(recording: Recording | None, image: Image | None, image_file: P
     lines = [] if recording is None else report.recording_lines(recording)
     if image is not None:
         lines.append(f"image    {image_file} ({image.width} x {image.height} pixels)")
-    print("\n".join(lines), flush=True)
+    show(*lines)
 
 
 def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding, shown: bool) -> Answer:
     from llava_ecg.data.conversation import Turn
+    from llava_ecg.files import printable
     from llava_ecg.terminal import Stream, width, write
 
     turns = (Turn("user", question),)
     if not shown:
         return assistant.ask(turns, case, decoding)
-    write(f"question {question}\n\n")
+    write(printable(f"question {question}\n\n"))
     stream = Stream(write, width())
     try:
         return assistant.ask(turns, case, decoding, on_text=stream.feed)
@@ -189,22 +190,28 @@ def _stem(arguments: argparse.Namespace) -> str:
     return (arguments.ecg or arguments.image).stem or "ecg"
 
 
-def _write_answer(arguments: argparse.Namespace, found: dict[str, Any]) -> Path | None:
+def _files(arguments: argparse.Namespace, case: Case) -> dict[str, str | None]:
+    """What was asked about, by whole paths: the recording's file and the image's, None where there was none."""
+    recording = None if case.recording is None else str(Path(case.recording.source).resolve())
+    return {"ecg": recording, "image": None if arguments.image is None else str(arguments.image.resolve())}
+
+
+def _write_answer(arguments: argparse.Namespace, found: dict[str, Any], stem: str) -> Path | None:
     """Write the JSON under ``--out`` and return its path; None without ``--out``."""
     from llava_ecg.files import write_json
 
     if arguments.out is None:
         return None
-    target: Path = arguments.out / f"{_stem(arguments)}_answer.json"
+    target: Path = results.answer_file(arguments.out, stem)
     write_json(target, found)
     return target
 
 
-def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer) -> str | None:
+def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer, stem: str) -> str | None:
     """Write the page with the marks to ``--page``, or under ``--out``; None without either, or without a signal."""
     from llava_ecg.files import write_image
 
-    target = arguments.page or (None if arguments.out is None else arguments.out / f"{_stem(arguments)}_audit.png")
+    target = arguments.page or (None if arguments.out is None else arguments.out / f"{stem}_audit.png")
     if target is None or case.recording is None or case.measurements is None or answer.audit is None:
         return None
     from llava_ecg.grounding.picture import picture
@@ -213,13 +220,13 @@ def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer) -> 
     return str(target)
 
 
-def _write_page(arguments: argparse.Namespace, case: Case) -> str | None:
+def _write_page(arguments: argparse.Namespace, case: Case, stem: str) -> str | None:
     """Write the page under ``--out`` and return its path; None without ``--out``."""
     from llava_ecg.files import write_image
 
     if arguments.out is None or case.page is None:
         return None
-    target = arguments.out / f"{_stem(arguments)}_page.png"
+    target = arguments.out / f"{stem}_page.png"
     if arguments.image is None or not (target.exists() and target.samefile(arguments.image)):
         write_image(target, case.page)
     return str(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
-from llava_ecg.terminal import RESEARCH_USE
+from llava_ecg.terminal import RESEARCH_USE, show, show_json
 
 if TYPE_CHECKING:
     from llava_ecg.grounding.audit import Audit
@@ -64,22 +63,22 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
             "audit": found.to_dict(),
             "page": None if arguments.page is None else str(arguments.page),
         }
-        print(json.dumps(report.plain(values), ensure_ascii=False, allow_nan=False))
+        show_json(report.plain(values))
         return 0
     page = [] if arguments.page is None else [f"page     {arguments.page}"]
     notes = [f"note     {note}" for note in (*measurements.notes, measurements.lead_reversal) if note]
     summary = f"audit    {report.audit_summary(found)}"
-    print("\n".join([*report.recording_lines(recording), *notes, "", summary, *_rows(found), *page, "", RESEARCH_USE]))
+    show(*report.recording_lines(recording), *notes, "", summary, *_rows(found), *page, "", RESEARCH_USE)
     return 0
 
 
 def _rows(found: Audit) -> list[str]:
     """A row a claim: the verdict, the words of the text, and what was claimed, measured and allowed."""
-    from llava_ecg.files import printable
+    from llava_ecg.files import printable_line
 
     rows = []
     for verdict in found.verdicts:
-        words = " ".join(printable(verdict.claim.text).split())
+        words = printable_line(" ".join(verdict.claim.text.split()))
         status = verdict.status.value
         told = verdict.line().removeprefix(status).lstrip()
         rows.append((status, f'"{words if len(words) <= WORDS else words[: WORDS - 3] + "..."}"', told))

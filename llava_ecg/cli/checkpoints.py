@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
-from llava_ecg.files import printable
+from llava_ecg.terminal import show, show_json
 
 CHECKPOINT = "checkpoint in any layout of docs/checkpoints.md: a folder, a file, a name or a hub id"
 
@@ -87,7 +86,7 @@ def run_fetch(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the folder where the language model lies now."""
     from llava_ecg.model.fetch import fetch
 
-    print(fetch(arguments.name, arguments.source, progress=_say))
+    show(str(fetch(arguments.name, arguments.source, progress=_say)))
     return 0
 
 
@@ -98,9 +97,9 @@ def run_inspect(arguments: argparse.Namespace, _: Opener | None) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # no library's chatter gets into the JSON
         found = inspect(arguments.path, base=arguments.base, ecg_tower=arguments.ecg_tower, vision_tower=arguments.vision_tower)
     if arguments.json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False))
+        show_json(found.to_dict())
     else:
-        print(printable("\n".join(found.lines())))  # the names in a stranger's file might steer the terminal
+        show(*found.lines())
     return 0
 
 
@@ -125,9 +124,9 @@ def _write(write: Callable[..., Path], arguments: argparse.Namespace, *words: An
     size = round(arguments.shard_size * flags.GIGABYTE)
     with contextlib.redirect_stdout(sys.stderr):
         written = write(*words, **parts, trust_pickle=arguments.trust_pickle, shard_size=size, progress=_say)
-    print(written, file=result)
+    show(str(written), file=result)
     return 0
 
 
 def _say(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    show(line, file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
 from llava_ecg.plugins import SOCKETS
+from llava_ecg.terminal import show
 
 
 def add(commands: Any) -> None:
@@ -21,8 +22,8 @@ def run_list(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the names of every socket, or of one, and where each comes from; nothing of them is imported."""
     for kind in [arguments.socket] if arguments.socket else SOCKETS:
         registry = SOCKETS[kind]
-        print(f"{kind}: {registry.summary}")
+        show(f"{kind}: {registry.summary}")
         width = max((len(name) for name in registry), default=0)
         for name in registry:
-            print(f"  {name:{width}}  {registry.where(name)}")
+            show(f"  {name:{width}}  {registry.where(name)}")
     return 0

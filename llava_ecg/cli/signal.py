@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
-from llava_ecg.terminal import RESEARCH_USE
+from llava_ecg.terminal import RESEARCH_USE, show, show_json
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -41,9 +40,9 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
     measurements = measure(recording)
     if arguments.json:
         found = {"recording": report.recording_dict(recording), "measurements": report.plain(measurements.to_dict())}
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        show_json(found)
     else:
-        print("\n".join([*report.recording_lines(recording), "", measurements.table(), "", RESEARCH_USE]))
+        show(*report.recording_lines(recording), "", *measurements.table().split("\n"), "", RESEARCH_USE)
     return 0
 
 
@@ -56,5 +55,5 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
     page = render(recording, dpi=arguments.dpi)
     files.write_image(arguments.output, page)
-    print(f"{arguments.output} ({page.width} x {page.height} pixels)")
+    show(f"{arguments.output} ({page.width} x {page.height} pixels)")
     return 0

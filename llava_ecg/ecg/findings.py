@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from llava_ecg.ecg.hints import POOR_R_MV, unit_note
 from llava_ecg.ecg.measurements import Finding, LeadMeasurements, Measurements
+from llava_ecg.ecg.person import age_of, sex_of
 
 SOURCES = {
     "rate": "convention: sinus rate 60 to 100 bpm",
@@ -48,8 +49,7 @@ def findings(measured: Measurements, *, sex: str | None = None, age: float | Non
         measured: everything but the findings themselves.
         sex, age: for the thresholds of QTc, ST and Cornell; where unknown the stricter threshold holds, which is said.
     """
-    letter = (sex or "").strip().lower()[:1]
-    person = Person({"m": True, "f": False, "w": False}.get(letter), age)
+    person = Person({"male": True, "female": False}.get(sex_of(sex) or ""), age_of(age))
     return {name: rule(name, measured, person) for name, rule in FINDINGS.items()}
 
 

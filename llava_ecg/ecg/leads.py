@@ -35,13 +35,13 @@ _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "
 def canonical(name: str) -> str:
     """The standard name for one spelling of a lead (``AVR``, ``avr``, ``Lead aVR``, ``MLII`` -> ``aVR``, ..., ``II``).
 
-    A name that is no spelling of a standard lead comes back stripped, otherwise as it was (``Vx``, ``RESP``; ``-aVR``, the inverted
-    lead of the Cabrera order, which must not pass for aVR; ``ECG1``, an ambulatory channel of unknown place).
+    A name that is no spelling of a standard lead comes back on one line, otherwise as it was (``Vx``, ``RESP``; ``-aVR``, the inverted lead
+    of the Cabrera order, which must not pass for aVR; ``ECG1``, an ambulatory channel of unknown place).
     """
     key = re.sub(
         r"^(?:(?:mdc_)?(?:ecg|ekg)[\s_-]*)?lead[\s_-]*|^(?:ecg|ekg)(?![\s_-]*\d)[\s_-]*|^ml[\s_-]*|[\s_]+", "", name.strip().lower()
     )
-    return _BY_KEY.get(key, name.strip())
+    return _BY_KEY.get(key, " ".join(name.split()))
 
 
 def derive(signal: np.ndarray, leads: Sequence[str]) -> dict[str, np.ndarray]:

@@ -75,7 +75,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
     )
     person = recording.metadata
     sex = sex if sex is not None else person.get("sex")
-    age = age if age is not None else _number(person.get("age"))
+    age = age if age is not None else person.get("age")
     return replace(measured, findings=findings(measured, sex=sex, age=age))
 
 
@@ -412,7 +412,3 @@ def _rounded(value: float, places: int) -> float | None:
 
 def _mv(value: float) -> float:
     return round(float(value), 4)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

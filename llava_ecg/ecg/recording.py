@@ -28,7 +28,8 @@ class Recording:
         source: the file it was read from, as a path; empty for a made one.
         format: the name of the reader, such as ``wfdb``.
         start: when the recording began, where the file says so.
-        metadata: what else the file says that is not about the patient's identity (age, sex, codes, device).
+        metadata: what else the file says that is not about the patient's identity (``age`` in years as a float, ``sex`` as
+            ``male`` or ``female``, each only where it is known; codes, device). `llava_ecg.ecg.person` types what readers find.
         notes: sentences about the reading that a user should see.
     """
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.person import sex_of
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.tolerances import (
     CATEGORIES,
@@ -161,7 +162,7 @@ def _bounds(claim: Claim, sex: str | None) -> tuple[Bounds, str]:
         return bounds, f"{claim.value} is {_words(bounds)} {unit_of(claim.quantity)}"
     if claim.value == "short":
         return Bounds(-NO_LIMIT, QTC_SHORT), f"short is below {QTC_SHORT:g} ms (Bazett)"
-    limit, whose = QTC_LIMIT.get((sex or "").strip().lower(), QTC_LIMIT_UNKNOWN)
+    limit, whose = QTC_LIMIT.get(sex_of(sex) or "", QTC_LIMIT_UNKNOWN)
     bounds = Bounds(limit, NO_LIMIT) if claim.value == "prolonged" else Bounds(-NO_LIMIT, limit)
     return bounds, f"{claim.value} is {_words(bounds)} ms (Bazett; the threshold of {whose})"
 

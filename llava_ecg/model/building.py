@@ -71,7 +71,7 @@ def build(
         quantize.replace_linears(model.language_model, quantization, dtype)
     for name, tensor in weights.stream(source, trust_pickle=trust_pickle):
         if name == _HEAD and tied:
-            _check_tied(source, model, tensor)
+            _check_tied(source, tensor, trust_pickle)
             continue
         module, leaf = _owner(model, name)
         if leaf in module._parameters:
@@ -164,10 +164,10 @@ def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     return model.get_submodule(path), leaf
 
 
-def _check_tied(source: Source, model: LlavaEcgForCausalLM, head: torch.Tensor) -> None:
+def _check_tied(source: Source, head: torch.Tensor, trust_pickle: bool) -> None:
     """Some files hold the head beside the embedding that it is tied to."""
     embedding = source.tensors.get(_EMBEDDING)
-    if embedding is not None and not torch.equal(head, weights.read_tensor(embedding, trust_pickle=True).to(head.dtype)):
+    if embedding is not None and not torch.equal(head, weights.read_tensor(embedding, trust_pickle=trust_pickle).to(head.dtype)):
         raise InputError(f"{source.folder} has a head that is not its embedding, though its config says tie_word_embeddings")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig, LlamaConfig
 
 from llava_ecg.errors import InputError
 from llava_ecg.model import quantize
@@ -21,6 +21,7 @@ from llava_ecg.model.keymaps import GEM
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.opening import open_source
 from llava_ecg.model.parts import TowerSource, renamed, tower_alone
+from llava_ecg.model.released import is_released
 from llava_ecg.model.source import Source
 from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.plugins import templates
@@ -218,8 +219,12 @@ def compose(
     tower_folders: Mapping[str, Path] | None = None,
     model_max_length: int = 4096,
     dtype: torch.dtype = torch.float32,
+    trust_pickle: bool = False,
 ) -> LlavaEcgForCausalLM:
-    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh projectors."""
+    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh projectors.
+
+    `trust_pickle` as for `load`.
+    """
     below = open_source(base)
     templates.get(template)
     named = {name: StreamConfig.of(stream) for name, stream in streams.items()}
@@ -233,15 +238,17 @@ def compose(
             fresh.append(f"towers.{name}.")
         else:
             tensors |= {f"towers.{name}.{key}": ref for key, ref in alone.tensors.items()}
-    model = build(replace(below, config=config, tensors=tensors, fresh=tuple(fresh)), dtype=dtype)
+    model = build(replace(below, config=config, tensors=tensors, fresh=tuple(fresh)), dtype=dtype, trust_pickle=trust_pickle)
     for name, stream in named.items():
         if f"towers.{name}." in fresh:
             model.towers[name] = build_tower(stream.tower, stream.tower_config).to(dtype)  # drawn as it draws itself
     return model
 
 
-def load_projectors(model: LlavaEcgForCausalLM, path: Path) -> None:
+def load_projectors(model: LlavaEcgForCausalLM, path: Path, *, trust_pickle: bool = False) -> None:
     """Fill a model's projectors from a file: safetensors with our names (``ecg.weight``, ...) or LLaVA's mm_projector.bin.
+
+    `trust_pickle` as for `load`.
 
     Raises:
         InputError: no such file, or projectors of another kind.
@@ -251,7 +258,7 @@ def load_projectors(model: LlavaEcgForCausalLM, path: Path) -> None:
     header = read_header(path)
     theirs = any("_projector." in name for name in header.tensors)
     tensors, _ = renamed([header], GEM if theirs else (("", "projectors."),), unwrap=theirs)
-    fill(model, tensors, path, only="projectors.")
+    fill(model, tensors, path, only="projectors.", trust_pickle=trust_pickle)
 
 
 def _set_ends(model: LlavaEcgForCausalLM, source: Source) -> None:
@@ -288,7 +295,13 @@ def load_tokenizer(folder: Path) -> Any:
         InputError: there is none, or it can't be opened.
     """
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **_first_release(folder))
     except Exception as error:  # tokenizers, sentencepiece and transformers each fail in their own way
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder} has no tokenizer that can be opened ({reason})") from error
+
+
+def _first_release(folder: Path) -> dict[str, Any]:
+    """LLaVA's first releases say ``llava``, for which transformers takes another tokenizer than the Llama that they were trained with."""
+    values = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return {"config": LlamaConfig()} if values.get("model_type") == "llava" and is_released(values) else {}

@@ -62,8 +62,8 @@ def stream(source: Source, *, trust_pickle: bool = False, dtype: torch.dtype | N
                     del tensor
 
 
-def read_tensor(ref: TensorRef, trust_pickle: bool = False) -> torch.Tensor:
-    """One tensor, copied out of its file."""
+def read_tensor(ref: TensorRef, *, trust_pickle: bool) -> torch.Tensor:
+    """One tensor, copied out of its file; errors and `trust_pickle` as for `stream`."""
     with ExitStack() as stack:
         return _open(ref.path, stack, trust_pickle).get(ref.name).clone()
 

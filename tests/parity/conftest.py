@@ -17,7 +17,6 @@ from llava_ecg.model.towers.image import tile_order
 from llava_ecg.prepared import Prepared
 from tests.model import released
 
-ATOL = 1e-5
 THEIR_MARKER = -200
 
 

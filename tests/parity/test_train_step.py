@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from llava_ecg.data.batch import pad
 from llava_ecg.model.keymaps import to_ours
 
-from .conftest import ATOL, tiny_model
+from .closeness import close
+from .conftest import tiny_model
 from .test_assembly import encoded
 
 Tensors = dict[str, torch.Tensor]
@@ -38,10 +39,10 @@ def test_gradients_and_losses(what: str, golden: Path, tensors: Tensors, inputs:
             names = to_ours(name.removeprefix(start) for name in theirs if name.startswith(start))
             assert len(names) >= 6
             for name, ours in names.items():
-                torch.testing.assert_close(gradients[ours], theirs[start + name], atol=ATOL, rtol=0)
+                close(gradients[ours], theirs[start + name])
             assert all(gradients[name] is None for name in gradients if name.startswith("towers."))
         with torch.no_grad():
             for parameter in trained:
                 if parameter.grad is not None:
                     parameter -= 0.1 * parameter.grad
-    torch.testing.assert_close(torch.stack(losses), theirs[f"{what}.losses"], atol=ATOL, rtol=0)
+    close(torch.stack(losses), theirs[f"{what}.losses"])

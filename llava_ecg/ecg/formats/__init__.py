@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, Reader, check_millivolts, looks_like
+from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 from llava_ecg.plugins import readers
@@ -39,7 +40,8 @@ def read(
     found, head = _open(path)
     name = reader if reader is not None else _recognise(found, head)
     recording = readers.get(name)().read(found, options)
-    return check_millivolts(replace(recording, source=str(found), format=name), found, options)
+    recording = replace(recording, source=str(found), format=name, metadata=person(recording.metadata))
+    return check_millivolts(recording, found, options)
 
 
 def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:

@@ -1,7 +1,7 @@
 """Bare arrays: .npy, .npz and .csv, whose rate, unit and leads come from the file, a JSON file beside it, or the user.
 
 A sidecar ``record.json`` beside ``record.npy`` is ``{"rate": 500, "unit": "mV", "leads": ["I", "II", ...]}``; ``age`` and ``sex`` are taken
-too, other keys are left alone. The order of trust is user, sidecar, file.
+too (see `llava_ecg.ecg.person`), other keys are left alone. The order of trust is user, sidecar, file.
 
 Axes: L leads, T samples.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, millivolts_per, one_line, parse_leads
+from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
@@ -173,7 +174,7 @@ def _said(where: Path, values: Mapping[str, Any]) -> _Said:
         raise InputError(f"{where} gives the unit {unit!r}; known are mV, uV, V, nV and a number of millivolts per value")
     if leads is not None and not (isinstance(leads, str) or (isinstance(leads, list) and all(isinstance(name, str) for name in leads))):
         raise InputError(f"{where} gives leads that are no list of names: {str(leads)[:60]}")
-    metadata = {key: values[key] for key in ("age", "sex") if isinstance(values.get(key), str | int | float)}
+    metadata = person({key: values.get(key) for key in ("age", "sex")})
     return _Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
+from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _LEAD_BY_CODE = {1: "I", 2: "II", **{n + 2: f"V{n}" for n in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 _LEAD_CODE = re.compile(r"^(?:5\.6\.3-9-|2:)(\d+)$")
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 class Dicom:
@@ -148,13 +148,7 @@ def _start(file: Any) -> datetime | None:
 
 def _metadata(file: Any) -> dict[str, Any]:
     """Age in years, sex and device; nothing that says who the patient is."""
-    found: dict[str, Any] = {}
-    age = re.fullmatch(r"(\d{1,3})([YMWD])", str(file.get("PatientAge", "")).strip())
-    if age:
-        found["age"] = round(int(age[1]) * _YEARS[age[2]], 2)
-    sex = {"M": "male", "F": "female"}.get(str(file.get("PatientSex", "")).strip().upper())
-    if sex:
-        found["sex"] = sex
+    found = person({"age": str(file.get("PatientAge", "")), "sex": str(file.get("PatientSex", ""))})
     device = " ".join(str(file[name].value) for name in ("Manufacturer", "ManufacturerModelName") if file.get(name))
     if device:
         found["device"] = device

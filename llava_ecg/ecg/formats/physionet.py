@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg.ecg.formats.reader import Options, assemble, looks_like, one_line
+from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
@@ -166,11 +167,9 @@ def _metadata(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in _AGE_SEX_DX.findall(text):
         value = value.strip()
-        if key.lower() == "age" and re.fullmatch(r"\d{1,3}(\.\d+)?", value):
-            found["age"] = float(value)
-        elif key.lower() == "sex" and value[:1].upper() in ("M", "F"):
-            found["sex"] = "male" if value[0].upper() == "M" else "female"
-        elif key.lower() == "dx" and (codes := re.findall(r"\b\d{6,18}\b", value)):
+        if key.lower() != "dx":
+            found |= person({key.lower(): value})
+        elif codes := re.findall(r"\b\d{6,18}\b", value):
             found["snomed"] = tuple(codes)
     return found
 
