@@ -8,11 +8,15 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import glob
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from llava_ecg.model import quantize, weights
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.source import ADAPTER, STREAMS
+from llava_ecg.model.standing import refuse_standing
 
 _STREAM_PARTS = ("towers.", "projectors.", "image_newline")
 _HEAD = "language_model.lm_head.weight"
@@ -36,9 +41,10 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
         dtype: of the stored weights; None keeps theirs.
 
     Raises:
-        InputError: a quantised language model that would have to be saved whole.
+        InputError: a quantised language model that would have to be saved whole, or a folder that holds what the result stands on.
     """
     config = model.config
+    refuse_standing(config, folder)
     adapted = hasattr(model.language_model, "peft_config")
     with whole_folder(folder) as temporary:
         state = {name: value.detach() for name, value in model.state_dict().items() if name.startswith(_STREAM_PARTS)}
@@ -79,25 +85,104 @@ def write_tower_config(kind: str, settings: Mapping[str, Any], preparation: Mapp
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary neighbour that becomes `folder` when the block ends well, and vanishes otherwise.
 
-    Into a folder that exists its files are moved one by one, config.json last; weights of another model that lay there go, other
-    files stay.
+    A folder that exists is renamed aside, the new one renamed in, and the old one deleted: its weights and what has a namesake in the
+    new one go, other files are carried over. What a killed save has left beside the folder is put right first.
     """
+    folder = folder.resolve()  # where a link leads, since the link itself stays
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp gives 0700, which nobody asked for
-        if not folder.exists():
+    _clear_leftovers(folder)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
+    with _held(temporary):
+        try:
+            yield temporary
+            temporary.chmod(0o755)  # mkdtemp gives 0700, which nobody asked for
+            if not folder.exists():
+                temporary.rename(folder)
+            elif os.path.ismount(folder) or _is_cwd(folder):
+                _move_in(temporary, folder)
+            else:
+                _swap(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    shutil.copymode(folder, temporary)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
+    with _held(folder):
+        folder.rename(aside)
+        try:
             temporary.rename(folder)
-            return
-        made = sorted(temporary.iterdir(), key=lambda path: path.name == "config.json")
-        names = {path.name for path in made}
-        for stale in [path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.name not in names or path.is_dir()]:
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-        for path in made:
-            path.replace(folder / path.name)
+        except BaseException:
+            aside.rename(folder)
+            raise
+        _carry_over(aside, folder)
+        shutil.rmtree(aside)
+
+
+def _move_in(temporary: Path, folder: Path) -> None:
+    """`_swap` for a folder that can't be renamed, or in which someone stands: entry by entry, config.json last."""
+    made = sorted(temporary.iterdir(), key=lambda path: path.name == "config.json")
+    for path in made:
+        if (folder / path.name).is_dir():
+            shutil.rmtree(folder / path.name)
+        shutil.move(path, folder / path.name)
+    names = {path.name for path in made}
+    for path in list(folder.iterdir()):
+        if path.name not in names and is_replaced(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _carry_over(aside: Path, folder: Path) -> None:
+    for path in list(aside.iterdir()):
+        if not is_replaced(path.name) and not (folder / path.name).exists():
+            path.rename(folder / path.name)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Delete what killed saves have left beside the folder; where one was killed between its two renames, the old folder comes back."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+        with _held(path) as free:
+            if free and not folder.exists() and (path / "config.json").exists():
+                path.rename(folder)
+            elif free and folder.exists():
+                _carry_over(path, folder)
+                shutil.rmtree(path)
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.new-*"):
+        with _held(path) as free:
+            if free:
+                shutil.rmtree(path)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a folder while the block runs, whatever it is renamed to; the lock of a killed process is free. False: another holds it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # no folder, or gone by now
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:  # held, or a file system without locks
+        free = False
+    try:
+        yield free
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _is_cwd(folder: Path) -> bool:
+    try:
+        return Path.cwd().is_relative_to(folder)
+    except FileNotFoundError:
+        return False
+
+
+def is_replaced(name: str) -> bool:
+    """Whether saving into a folder that exists takes away the file or folder of that name in it."""
+    return name == "config.json" or any(fnmatch(name, pattern) for pattern in _WEIGHTS)
 
 
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json", STREAMS, ADAPTER)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from transformers.utils import is_torch_tf32_available
 
 from llava_ecg.errors import InputError
 
@@ -58,6 +59,13 @@ class TrainingArguments(transformers.TrainingArguments):
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "samples are no columns"})
 
+    def __post_init__(self) -> None:
+        """What LLaVA's scripts ask of a GPU is passed over where there is none that can do it."""
+        if self.tf32 and not is_torch_tf32_available():
+            print("note: --tf32 has no effect here, since it is for NVIDIA GPUs from Ampere on")
+            self.tf32 = None
+        super().__post_init__()
+
 
 def parse(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
     """The three groups of flags.
@@ -70,7 +78,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArgume
     parser = transformers.HfArgumentParser(kinds, prog="python -m llava_ecg.train", allow_abbrev=False)
     try:
         *groups, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise InputError(f"the flags do not go together: {str(error).splitlines()[0]}") from error
     unknown = [word for word in left if word.startswith("--")] or left
     if unknown:

@@ -22,6 +22,7 @@ from llava_ecg.model.opening import open_source
 from llava_ecg.model.preparation import stream_report
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
+from llava_ecg.train.checks import check_answers, check_flags, check_output
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -37,28 +38,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         model_args, data_args, args = parse(argv)
         if args.resume_from_checkpoint:
             raise InputError("a run can't be resumed yet; go on from its result with --model_name_or_path")
+        check_flags(args)
         torch.manual_seed(args.seed)
         model, tokenizer = build(model_args, args)
         freeze(model, model_args)
-        print(freeze_report(model))
+        check_output(model.config, model_args, Path(str(args.output_dir)))
+        lines = [freeze_report(model)]
         for name, settings in model.config.streams.items():
-            for warning in stream_report(name, settings).warnings:
-                print(f"warning: {name}: {warning}")
+            lines += [f"warning: {name}: {warning}" for warning in stream_report(name, settings).warnings]
         dataset = build_dataset(model, tokenizer, data_args, args)
-        print(f"{len(dataset)} conversations from {data_args.data_path}")
-        trainer = LlavaEcgTrainer(
-            model=model,
-            args=args,
-            train_dataset=dataset,
-            data_collator=Collator(_pad_id(tokenizer)),
-            processing_class=tokenizer,
-        )
+        lines.append(f"{len(dataset)} conversations from {data_args.data_path}")
+        if args.process_index == 0:
+            print("\n".join(lines))
+        check_answers(dataset, dataset.max_length)
+        trainer = build_trainer(model, tokenizer, dataset, args)
         trainer.train()
         trainer.save_model()
     except InputError as error:  # from a data worker it comes with the worker's traceback as its text
         print(f"llava_ecg.train: {str(error).strip().splitlines()[-1].removeprefix('llava_ecg.errors.InputError: ')}", file=sys.stderr)
         return 2
-    print(f"saved to {args.output_dir}")
+    if args.process_index == 0:
+        print(f"saved to {args.output_dir}")
     return 0
 
 
@@ -173,6 +173,20 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArg
         modality_dropout=data_args.modality_dropout,
         seed=args.seed,
     )
+
+
+def build_trainer(model: LlavaEcgForCausalLM, tokenizer: Any, dataset: ConversationDataset, args: TrainingArguments) -> LlavaEcgTrainer:
+    """The trainer of a model.
+
+    Raises:
+        InputError: the flags ask for a library that is not here.
+    """
+    collator = Collator(_pad_id(tokenizer))
+    try:
+        return LlavaEcgTrainer(model=model, args=args, train_dataset=dataset, data_collator=collator, processing_class=tokenizer)
+    except (ImportError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the training can't be set up as the flags say ({reason}); leave the flag away or get what it needs") from error
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import Trainer
 
 from llava_ecg.data.batch import pad
 from llava_ecg.data.encode import Encoded
+from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 
 
@@ -23,17 +25,50 @@ class Collator:
         return pad(samples, self.pad_id)
 
 
+def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
+    """Add zero times the trained parts of the streams that a batch lacks to its loss, so that there is a gradient in any case.
+
+    Projectors alone get none from a batch of text, and processes that train together wait for each other's. In a hook, since
+    DistributedDataParallel looks for parameters without a gradient at the end of forward.
+    """
+    trained: Any = model
+    if out.loss is None or not torch.is_grad_enabled() or len(kwargs.get("streams") or {}) == len(trained.projectors):
+        return out
+    loose = [value for name, value in model.named_parameters() if value.requires_grad and not name.startswith("language_model.")]
+    for value in loose:
+        out.loss = out.loss + 0.0 * value.flatten()[0]
+    return out
+
+
 class LlavaEcgTrainer(Trainer):
     """Trainer with the loss on supervised places only (`supervised_only` of the model)."""
 
     model_accepts_loss_kwargs = True
 
+    def __init__(self, *, model: LlavaEcgForCausalLM, **kwargs: Any) -> None:
+        super().__init__(model=model, **kwargs)
+        model.register_forward_hook(_connect, with_kwargs=True)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
     ) -> Any:
-        """The sum over the labels of this batch, divided by their number in the whole optimizer step."""
+        """The sum over the labels of this batch, divided by their number in the whole optimizer step.
+
+        With `average_tokens_across_devices` that number is of all processes, whose gradients are then averaged: times their number,
+        so that the step is the one that a single process would make.
+        """
+        args: Any = self.args
+        if num_items_in_batch is not None:
+            num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(min=1)  # all may be cut away
         out = model(**inputs, supervised_only=True, num_items_in_batch=num_items_in_batch)
-        return (out.loss, out) if return_outputs else out.loss
+        loss = out.loss
+        if args.label_smoothing_factor:
+            items = max(1, out.logits.shape[0]) if num_items_in_batch is None else num_items_in_batch
+            even = -out.logits.log_softmax(dim=-1).mean(dim=-1).sum() / items
+            loss = (1 - args.label_smoothing_factor) * loss + args.label_smoothing_factor * even
+        if num_items_in_batch is not None and args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes
+        return (loss, out) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW (or what ``--optim`` says) with a group for each part that has its own learning rate."""
@@ -55,5 +90,7 @@ class LlavaEcgTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         args: Any = self.args
+        if not args.should_save:  # some versions of the Trainer call this in every process
+            return
         dtype = None if args.save_dtype is None else getattr(torch, args.save_dtype)
         save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or args.output_dir), dtype)

@@ -1,0 +1,121 @@
+"""What can't go well is said before the first step; what LLaVA's scripts and mixtures bring along goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llava_ecg.errors import InputError
+from llava_ecg.train import arguments, checks
+from llava_ecg.train.run import main
+from llava_ecg.train.trainer import LlavaEcgTrainer
+
+from .test_run import flags, losses, parts, toy  # noqa: F401  (fixtures)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--report_to", "wandb"], "pip install wandb"),
+        (["--report_to", "nonsense"], "unknown --report_to nonsense"),
+        (["--eval_strategy", "steps"], "--eval_strategy steps needs data to evaluate on"),
+        (["--train_sampling_strategy", "group_by_length"], "leave it away"),
+        (["--use_liger_kernel", "true"], "liger"),
+        (["--deepspeed", "zero2.json"], "deepspeed"),
+    ],
+)
+def test_what_is_missing_is_said(
+    words: list[str],
+    fault: str,
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "false")  # transformers sets it for the whole process, and here it is set back
+    assert main([*flags(toy, parts, tmp_path / "out"), *words]) == 2
+    captured = capsys.readouterr()
+    error = captured.err.strip().splitlines()[-1]
+    assert error.startswith("llava_ecg.train: ")
+    assert fault in error
+    assert "{'loss'" not in captured.out
+
+
+def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
+    args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    checks.check_flags(args)
+    args._n_gpu = 2
+    with pytest.raises(InputError, match="torchrun --nproc_per_node 2"):
+        checks.check_flags(args)
+
+
+def test_tf32_has_no_effect_on_a_cpu(
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arguments, "is_torch_tf32_available", lambda: False)
+    assert main([*flags(toy, parts, tmp_path / "out", "--max_steps", "1"), "--tf32", "True"]) == 0
+    assert sum("--tf32 has no effect here" in line for line in capsys.readouterr().out.splitlines()) == 1
+
+
+def test_records_of_text_alone_train_no_projector(
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records = json.loads((toy / "train.json").read_text())[:2]
+    for key in ("ecg", "image"):
+        records[1].pop(key, None)
+    records[1]["conversations"] = [{"from": "human", "value": "Say yes."}, {"from": "gpt", "value": "yes"}]
+    for name, chosen in (("mixed", records), ("text", records[1:])):
+        data = tmp_path / f"{name}.json"
+        data.write_text(json.dumps(chosen))
+        words = [*flags(toy, parts, tmp_path / name, "--tune_mm_mlp_adapter"), "--per_device_train_batch_size", "1"]
+        assert main([*words, "--data_path", str(data), "--max_steps", "4"]) == 0
+        assert all(loss > 0 for loss in losses(capsys.readouterr().out))
+    mixed, text = (load_file(tmp_path / name / "streams.safetensors") for name in ("mixed", "text"))
+    assert not torch.equal(mixed["projectors.ecg.weight"], text["projectors.ecg.weight"])
+    assert all(value.isfinite().all() for value in (*mixed.values(), *text.values()))
+
+
+def test_label_smoothing_has_its_effect(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
+    for smoothing in ("0", "0.5"):
+        assert main(flags(toy, parts, tmp_path / smoothing, "--max_steps", "1", "--label_smoothing_factor", smoothing)) == 0
+    plain, smooth = (load_file(tmp_path / name / "model.safetensors") for name in ("0", "0.5"))
+    assert not torch.equal(plain["language_model.model.norm.weight"], smooth["language_model.model.norm.weight"])
+
+
+def test_the_smoothed_loss_is_that_of_torch(tmp_path: Path) -> None:
+    args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, label_smoothing_factor=0.3)
+    logits, labels = torch.randn(5, 11, generator=torch.Generator().manual_seed(0)), torch.tensor([[-100, 3, 0, 10, 2, 7]])
+    hard = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum") / 8
+    trainer = SimpleNamespace(args=args, accelerator=SimpleNamespace(num_processes=1))
+    model = lambda **_: SimpleNamespace(loss=hard, logits=logits)  # noqa: E731
+    loss = LlavaEcgTrainer.compute_loss(trainer, model, {"labels": labels}, num_items_in_batch=8)  # type: ignore[arg-type]
+    expected = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum", label_smoothing=0.3) / 8
+    torch.testing.assert_close(loss, expected)
+
+
+def test_answers_behind_the_limit_are_refused(
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "train.json"
+    talk = [{"from": "human", "value": "Why? " * 100}, {"from": "gpt", "value": "so"}]
+    data.write_text(json.dumps([{"id": "1", "conversations": talk}]))
+    assert main([*flags(toy, parts, tmp_path / "out"), "--data_path", str(data), "--model_max_length", "300"]) == 2
+    assert "raise --model_max_length" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*flags(toy, parts, tmp_path / "out"), "--data_path", str(data), "--model_max_length", "1000"]) == 0
