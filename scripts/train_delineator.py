@@ -63,17 +63,11 @@ class Example:
 MARGIN = 10  # samples: 40 ms to either side of a wave by hand, where its neighbour "none" is taught though P is not
 
 
-def sinus_records(folder: Path) -> set[str]:
-    """The records of LUDB whose rhythm is called sinus rhythm in ``ludb.csv``."""
-    with (folder / "ludb.csv").open(newline="", encoding="utf-8") as file:
-        return {row["ID"].strip() for row in csv.DictReader(file) if "sinus" in row["Rhythms"].lower()}
-
-
-def marked(path: Path, sinus: bool = True) -> Example:
+def marked(path: Path) -> Example:
     """One record of LUDB, ``path`` without suffix, with its labels.
 
-    Four paced records are sinus rhythm by their diagnosis and carry no P mark: their P waves were left unmarked. There (``sinus``) only
-    the surroundings of the marked waves are taught, or the network would learn to deny P waves that are to be seen.
+    Where P waves were left unmarked, only the surroundings of the marked waves are taught, or the network would learn to deny P waves that
+    are to be seen.
     """
     record = read_marked(path)
     signal = resample(record.signal, record.rate, net.RATE)
@@ -83,7 +77,7 @@ def marked(path: Path, sinus: bool = True) -> Example:
         for kind, name in enumerate(CLASSES, 1):
             for onset, _, end in waves[name]:
                 labels[row, math.ceil(onset * net.RATE) : math.floor(end * net.RATE) + 1] = kind
-    if sinus and not (labels == 1).any():
+    if record.p_unmarked:
         labels[(labels == 0) & ~_near_edge(labels, MARGIN)] = IGNORED
     return Example(record.name, signal, labels)
 
@@ -370,8 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     used = [name for name in names if folds[name] != options.fold]
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    sinus = sinus_records(options.data)
-    real = [marked(options.data / name, name in sinus) for name in used]
+    real = [marked(options.data / name) for name in used]
     made = list(simulated(options.simulated, options.seed))
     unmarked = read_unmarked(options.unmarked) if options.unmarked else []
     model = Delineator()

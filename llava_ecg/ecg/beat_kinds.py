@@ -12,6 +12,7 @@ from llava_ecg.ecg.rules import RATE
 _SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
 _EARLY, _STEADY = 0.85, 0.08  # share of the usual RR that is premature; SD of the rest, as a share, that is steady
 _SPIKE_MV, _SPIKE_RATIO, _SPIKED_BEATS = 0.14, 1.2, 0.3
+_INTO_QRS = 20  # samples: 40 ms; a step draws the onset that the leads see before it
 _SPIKE_CALM = 2.5  # a jump comes out of the calm; the narrow QRS of a simulated heart is as sharp, out of a Q wave 3 times less sharp
 
 
@@ -40,7 +41,7 @@ def beat_kinds(
 
 
 def pacing_spikes(signal: np.ndarray, qrs: np.ndarray) -> np.ndarray:
-    """[N] s: the pacing spike before QRS or in its first 26 ms, a jump out of the calm that is sharper than all of QRS; NaN without.
+    """[N] s: the pacing spike before QRS or in its first 40 ms, a jump out of the calm that is sharper than all of QRS; NaN without.
 
     In LUDB the five paced records have spikes and no other has; the thresholds were set on these.
     """
@@ -49,7 +50,7 @@ def pacing_spikes(signal: np.ndarray, qrs: np.ndarray) -> np.ndarray:
     height, ratio, calm, at = np.zeros(len(qrs)), np.zeros(len(qrs)), np.zeros(len(qrs)), np.full(len(qrs), np.nan)
     for beat, (onset, end) in enumerate(np.rint(qrs * RATE).astype(int)):
         first = max(0, onset - 40)
-        before = sharp[first : onset + 13]
+        before = sharp[first : onset + _INTO_QRS]
         peak = int(before.argmax()) if len(before) else 0
         inside = sharp[first + peak + 4 : end]  # a jump is sharp for two samples, or three
         if 4 < peak < len(before) - 1 and len(inside):

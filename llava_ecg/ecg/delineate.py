@@ -359,8 +359,8 @@ def _with_peaks(bounds: np.ndarray, signal: np.ndarray, level: np.ndarray) -> np
     beat, lead = np.nonzero(there)
     if len(beat) == 0:
         return out
-    first = np.clip(np.rint(bounds[there][:, 0] * RATE).astype(int), 0, signal.shape[1] - 1)
-    last = np.clip(np.rint(bounds[there][:, 1] * RATE).astype(int), first, signal.shape[1] - 1)
+    first = np.clip(np.ceil(bounds[there][:, 0] * RATE).astype(int), 0, signal.shape[1] - 1)
+    last = np.clip(np.floor(bounds[there][:, 1] * RATE).astype(int), first, signal.shape[1] - 1)
     steps = np.arange((last - first).max() + 1)
     at = np.minimum(first[:, None] + steps, last[:, None])
     away = np.abs(signal[lead[:, None], at] - level[beat, lead][:, None])

@@ -30,6 +30,7 @@ class Marked:
         name: of the record.
         signal: float64 [12, T] in mV at `rate` Hz in standard order, high-passed at 0.5 Hz.
         leads: a `Waves` a lead; `spans`: its first and last mark, s.
+        rhythm: as its header calls it, in small letters, such as ``sinus rhythm``; empty where it does not.
     """
 
     name: str
@@ -37,6 +38,12 @@ class Marked:
     rate: float
     leads: tuple[Waves, ...]
     spans: tuple[tuple[float, float], ...]
+    rhythm: str = ""
+
+    @property
+    def p_unmarked(self) -> bool:
+        """Whether no P is marked though the rhythm is a sinus rhythm: so it is in four paced records, whose P waves were left unmarked."""
+        return "sinus" in self.rhythm and not any(len(lead["p"]) for lead in self.leads)
 
 
 def record_names(folder: Path) -> list[str]:
@@ -86,4 +93,10 @@ def read_marked(path: Path) -> Marked:
         leads.append({wave: np.array(rows).reshape(-1, 3) for wave, rows in found.items()})
         spans.append((samples[0] / recording.rate, samples[-1] / recording.rate))
     signal = highpass(bridge(recording.signal).astype(np.float32), recording.rate)
-    return Marked(path.name, np.asarray(signal, dtype=np.float64), recording.rate, tuple(leads), tuple(spans))
+    return Marked(path.name, np.asarray(signal, dtype=np.float64), recording.rate, tuple(leads), tuple(spans), _rhythm(path))
+
+
+def _rhythm(path: Path) -> str:
+    """The rhythm that a comment of the header names."""
+    text = path.with_suffix(".hea").read_text(encoding="utf-8", errors="replace")
+    return next((line.partition(":")[2].strip(" .").lower() for line in text.splitlines() if line.startswith("#Rhythm:")), "")

@@ -30,7 +30,7 @@ class Tally:
         counts: wave -> [hits, missed, extra]; `errors`: wave -> (onset error, end error) in ms of each hit.
         claims: ``pr_ms``, ``qrs_ms``, ``qt_ms``, ``no P`` -> [right, all], a lead each.
         record: value -> found minus by hand, medians over leads, ms; `overall`: the same over all leads (second-earliest, second-latest).
-        has_p: by hand, found.
+        has_p: by hand, found; `p_unmarked`: no P was marked in a sinus rhythm, so that the hand does not say whether there are any.
     """
 
     counts: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0, 0] for name in NAMES.values()})
@@ -39,6 +39,7 @@ class Tally:
     record: dict[str, float] = field(default_factory=dict)
     overall: dict[str, float] = field(default_factory=dict)
     has_p: tuple[bool, bool] = (False, False)
+    p_unmarked: bool = False
 
 
 def inside(waves: Waves, span: tuple[float, float]) -> Waves:
@@ -112,7 +113,7 @@ def tally(record: Marked, found: Sequence[Waves], has_p: bool) -> Tally:
         found: a `Waves` a lead, in standard order.
         has_p: whether the rhythm is said to have P waves.
     """
-    out = Tally()
+    out = Tally(p_unmarked=record.p_unmarked)
     own, hand = [], []
     for waves, marks, span in zip(found, record.leads, record.spans, strict=True):
         for name in NAMES.values():
@@ -178,7 +179,7 @@ def summary(tallies: Sequence[Tally]) -> dict[str, Any]:
             if len(values):
                 out[f"{kind} {name} MAE"] = float(np.abs(values).mean())
                 out[f"{kind} {name} mean"], out[f"{kind} {name} SD"] = float(values.mean()), float(values.std())
-    without = [each.has_p[1] for each in tallies if not each.has_p[0]]
+    without = [each.has_p[1] for each in tallies if not each.has_p[0] and not each.p_unmarked]
     with_p = [each.has_p[1] for each in tallies if each.has_p[0]]
     out["records without P"], out["P reported there %"] = len(without), 100 * sum(without) / max(1, len(without))
     out["records with P"], out["P found there %"] = len(with_p), 100 * sum(with_p) / max(1, len(with_p))

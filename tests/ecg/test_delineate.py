@@ -172,19 +172,22 @@ def test_across_is_the_second_earliest_and_second_latest() -> None:
 
 
 def test_most_simulated_waves_are_found_where_they_are() -> None:
-    rng, hits, marks, found_p, no_p = np.random.default_rng(11), 0, 0, 0, 0
+    """In eleven of twelve drawn hearts every beat is found; the last has QRS complexes that run into each other."""
+    rng, whole, found_p, no_p = np.random.default_rng(11), 0, 0, 0
     for _ in range(12):
         recording, truth = simulate_marked(rng)
         found = delineate(np.asarray(highpass(recording.signal, RATE), dtype=np.float64), STANDARD)
         beats = np.nanmedian(truth.qrs[:, :, 1], axis=1)[np.isfinite(truth.qrs[:, :, 1]).any(axis=1)]
         beats = beats[(beats > 0.3) & (beats < 9.7)]
-        marks += len(beats)
-        hits += sum(len(found.r_s) > 0 and np.abs(found.r_s - beat).min() < 0.08 for beat in beats)
+        within = found.r_s[(found.r_s > 0.35) & (found.r_s < 9.65)]
+        missed = sum(len(found.r_s) == 0 or np.abs(found.r_s - beat).min() >= 0.08 for beat in beats)
+        invented = sum(np.abs(beats - r).min() >= 0.08 for r in within)
+        whole += missed + invented == 0
         if np.isnan(truth.p).all():
             no_p += 1
             found_p += bool(found.p_present)
-    assert hits / marks > 0.95
-    assert found_p <= 0.34 * max(no_p, 3)
+    assert whole >= 11
+    assert no_p >= 2 and found_p <= 1
 
 
 @settings(max_examples=12, deadline=None)

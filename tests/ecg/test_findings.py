@@ -128,7 +128,7 @@ def test_pathological_q(lead: str, values: dict[str, Any], expected: bool | None
         (Heart(rate_bpm=120, qt_ms=300, pr_ms=140), "sinus tachycardia", "sinus bradycardia"),
         (Heart(pr_ms=260), "first degree AV block", "short PR"),
         (Heart(axis_deg=-60), "left axis deviation", "right axis deviation"),
-        (Heart(st_territory="inferior", st_mv=0.3), "ST elevation", "ST depression"),
+        (Heart(st_territory="inferior", st_mv=0.4), "ST elevation", "ST depression"),
         (Heart(st_territory="lateral", st_mv=-0.3), "ST depression", "long QT"),
         (Heart(t_inverted=True), "T inversion", "ST elevation"),
         (Heart(voltage=2.1), "left ventricular hypertrophy by voltage", "low voltage in the limb leads"),
