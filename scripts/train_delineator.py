@@ -1,16 +1,17 @@
-"""Train the wave delineator, `llava_ecg/ecg/delineator.safetensors`, on hand marks and on simulated ECGs.
+r"""Train the wave delineator, `llava_ecg/ecg/waves/delineator.safetensors`, on hand marks and on simulated ECGs.
 
 Hardware: any CPU, 1 to 2 cores. Time: about 6 minutes a network on one core. Memory: 2 GB.
 
-    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --out llava_ecg/ecg/delineator.safetensors
+    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl \
+        --out llava_ecg/ecg/waves/delineator.safetensors
     python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --fold 0 --out /tmp/fold0.safetensors
     python scripts/train_delineator.py --data ../shared/data/ludb --epochs 2 --simulated 20 --out /tmp/x.safetensors   # a trial
 
 The first trains on every record, the second without fold 0 of 5; scripts/train_delineator.sh makes all six.
 
 Marks: LUDB, the Lobachevsky University Database (Kalyakulina et al., IEEE Access 2020; ODC-By 1.0). Fold k holds the records
-whose place in the list of record numbers, shuffled with a fixed seed, is k modulo 5. The architecture is described in `llava_ecg.ecg.net`,
-which runs it in numpy; the twin here is the torch one that learns.
+whose place in the list of record numbers, shuffled with a fixed seed, is k modulo 5. The architecture is described in
+`llava_ecg.ecg.waves.net`, which runs it in numpy; the twin here is the torch one that learns.
 
 Axes: B records, L leads, T samples at 250 Hz, C channels.
 """
@@ -33,10 +34,10 @@ from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from llava_ecg.ecg import net
 from llava_ecg.ecg.filters import highpass, resample
-from llava_ecg.ecg.marks import FOLDS, fold_of, read_marked, record_names
 from llava_ecg.ecg.simulate_marked import simulate_marked
+from llava_ecg.ecg.waves import net
+from llava_ecg.ecg.waves.marks import FOLDS, fold_of, read_marked, record_names
 
 IGNORED = -1  # outside the first and last mark of a lead nobody looked
 CLASSES = ("p", "qrs", "t")  # 1, 2, 3; 0 is none
@@ -177,7 +178,7 @@ class Block(nn.Module):
 
 
 class Delineator(nn.Module):
-    """The twin of `llava_ecg.ecg.net.Network`."""
+    """The twin of `llava_ecg.ecg.waves.net.Network`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -328,7 +329,7 @@ def train(
 
 
 def exported(model: Delineator) -> dict[str, np.ndarray]:
-    """The weights as `llava_ecg.ecg.net` reads them, each norm folded into its convolution: ``down0.first.weight`` [out, in, tap]."""
+    """The weights as `llava_ecg.ecg.waves.net` reads them, each norm folded into its convolution: ``down0.first.weight`` [out, in, tap]."""
     arrays: dict[str, np.ndarray] = {}
     model.eval()
     blocks = {f"down{n}": block for n, block in enumerate(model.down)} | {f"up{n}": block for n, block in enumerate(model.up)}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the wave delineator anew: llava_ecg/ecg/delineator.safetensors on every marked record, tests/ecg/folds/fold{0..4}.safetensors each without one fold.
+# Trains the wave delineator anew: llava_ecg/ecg/waves/delineator.safetensors on every marked record, tests/ecg/folds/fold{0..4}.safetensors each without one fold.
 # Hardware: 2 CPU cores, 4 GB of memory; about 20 minutes. Data: ../shared/data (LUDB and a sample of PTB-XL, see its README.md).
 #
 #   bash scripts/train_delineator.sh                 arguments go to scripts/train_delineator.py
@@ -16,5 +16,5 @@ train() {
 }
 
 mkdir -p tests/ecg/folds
-train --out llava_ecg/ecg/delineator.safetensors "$@"
+train --out llava_ecg/ecg/waves/delineator.safetensors "$@"
 for fold in 0 1 2 3 4; do train --fold "$fold" --out "tests/ecg/folds/fold$fold.safetensors" "$@"; done

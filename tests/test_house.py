@@ -40,7 +40,7 @@ DOORS = {
     "wfdb": ("ecg.formats.physionet",),
     "pydicom": ("ecg.formats.dicom",),
     "h5py": ("ecg.formats.hdf5",),
-    "sleepecg": ("ecg.rules",),
+    "sleepecg": ("ecg.waves.rules",),
     "open_clip": ("model.towers.ecg_coca",),
     "bitsandbytes": ("model.quantize",),
     "peft": ("train",),

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llava_ecg.ecg.delineation import Delineation
-from llava_ecg.ecg.rules import RATE
+from llava_ecg.ecg.waves.delineation import Delineation
+from llava_ecg.ecg.waves.rules import RATE
 
 BEFORE_S, AFTER_S = 0.45, 0.75  # of the median beat, around R
 WAVE_MV, WAVE_SAMPLES = 0.03, 3

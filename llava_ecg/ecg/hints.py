@@ -11,7 +11,7 @@ import numpy as np
 
 from llava_ecg.ecg.amplitudes import MedianBeat
 from llava_ecg.ecg.measurements import LeadMeasurements
-from llava_ecg.ecg.rules import RATE
+from llava_ecg.ecg.waves.rules import RATE
 
 LARGEST_MV, SMALLEST_MV = 30.0, 0.03  # a QRS beyond these is no QRS in mV
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")

@@ -17,16 +17,16 @@ import numpy as np
 
 from llava_ecg.ecg import amplitudes
 from llava_ecg.ecg.amplitudes import MedianBeat, median_beat
-from llava_ecg.ecg.delineate import RATE, delineate
-from llava_ecg.ecg.delineation import Delineation
 from llava_ecg.ecg.findings import findings, pathological_q
 from llava_ecg.ecg.hints import lead_reversal, unit_note
 from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.quality import quality
-from llava_ecg.ecg.recorded import bursts, calibration_pulses, recorded_samples
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.rhythm import rhythm
 from llava_ecg.ecg.voltages import voltages
+from llava_ecg.ecg.waves.delineate import RATE, delineate
+from llava_ecg.ecg.waves.delineation import Delineation
+from llava_ecg.ecg.waves.recorded import bursts, calibration_pulses, recorded_samples
 from llava_ecg.errors import InputError
 
 SHORTEST_S = 1.0

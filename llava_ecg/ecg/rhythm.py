@@ -22,7 +22,7 @@ def rhythm(
 
     Args:
         r_s: [N] seconds.
-        kinds: of `llava_ecg.ecg.delineation.KINDS`.
+        kinds: of `llava_ecg.ecg.waves.delineation.KINDS`.
         p_present: of the whole rhythm.
         broken: bool [N - 1], intervals across a stretch that was not recorded, which are no RR intervals.
     """

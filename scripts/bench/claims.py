@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg import net
 from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.waves import net
 from llava_ecg.grounding.audit import Status, audit
 from tests.grounding.scoring import Score, load, score
 from tests.grounding.statements import cases, judge_case

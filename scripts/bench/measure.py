@@ -27,16 +27,16 @@ from typing import Any
 import numpy as np
 from wave_scores import IEC_MS, Tally, summary, tally
 
-from llava_ecg.ecg import net
-from llava_ecg.ecg.delineate import RATE, delineate
-from llava_ecg.ecg.delineation import Delineation
 from llava_ecg.ecg.filters import highpass, resample
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
-from llava_ecg.ecg.marks import Marked, Waves, fold_of, read_marked, record_names
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.ecg.waves import net
+from llava_ecg.ecg.waves.delineate import RATE, delineate
+from llava_ecg.ecg.waves.delineation import Delineation
+from llava_ecg.ecg.waves.marks import Marked, Waves, fold_of, read_marked, record_names
 from llava_ecg.errors import InputError
 
 FOLDS = Path(__file__).resolve().parents[2] / "tests/ecg/folds"
@@ -272,7 +272,7 @@ def hostile(data: Path, every: int) -> Any:
 def qtdb(folder: Path) -> dict[str, float]:
     """Other data: two leads, 250 Hz, 15 minutes, some beats marked by hand (q1c); Se and the SD of the error within a record."""
     from llava_ecg.ecg.formats.physionet import read_annotations
-    from llava_ecg.ecg.marks import NAMES, waves_of
+    from llava_ecg.ecg.waves.marks import NAMES, waves_of
 
     hits = {name: [0, 0] for name in NAMES.values()}
     spread: dict[str, list[float]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.marks import NAMES, Marked, Waves
+from llava_ecg.ecg.waves.marks import NAMES, Marked, Waves
 
 MATCH_S = 0.150
 TOLERANCE_MS = {"pr_ms": 20.0, "qrs_ms": 20.0, "qt_ms": 25.0}

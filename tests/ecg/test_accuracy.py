@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llava_ecg.ecg import net
-from llava_ecg.ecg.marks import FOLDS, fold_of, read_marked, record_names
+from llava_ecg.ecg.waves import net
+from llava_ecg.ecg.waves.marks import FOLDS, fold_of, read_marked, record_names
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import Measurements
-from llava_ecg.ecg.recorded import broken_intervals, bursts, calibration_pulses, recorded_samples
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.ecg.waves.recorded import broken_intervals, bursts, calibration_pulses, recorded_samples
 
 
 def case(shared: Path, name: str) -> Measurements:

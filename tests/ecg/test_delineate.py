@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_ecg.ecg import net
-from llava_ecg.ecg.delineate import RATE, delineate, pooled, probabilities, runs
-from llava_ecg.ecg.delineation import across
 from llava_ecg.ecg.filters import highpass
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.simulate import Heart, Truth, simulate
 from llava_ecg.ecg.simulate_marked import simulate_marked
+from llava_ecg.ecg.waves import net
+from llava_ecg.ecg.waves.delineate import RATE, delineate, pooled, probabilities, runs
+from llava_ecg.ecg.waves.delineation import across
 
 
 def made(heart: Heart | None = None, seed: int = 1, seconds: float = 10.0) -> tuple[np.ndarray, Truth]:
@@ -119,7 +119,7 @@ def test_a_long_recording_is_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     signal, truth = made(seconds=95.0)
     found = delineate(signal, STANDARD)
     assert len(found.r_s) == pytest.approx(len(truth.beats_s), abs=1)
-    monkeypatch.setattr("llava_ecg.ecg.delineate._CHUNK_S", 200.0)
+    monkeypatch.setattr("llava_ecg.ecg.waves.delineate._CHUNK_S", 200.0)
     whole = delineate(signal, STANDARD)
     assert len(whole.r_s) == len(found.r_s) and np.abs(whole.r_s - found.r_s).max() < 0.02
 
@@ -137,7 +137,7 @@ def test_without_weights_the_rules_take_over_and_say_so(monkeypatch: pytest.Monk
 def test_a_second_detector_that_counts_otherwise_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     signal, _ = made()
     assert delineate(signal, STANDARD).notes == ()
-    monkeypatch.setattr("llava_ecg.ecg.delineate.second_opinion", lambda lead: np.arange(40.0))
+    monkeypatch.setattr("llava_ecg.ecg.waves.delineate.second_opinion", lambda lead: np.arange(40.0))
     assert "disagree" in delineate(signal, STANDARD).notes[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from llava_ecg.ecg.formats.physionet import read_annotations
 from llava_ecg.ecg.leads import STANDARD
-from llava_ecg.ecg.marks import FOLDS, fold_of, read_marked, record_names, waves_of
+from llava_ecg.ecg.waves.marks import FOLDS, fold_of, read_marked, record_names, waves_of
 from llava_ecg.errors import InputError
 
 

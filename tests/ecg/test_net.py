@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from llava_ecg.ecg import net
+from llava_ecg.ecg.waves import net
 
 TRAINING = Path(__file__).resolve().parents[2] / "scripts" / "train_delineator.py"
 

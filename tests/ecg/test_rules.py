@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_ecg.ecg.rules import RATE, by_rules
-from llava_ecg.ecg.rules import median_beat as delineate
+from llava_ecg.ecg.waves.rules import RATE, by_rules
+from llava_ecg.ecg.waves.rules import median_beat as delineate
 
 GAINS = np.array([0.7, 1.0, 0.4, -0.8, 0.3, 0.7, -0.5, 0.6, 0.9, 1.1, 1.2, 1.0])
 

@@ -1,8 +1,8 @@
-"""`delineate`: a signal -> `Delineation`, by the network of `llava_ecg.ecg.net` and rules across leads on top of it.
+"""`delineate`: a signal -> `Delineation`, by the network of `llava_ecg.ecg.waves.net` and rules across leads on top of it.
 
 The network says of each sample of each lead how probable P, QRS and T are. A beat is a QRS that the leads see together; each lead's
 waves are its runs of one class around a beat, with edges where the probability crosses a half. A P wave counts if enough leads show it,
-and the rhythm has P waves only if enough beats do. Where the weights can't be read, `llava_ecg.ecg.rules` finds the waves.
+and the rhythm has P waves only if enough beats do. Where the weights can't be read, `llava_ecg.ecg.waves.rules` finds the waves.
 
 Axes: L leads, T samples, N beats, classes none, P, QRS, T.
 """
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llava_ecg.ecg import net
-from llava_ecg.ecg.beat_kinds import beat_kinds, pacing_spikes
-from llava_ecg.ecg.delineation import Delineation, across, empty
-from llava_ecg.ecg.recorded import broken_intervals
-from llava_ecg.ecg.rules import RATE, by_rules, repeats, second_opinion
+from llava_ecg.ecg.waves import net
+from llava_ecg.ecg.waves.beat_kinds import beat_kinds, pacing_spikes
+from llava_ecg.ecg.waves.delineation import Delineation, across, empty
+from llava_ecg.ecg.waves.recorded import broken_intervals
+from llava_ecg.ecg.waves.rules import RATE, by_rules, repeats, second_opinion
 
 _P, _QRS, _T = 1, 2, 3
 _CHUNK_S, _MARGIN_S = 30.0, 3.0  # the network sees a long recording in parts, with so much on either side

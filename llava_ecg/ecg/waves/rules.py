@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llava_ecg.ecg.delineation import Delineation, across, empty
+from llava_ecg.ecg.waves.delineation import Delineation, across, empty
 
 RATE = 500.0
 VERSION = "median-beat-2"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llava_ecg.ecg.rules import RATE
+from llava_ecg.ecg.waves.rules import RATE
 
 _SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
 _EARLY, _STEADY = 0.85, 0.08  # share of the usual RR that is premature; SD of the rest, as a share, that is steady
@@ -19,7 +19,7 @@ _SPIKE_CALM = 2.5  # a jump comes out of the calm; the narrow QRS of a simulated
 def beat_kinds(
     signal: np.ndarray, live: np.ndarray, r: np.ndarray, qrs: np.ndarray, p_shown: np.ndarray, spiked: np.ndarray
 ) -> tuple[str, ...]:
-    """What each beat is; see `llava_ecg.ecg.delineation.KINDS`.
+    """What each beat is; see `llava_ecg.ecg.waves.delineation.KINDS`.
 
     A beat of another shape than the commonest (correlation of all leads over 180 ms) is ventricular if it is wider by 20 ms and 110 ms
     or more. One that comes early (after less than 0.85 of the usual RR) in an otherwise steady rhythm is supraventricular.
