@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
@@ -134,11 +135,11 @@ def draw_page(
     scale = dpi / 25.4
     whole = recording.with_derived()
     boxes = _boxes(whole, LAYOUTS[layout], PAPERS[paper][2], scale, start)
-    sheet = Image.fromarray(_grid(paper, scale).copy())
-    _write(sheet, boxes, whole.derived, scale, PAPERS[paper][2], title)
-    pixels = np.array(sheet)
+    names = tuple(Name(box.lead + ("*" if box.lead in whole.derived else ""), box.x0, box.x1, box.baseline, box.recorded) for box in boxes)
+    pixels = _sheet(paper, scale, names, title).copy()
     _ink(pixels, _traces(whole, boxes, scale) + _calibration(boxes, scale), scale)  # last, so that no name hides a trace
-    image = Image.fromarray(pixels)
+    height, width = pixels.shape[:2]
+    image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
     image.info["dpi"] = (dpi, dpi)
     return Page(image, scale, tuple(boxes))
 
@@ -230,25 +231,54 @@ def _calibration(boxes: list[Box], scale: float) -> list[tuple[np.ndarray, np.nd
 
 
 def _ink(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], scale: float) -> None:
-    """Draw curves on the page [H, W, 3] with a round pen, edges smoothed; what falls outside the page is cut off."""
+    """Draw curves on the page [H, W, 3 or more] with a round pen, edges smoothed; what falls outside the page is cut off.
+
+    Only the pixels that ink touches are looked at, some 3 % of a page.
+    """
     height, width = pixels.shape[:2]
     radius = max(0.5 * _PEN_MM * scale, 0.55)
-    spans = [_spans(x, y, radius) for x, y in curves]
-    column, low, high = (np.concatenate([span[i] for span in spans]) for i in range(3))
+    parts = [_coverage(*_spans(x, y, radius), height, width) for x, y in curves]
+    key, amount = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    order = np.argsort(key, kind="stable")  # each part is in order already, so this only merges them
+    key, amount = key[order], amount[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    share = np.add.reduceat(amount, first) / _SUB if len(first) else amount
+    seen = share > 0.004
+    column, row = np.divmod(key[first[seen]], height)
+    share = np.minimum(share[seen], 1.0)[:, None]
+    pixels[row, column, :3] = np.rint(pixels[row, column, :3] * (1 - share) + np.array(_INK) * share).astype(np.uint8)
+
+
+def _coverage(column: np.ndarray, low: np.ndarray, high: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels that one curve touches, column by column, and how many of the `_SUB` spans of a column cover each.
+
+    Args:
+        column, low, high: [n] upright spans, `_SUB` to a column or fewer at the ends; see `_spans`.
+
+    Returns:
+        key: int64 [m], column * height + row, rising.
+        amount: float [m], 0 to `_SUB`.
+    """
     low, high = np.clip(low, 0, height), np.clip(high, 0, height)
-    keep = (column >= 0) & (column < width) & (high > low)
-    column, low, high = column[keep], low[keep], high[keep]
-    # a span of ink is +1 from `low` down and -1 from `high` down, each shared by two pixel rows; summing down a column gives coverage
-    edges = np.zeros((height + 2) * width)
-    for at, sign in ((low, 1.0), (high, -1.0)):
-        row = at.astype(np.int64)
-        part = at - row
-        edges += np.bincount(row * width + column, sign * (1 - part), minlength=len(edges))
-        edges += np.bincount((row + 1) * width + column, sign * part, minlength=len(edges))
-    coverage = np.cumsum(edges.reshape(height + 2, width), axis=0)[:height] / _SUB
-    where = coverage > 0.004
-    share = np.minimum(coverage[where], 1.0)[:, None]
-    pixels[where] = np.rint(pixels[where] * (1 - share) + np.array(_INK) * share).astype(np.uint8)
+    first = int(column[0])
+    count = int(column[-1]) - first + 1
+    lows, highs = np.full((count, _SUB), float(height)), np.zeros((count, _SUB))
+    start = _SUB - int((column == first).sum())  # the first column may hold fewer
+    lows.reshape(-1)[start : start + len(low)], highs.reshape(-1)[start : start + len(high)] = low, high
+    there = (highs > lows).any(axis=1)
+    columns = first + np.flatnonzero(there)
+    inside = (columns >= 0) & (columns < width)
+    columns, lows, highs = columns[inside], lows[there][inside], highs[there][inside]
+    empty = highs <= lows
+    lows[empty], highs[empty] = height, 0.0
+    top = np.floor(lows.min(axis=1)).astype(np.int64)
+    rows = np.ceil(highs.max(axis=1)).astype(np.int64) - top
+    which = np.repeat(np.arange(len(columns)), rows)
+    row = np.arange(len(which)) - np.repeat(np.cumsum(rows) - rows - top, rows)
+    amount = np.zeros(len(which))
+    for k in range(_SUB):
+        amount += np.clip(np.minimum(highs[which, k], row + 1) - np.maximum(lows[which, k], row), 0, None)
+    return columns[which] * height + row, amount
 
 
 def _spans(x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -276,32 +306,52 @@ def _spans(x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.
     return np.arange(first - reach, first - reach + len(wide_low)) // _SUB, wide_low, wide_high
 
 
+class Name(NamedTuple):
+    """What is written beside one box: the lead's name, and whether it was recorded. Lengths in pixels, as in `Box`."""
+
+    text: str
+    x0: float
+    x1: float
+    baseline: float
+    recorded: bool
+
+
+@lru_cache(maxsize=8)
+def _sheet(paper: str, scale: float, names: tuple[Name, ...], title: str) -> np.ndarray:
+    """The grid with all that is written on it, uint8 [H, W, 4] with an unused fourth channel; read-only because it is shared."""
+    image = Image.fromarray(_grid(paper, scale))
+    _write(image, names, scale, PAPERS[paper][2], title)
+    pixels = np.full((image.height, image.width, 4), 255, dtype=np.uint8)
+    pixels[:, :, :3] = np.asarray(image)
+    pixels.setflags(write=False)
+    return pixels
+
+
 @lru_cache(maxsize=16)
 def _font(px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(px)
 
 
-def _write(image: Image.Image, boxes: list[Box], derived: frozenset[str], scale: float, left: float, title: str) -> None:
+def _write(image: Image.Image, names: tuple[Name, ...], scale: float, left: float, title: str) -> None:
     """Lead names, what is missing, the title and the foot line."""
     draw = ImageDraw.Draw(image)
     halo = max(1, round(0.25 * scale))
     small, name_font, head = (_font(max(7, round(mm * scale))) for mm in (3.4, 4.4, 5.0))
-    rows = sorted({box.baseline for box in boxes})
+    rows = sorted({name.baseline for name in names})
     above = min(17.0, 0.36 * (rows[1] - rows[0]) / scale) * scale
-    for box in boxes:
-        name = box.lead + ("*" if box.lead in derived else "")
-        if box.x0 > boxes[0].x0:  # where one lead gives way to the next
+    for name in names:
+        if name.x0 > names[0].x0:  # where one lead gives way to the next
             for reach in ((-4.5, -2), (2, 4.5)):
-                draw.line([(box.x0, box.baseline + mm * scale) for mm in reach], _FAINT, max(1, round(0.2 * scale)))
-        draw.text((box.x0 + 1.5 * scale, box.baseline - above), name, _INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=_PAPER)
-        if not box.recorded:
-            middle = ((box.x0 + box.x1) / 2, box.baseline)
+                draw.line([(name.x0, name.baseline + mm * scale) for mm in reach], _FAINT, max(1, round(0.2 * scale)))
+        at = (name.x0 + 1.5 * scale, name.baseline - above)
+        draw.text(at, name.text, _INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=_PAPER)
+        if not name.recorded:
+            middle = ((name.x0 + name.x1) / 2, name.baseline)
             draw.text(middle, "not recorded", _FAINT, small, anchor="mm", stroke_width=halo, stroke_fill=_PAPER)
     edge, far = (left - _BEFORE) * scale, (left + _AFTER) * scale
     foot = (_BOTTOM + 4.5) * scale
-    scale_text = "25 mm/s   10 mm/mV"
-    shown = {box.lead for box in boxes} & derived
-    draw.text((edge, foot), scale_text + ("   * computed from I and II" if shown else ""), _INK, small, anchor="lm")
+    computed = any(name.text.endswith("*") for name in names)
+    draw.text((edge, foot), "25 mm/s   10 mm/mV" + ("   * computed from I and II" if computed else ""), _INK, small, anchor="lm")
     draw.text((far, foot), "Research use only, not for diagnosis", _FAINT, small, anchor="rm")
     if title:
         draw.text((edge, 0.7 * _TOP * scale), title, _INK, head, anchor="ls")

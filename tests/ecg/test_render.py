@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from llava_ecg.ecg import render as pages
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import LAYOUTS, PAPERS, Page, distort, draw_page, render
@@ -166,3 +169,35 @@ def test_saved_png_remembers_its_scale(tmp_path: Path) -> None:
     page.save(tmp_path / "page.png", dpi=page.info["dpi"])
     with Image.open(tmp_path / "page.png") as image:
         assert image.info["dpi"][0] == pytest.approx(100, abs=0.1)
+
+
+def ink_of_the_whole_page(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], scale: float) -> None:
+    """What `render._ink` does, slowly: each span of ink adds to every pixel row of its column."""
+    height, width = pixels.shape[:2]
+    coverage = np.zeros((height, width))
+    for x, y in curves:
+        for column, low, high in zip(*pages._spans(x, y, max(0.5 * pages._PEN_MM * scale, 0.55)), strict=True):
+            low, high = min(max(low, 0.0), height), min(max(high, 0.0), height)
+            if 0 <= column < width and low < high:
+                rows = np.arange(math.floor(low), math.ceil(high))
+                coverage[rows, column] += np.minimum(high, rows + 1) - np.maximum(low, rows)
+    share = np.minimum(coverage / pages._SUB, 1.0)[:, :, None]
+    inked = np.rint(pixels[:, :, :3] * (1 - share) + np.array(pages._INK) * share).astype(np.uint8)
+    pixels[:, :, :3] = np.where(share > 0.004, inked, pixels[:, :, :3])
+
+
+@pytest.mark.parametrize(("voltage", "words"), [(1.0, {}), (4.0, {"dpi": 72.0}), (0.5, {"layout": "12x1", "dpi": 60.0, "start": 5.3})])
+def test_ink_is_that_of_the_obvious_way(monkeypatch: pytest.MonkeyPatch, voltage: float, words: dict[str, Any]) -> None:
+    recording, _ = simulate(Heart(voltage=voltage), seed=3)
+    recording.signal[2, 900:1300] = np.nan
+    fast = np.asarray(render(recording, **words))
+    monkeypatch.setattr(pages, "_ink", ink_of_the_whole_page)
+    assert np.array_equal(fast, np.asarray(render(recording, **words)))
+
+
+def test_a_page_is_not_drawn_on_the_shared_sheet() -> None:
+    one, two = (render(simulate(Heart(rate_bpm=rate), seed=1)[0], dpi=72) for rate in (50, 90))
+    assert np.array_equal(np.asarray(one), np.asarray(render(simulate(Heart(rate_bpm=50), seed=1)[0], dpi=72)))
+    one.putpixel((300, 300), (1, 2, 3))
+    assert two.getpixel((300, 300)) != (1, 2, 3)
+    assert one.mode == "RGB" and one.size == two.size

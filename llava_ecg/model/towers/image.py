@@ -67,7 +67,7 @@ class ImagePreparation:
 
     def prepare(self, source: Image.Image) -> Prepared:
         """The image, or its tiles, and the order of their tokens."""
-        image = source.convert("RGB")
+        image = source if source.mode == "RGB" else source.convert("RGB")
         notes: tuple[str, ...] = ()
         if self.aspect == "anyres":
             resolution = best_resolution(image.size, self.pinpoints)
