@@ -27,7 +27,7 @@ FLOORS = (
     ("ecg", "prepared"),
     ("model", "data", "grounding"),
     ("engine", "train", "instruct", "files", "case", "processor"),
-    ("assistant", "terminal"),
+    ("assistant", "terminal", "pasted"),
     ("report",),
     ("chat", "eval"),
     ("cli",),

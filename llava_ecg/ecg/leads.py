@@ -31,17 +31,63 @@ _BY_KEY = {name.lower(): name for name in STANDARD} | {
 # III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2 (Einthoven, Goldberger)
 _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
+_STRAY = " \t,;:.|/'\"`*\u2018\u2019\u201c\u201d"
+# a hyphen after a blank is a sign ("Lead -aVR" is inverted), one without a blank joins the words ("Lead-II")
+_JOIN = r"(?:[\s_:.]+|-)?"
+_PREFIX = re.compile(rf"^(?:(?:mdc[\s_-]?)?(?:ecg|ekg){_JOIN})?lead{_JOIN}|^(?:mdc[\s_-]?)?(?:ecg|ekg)(?![\s_:.-]*\d){_JOIN}|^ml[\s_-]*")
+_WORD = re.compile(r"[a-z]+")
+_OTHER = re.compile(
+    r"(?:ppg|pleth|plethysmogram|plethysmograph|photosensor|spo|sao|etco|co|resp|rsp|respiration|respiratory|breath|breathing|"
+    r"airflow|flow|thorax|thor|thoracic|abdomen|abdo|abdominal|acc|accel|acceleration|accelerometer|gyro|gyroscope|mag|"
+    r"magnetometer|imu|temp|temperature|skt|eda|gsr|emg|eog|eeg|ecog|scg|bcg|pcg|abp|art|bp|ibp|nibp|nbp|cvp|pap|icp|pressure|"
+    r"hr|heartrate|bpm|ibi|marker|markers|event|events|label|labels|annotation|annotations|annot|trigger|trig|stim|battery|"
+    r"batt|quality|sqi|snore|position|counter|humidity|steps|pulse|lux|light|comment|comments|note|notes|class|target)"
+)
+_EEG = re.compile(r"^(?:fp|f|c|p|o|t|a|m)[z\d]*[-/](?:a\d|m\d|cz|pz|oz|fz|ref|le)$")  # 10-20 derivations: C4-A1, Fpz-Cz
+_USUAL = re.compile(
+    r"^(?:v\d{0,2}r?|v\d{1,2}(?:l|r)|v?[xyz]|m(?:odified)?\d?|mcl\d?|ml\w{0,3}|mv\d|c[mcsb]\d|mx|d\d?|es|as|ai|nasa"
+    r"|(?:ch|chan|channel|signal|sig|derivation|holter)[\s_.:-]*\w{0,3})$"
+)
+
 
 def canonical(name: str) -> str:
-    """The standard name for one spelling of a lead (``AVR``, ``avr``, ``Lead aVR``, ``MLII`` -> ``aVR``, ..., ``II``).
+    """The standard name for one spelling of a lead (``AVR``, ``Lead aVR``, ``II,``, ``ECG (V1)``, ``MLII`` -> ``aVR``, ``aVR``, ...).
 
-    A name that is no spelling of a standard lead comes back on one line, otherwise as it was (``Vx``, ``RESP``; ``-aVR``, the inverted lead
-    of the Cabrera order, which must not pass for aVR; ``ECG1``, an ambulatory channel of unknown place).
+    A name that is no spelling of a standard lead comes back on one line without punctuation around it, otherwise as it was (``Vx``,
+    ``RESP``; ``-aVR``, the inverted lead of the Cabrera order, which must not pass for aVR; ``ECG1``, an ambulatory channel of unknown
+    place).
     """
-    key = re.sub(
-        r"^(?:(?:mdc_)?(?:ecg|ekg)[\s_-]*)?lead[\s_-]*|^(?:ecg|ekg)(?![\s_-]*\d)[\s_-]*|^ml[\s_-]*|[\s_]+", "", name.strip().lower()
-    )
-    return _BY_KEY.get(key, " ".join(name.split()))
+    plain = _bare(" ".join(name.split()))
+    key = re.sub(r"[\s_]+", "", _bare(_PREFIX.sub("", plain.lower())))
+    return _BY_KEY.get(key, plain)
+
+
+def _bare(name: str) -> str:
+    """The name without stray punctuation, quotes or brackets around it; as it was if nothing else is left."""
+    while name:
+        inner = name.strip(_STRAY)
+        if len(inner) > 1 and inner[0] + inner[-1] in ("()", "[]", "{}", "<>"):
+            inner = inner[1:-1]
+        if inner == name or not inner:
+            break
+        name = inner
+    return name
+
+
+def is_other_signal(name: str) -> bool:
+    """Whether a name says that the signal is something else than an ECG (``PLETH``, ``RESP``, ``acc_x``, ``EEG Fpz-Cz``, ``label``)."""
+    words = _WORD.findall(name.lower())
+    return any(map(_OTHER.fullmatch, words)) or _EEG.match(" ".join(name.split()).lower()) is not None
+
+
+def says_ecg(name: str) -> bool:
+    """Whether a name says that the signal is an ECG: a standard lead, or one of the words ECG, EKG and lead in it."""
+    return canonical(name) in STANDARD or not {"ecg", "ekg", "lead"}.isdisjoint(_WORD.findall(name.lower()))
+
+
+def may_be_lead(name: str) -> bool:
+    """Whether a name is usual for an ECG lead: standard, further chest leads, ambulatory, bipolar and Frank leads, numbered channels."""
+    return says_ecg(name) or _USUAL.match(canonical(name).lower()) is not None
 
 
 def derive(signal: np.ndarray, leads: Sequence[str]) -> dict[str, np.ndarray]:

@@ -15,6 +15,8 @@ import numpy as np
 from llava_ecg.ecg import leads as lead_names
 from llava_ecg.errors import InputError
 
+_NEARLY = 1e-4  # one sample in 10,000
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -103,9 +105,17 @@ class Recording:
         return replace(self, signal=self.signal[:, first : first + round(seconds * self.rate)])
 
     def resample(self, rate: float) -> Recording:
-        """The same recording at another rate (polyphase; see `llava_ecg.ecg.filters.resample`)."""
+        """The same recording at another rate (polyphase; see `llava_ecg.ecg.filters.resample`).
+
+        Of a rate within `_NEARLY` of the new one, such as 499.99 for 500 Hz, the nearest samples are taken: no filter can be made for
+        so small a difference, and half a sample is the most that any of them is moved.
+        """
         if rate == self.rate:
             return self
+        if abs(rate / self.rate - 1) < _NEARLY and self.signal.shape[1]:
+            length = round(self.signal.shape[1] * rate / self.rate)
+            nearest = np.minimum(np.rint(np.arange(length) * (self.rate / rate)).astype(int), self.signal.shape[1] - 1)
+            return replace(self, signal=self.signal[:, nearest], rate=float(rate))
         from llava_ecg.ecg.filters import resample  # brings scipy.signal, which costs a second to import
 
         return replace(self, signal=resample(self.signal, self.rate, rate), rate=float(rate))

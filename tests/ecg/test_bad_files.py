@@ -52,7 +52,11 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         (HEADER, None, "names the signal file r.dat, which is not beside it"),
         (HEADER, SAMPLES[:1000], "is cut short: it holds 250 of the 1000 samples a lead that r.hea promises"),
         (HEADER, b"", "r.dat holds no samples"),
-        (HEADER.replace(" 1000\n", " 0\n", 1), b"", "describes a record of 0 samples"),
+        (HEADER.replace(" 1000\n", " 0\n", 1), b"", "r.dat holds no samples"),
+        (HEADER.replace(" 1000\n", " 0\n", 1), b"\0", "describes no samples"),
+        (HEADER.replace(" 1000\n", " 999999999999\n", 1), SAMPLES, "is cut short: it holds 1000 of the 999999999999"),
+        (HEADER.replace("r 2", "r 2 \n"), SAMPLES, "names the signal file 500, which is not beside it"),
+        (HEADER.replace("1000/mV", "1k/mV"), SAMPLES, "the gain '1k/mV' of signal 1 is not a number"),
         (HEADER.replace(" 1000\n", "\n", 1), b"", "r.dat holds no samples"),
         (HEADER.replace("r 2", "r 0"), SAMPLES, "describes no signals"),
         (HEADER.replace("r 2", "r 3"), SAMPLES, "promises 3 signals and describes 2"),
@@ -63,7 +67,7 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         (HEADER.replace("1000/mV", "1000/mmHg"), SAMPLES, "is in mmHg, which is no unit of voltage"),
         ("an ECG of a patient\nwith text\n", SAMPLES, "is no WFDB header: it is text"),
         ("", SAMPLES, "is no WFDB header: it is empty"),
-        ("r/2 2 500 1000\nr1 500\nr2 500\n", SAMPLES, "can't be read as a WFDB record"),
+        ("r/2 2 500 1000\nr1 500\nr2 500\n", SAMPLES, "names the segment r1, whose header r1.hea is not beside it"),
     ],
 )
 def test_broken_wfdb(tmp_path: Path, header: str, samples: bytes | None, said: str) -> None:
@@ -154,12 +158,27 @@ def test_broken_arrays(tmp_path: Path) -> None:
     assert "but a zip archive" in refusal(tmp_path / "d.npz")
     (tmp_path / "e.csv").write_text("a letter\nwith, commas\n")
     refusal(tmp_path / "e.csv")
+    (tmp_path / "g.csv").write_bytes(b"I,II\n0.1,0.2\0\n" * 20)
+    refusal(tmp_path / "g.csv", rate=500, unit="mV")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(SUFFIXES),
-    st.sampled_from([b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04x.npy", b"\0" * 128 + b"DICM", b"r 2 500 1000\n", HEADER.encode(), b"1,2\n"]),
+    st.sampled_from(
+        [
+            b"",
+            b"\x93NUMPY\x01\x00",
+            b"PK\x03\x04x.npy",
+            b"\0" * 128 + b"DICM",
+            b"r 2 500 1000\n",
+            HEADER.encode(),
+            b"1,2\n",
+            b"time,I\nms,mV\n0,1\n",
+            b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
+            b"\xff\xfeI\0,\0",
+        ]
+    ),
     st.binary(max_size=300),
 )
 def test_random_bytes_are_one_sentence(tmp_path: Path, suffix: str, start: bytes, rest: bytes) -> None:

@@ -196,3 +196,9 @@ def test_sidecar_faults(tmp_path: Path, ecg: np.ndarray, sidecar: str, said: str
     (tmp_path / "a.json").write_text(sidecar)
     with pytest.raises(InputError, match=said):
         read(tmp_path / "a.npy", rate=500, unit="mV")
+
+
+def test_a_rate_that_arithmetic_made(tmp_path: Path, ecg: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", ecg)
+    assert read(tmp_path / "a.npy", **GIVEN | {"rate": 1 / 0.002000000001}).rate == 500
+    assert read(tmp_path / "a.npy", **GIVEN | {"rate": 499.99}).rate == 499.99

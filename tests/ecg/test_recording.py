@@ -7,6 +7,8 @@ import pytest
 
 from llava_ecg.ecg import Recording
 from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 
@@ -75,3 +77,16 @@ def test_resample_keeps_the_rest(two_leads: Recording) -> None:
     assert slower.rate == 250.0 and slower.leads == two_leads.leads and slower.source == "made.npy"
     assert np.allclose(slower.signal, two_leads.signal[:, ::2], atol=2e-3)
     assert two_leads.resample(500.0) is two_leads
+
+
+@pytest.mark.parametrize("rate", [499.99, 500.01, 499.9999999, 499.96])
+def test_a_rate_that_is_nearly_the_one_wanted(rate: float) -> None:
+    """No filter can be made for it; the samples are those of the record, none moved by more than half a sample."""
+    beats = simulate(Heart(rate_bpm=72), seed=1)[0]
+    recording = Recording(beats.signal, rate, beats.leads)
+    again = recording.resample(500.0)
+    assert again.rate == 500.0 and again.signal.shape == (12, round(5000 * 500 / rate))
+    assert np.array_equal(again.signal[:, :2000], beats.signal[:, :2000])
+    long = Recording(np.arange(2_000_000, dtype=np.float32)[None], rate, ("II",)).resample(500.0).signal[0]
+    assert np.abs(long - np.arange(len(long)) * rate / 500).max() <= 0.75, "the end of an hour is where it was"
+    assert abs(measure(recording).heart_rate_bpm - 72) < 1  # type: ignore[operator]

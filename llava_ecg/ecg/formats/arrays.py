@@ -11,24 +11,28 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llava_ecg.ecg.formats import columns, tables
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, millivolts_per, one_line, parse_leads
+from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
-_TIME_COLUMNS = {"time", "t", "seconds", "sec", "second"}
-_INDEX_COLUMNS = {"", "index", "sample", "samples"}
-_TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6}
 _RATE_KEYS = ("rate", "fs", "sampling_rate")
 _SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
-_WITH_UNIT = re.compile(r"^(.*?)\s*[(\[]([^)\]]*)[)\]]$")  # "V1 (mV)", "time [ms]"
+# of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate: 72"
+_RATE_LINE = re.compile(
+    r"(?:\bsampl\w*[ _-]*(?:rate|freq\w*)|\bfs|^\W*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)", re.IGNORECASE | re.MULTILINE
+)
+_UNIT_LINE = re.compile(r"^\W*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
+_LEAD_LINE = re.compile(r"^\W*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,22 +94,50 @@ class Csv:
         return path.suffix.lower() in self.suffixes and looks_like(head) == "text"
 
     def read(self, path: Path, options: Options) -> Recording:
-        """The table; a column named time gives the rate, a unit in brackets after a lead's name its unit.
+        """The table; a column of times gives the rate, a unit in brackets after a lead's name, or below it, its unit.
 
         Raises:
             InputError: not a table of numbers, uneven times, or rate, unit or leads unknown.
         """
-        table = _table(path)
-        said = _sidecar(path)
-        if table.header is None:
-            return _from_table(path, table.values, said, options)
-        names, units, rate, columns = _columns(path, table.header, table.values)
-        values = table.values[:, columns]
-        if not any(names) or all(name.isdigit() for name in names):  # pandas' numbered columns name no leads
-            return _from_table(path, values, said.over(_Said(rate=rate)), options)
-        said = said.over(_Said(rate=rate, leads=tuple(names)))
-        found = [said.unit if said.unit is not None else unit for unit in units]
-        return _assemble(path, values.T, replace(said, unit=None), options, found)
+        lines, comments, separator = tables.read_lines(path)
+        try:
+            return _from_text(path, tables.parse(path, lines, comments, separator), options)
+        except InputError:
+            below = tables.find(path, lines, comments, separator)  # lines of text above the table are no fault of it
+            if below is None:
+                raise
+            return _from_text(path, below, options)
+
+
+def _from_text(path: Path, table: tables.Table, options: Options) -> Recording:
+    """A recording from a table; the sidecar is believed before the columns, and these before the lines above them."""
+    said, before = _sidecar(path), _said_before(table)
+    named = len(options.leads or said.leads or ())
+    if table.header is None:
+        for column in range(table.values.shape[1]):
+            columns.check_cells(path, table, column)
+        values = table.values
+        if values.shape[0] > values.shape[1] == named + 1 > 1 and columns.counts_evenly(values[:, 0]):
+            values = values[:, 1:]  # a counter or a clock before the leads
+        return _from_table(path, values, said.over(before), options)
+    found = columns.sort(path, table, options, named or None)
+    values = table.values[:, found.positions]
+    told = said.over(_Said(rate=found.rate)).over(before)
+    if not any(found.names) or all(name.isdigit() for name in found.names):  # pandas' numbered columns name no leads
+        return _from_table(path, values, told, options)
+    units = [said.unit if said.unit is not None else unit or before.unit for unit in found.units]
+    told = replace(told, unit=None, leads=said.leads or tuple(found.names))
+    return _assemble(path, values.T, told, options, units, found.notes)
+
+
+def _said_before(table: tables.Table) -> _Said:
+    """The rate, the unit and, for a single column, the lead that the lines before a table give."""
+    rate, unit, lead = (pattern.search(table.before) for pattern in (_RATE_LINE, _UNIT_LINE, _LEAD_LINE))
+    return _Said(
+        rate=float(rate[1].replace(",", ".")) or None if rate else None,
+        unit=unit[1] if unit and millivolts_per(unit[1]) is not None else None,
+        leads=(canonical(lead[1]),) if lead and table.values.shape[1] == 1 and canonical(lead[1]) in STANDARD else None,
+    )
 
 
 def _from_table(path: Path, values: np.ndarray, said: _Said, options: Options) -> Recording:
@@ -123,8 +155,10 @@ def _from_table(path: Path, values: np.ndarray, said: _Said, options: Options) -
     return _assemble(path, values, said, options, [said.unit] * len(values))
 
 
-def _assemble(path: Path, values: np.ndarray, said: _Said, options: Options, units: Sequence[str | float | None]) -> Recording:
-    return assemble(path, values, options, rate=said.rate, units=units, leads=said.leads, metadata=said.metadata, sidecar=True)
+def _assemble(
+    path: Path, values: np.ndarray, said: _Said, options: Options, units: Sequence[str | float | None], notes: Sequence[str] = ()
+) -> Recording:
+    return assemble(path, values, options, rate=said.rate, units=units, leads=said.leads, metadata=said.metadata, notes=notes, sidecar=True)
 
 
 def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) -> np.ndarray:
@@ -176,107 +210,3 @@ def _said(where: Path, values: Mapping[str, Any]) -> _Said:
         raise InputError(f"{where} gives leads that are no list of names: {str(leads)[:60]}")
     metadata = person({key: values.get(key) for key in ("age", "sex")})
     return _Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)
-
-
-@dataclass(frozen=True)
-class _Table:
-    header: list[str] | None
-    values: np.ndarray  # float64 [rows, columns]
-
-
-def _table(path: Path) -> _Table:
-    """A text file as numbers; empty cells are NaN."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} can't be opened: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a table of numbers as text: {one_line(error)}") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip() and not line.startswith("#")]
-    if not lines:
-        raise InputError(f"{path} holds no samples")
-    first = lines[0][1]
-    separator = next((mark for mark in (";", "\t", ",") if mark in first), None)
-    cells = _cells(first, separator)
-    header = None
-    if any(_number(cell, separator) is None for cell in cells):
-        header = [cell.strip("\"' ") for cell in cells]
-    elif _counts_up([cell for cell in cells if cell]):
-        header = cells  # pandas numbers columns without names
-    body = lines[1:] if header is not None else lines
-    if not body:
-        raise InputError(f"{path} holds no samples")
-    return _Table(header, _numbers(path, body, separator, len(cells)))
-
-
-def _numbers(path: Path, lines: Sequence[tuple[int, str]], separator: str | None, width: int) -> np.ndarray:
-    try:
-        values = np.loadtxt([line for _, line in lines], delimiter=separator, ndmin=2, comments=None)
-        if values.shape[1] == width:
-            return values
-    except ValueError:
-        pass  # an empty cell, a decimal comma, or a fault, which the slow way finds
-    rows = []
-    for number, line in lines:
-        cells = _cells(line, separator)
-        if len(cells) != width:
-            raise InputError(f"{path} has {len(cells)} cells in line {number}, the first line {width}")
-        row = [_number(cell, separator) for cell in cells]
-        if None in row:
-            column = row.index(None)
-            raise InputError(f"{path} has {cells[column][:20]!r} in line {number}, column {column + 1}, where a number must be")
-        rows.append(row)
-    return np.array(rows, dtype=np.float64)
-
-
-def _cells(line: str, separator: str | None) -> list[str]:
-    return [cell.strip() for cell in line.split(separator)]
-
-
-def _counts_up(cells: Sequence[str]) -> bool:
-    return len(cells) > 1 and cells[0] in ("0", "1") and cells == [str(int(cells[0]) + n) for n in range(len(cells))]
-
-
-def _number(cell: str, separator: str | None) -> float | None:
-    """A cell's number, NaN where it is empty, None where it is neither; a decimal comma where the separator leaves it free."""
-    if not cell:
-        return math.nan
-    try:
-        return float(cell if separator == "," else cell.replace(",", "."))
-    except ValueError:
-        return None
-
-
-def _columns(path: Path, header: Iterable[str], values: np.ndarray) -> tuple[list[str], list[str | None], float | None, list[int]]:
-    """Names, units and positions of the columns that are leads, and the rate if one of the others is the time."""
-    names: list[str] = []
-    units: list[str | None] = []
-    columns: list[int] = []
-    rate = None
-    for column, title in enumerate(header):
-        match = _WITH_UNIT.match(title)
-        name, unit = (match[1].strip(), match[2].strip()) if match else (title, None)
-        if name.lower() in _TIME_COLUMNS:
-            rate = _rate(path, values[:, column], _TIME_UNITS.get((unit or "").lower()))
-        elif name.lower() in _INDEX_COLUMNS:
-            continue
-        else:
-            names.append(name)
-            units.append(unit)
-            columns.append(column)
-    return names, units, rate, columns
-
-
-def _rate(path: Path, times: np.ndarray, unit: float | None) -> float:
-    """Hz from a column of times, which may be rounded but must not jump."""
-    if unit is None:
-        raise InputError(f"{path} has a time column in an unknown unit; call it time (s) or time (ms)")
-    seconds = times * unit
-    if len(seconds) < 2 or not np.isfinite(seconds).all() or seconds[-1] <= seconds[0]:
-        raise InputError(f"{path} has a time column that does not rise; drop it and give --rate")
-    rate = (len(seconds) - 1) / (seconds[-1] - seconds[0])
-    steps = np.diff(seconds) * rate
-    if steps.max() > 1.75 or steps.min() <= 0:  # in mean steps: times rounded to a millisecond stay below, a lost sample makes 2
-        worst = float(seconds[int(np.argmax(np.abs(steps - 1)))])
-        raise InputError(f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate")
-    return float(round(rate)) if abs(rate - round(rate)) < 5e-4 * rate else float(rate)

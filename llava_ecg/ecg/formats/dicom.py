@@ -6,9 +6,14 @@ Lead codes are those of SCP-ECG (EN 1064, ``5.6.3-9-n``) and MDC (ISO 11073-1010
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 import warnings
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,10 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _LEAD_BY_CODE = {1: "I", 2: "II", **{n + 2: f"V{n}" for n in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
+_FIRST_VRS = (b"CS", b"DA", b"LO", b"OB", b"SH", b"TM", b"UI", b"UL")  # of what groups 0002 and 0008 begin with
+_EMPTY = bytes(128)  # a preamble without the mark behind it
+_NEAR_S = 2.0  # a pause between the columns of a page; what was recorded later is another recording
+_PAGE_S = 10.0
 _LEAD_CODE = re.compile(r"^(?:5\.6\.3-9-|2:)(\d+)$")
 
 
@@ -30,11 +39,11 @@ class Dicom:
     suffixes = (".dcm", ".dicom")
 
     def recognises(self, head: bytes, path: Path) -> bool:
-        """The mark ``DICM`` after 128 bytes."""
-        return head[128:132] == b"DICM"
+        """The mark ``DICM`` after 128 bytes; or, in a file without this preamble, a first element of group 0002 or 0008."""
+        return head[128:132] == b"DICM" or _starts_bare(head.removeprefix(_EMPTY))
 
     def read(self, path: Path, options: Options) -> Recording:
-        """The original waveform with the most standard leads, the longest of those.
+        """The recorded waveforms that belong together (see `_together`), else the longest with the most standard leads.
 
         Raises:
             InputError: no DICOM file, no waveform in it, a cut or inconsistent one.
@@ -53,46 +62,180 @@ class Dicom:
                 raise InputError(f"{path} can't be read as a DICOM waveform: {one_line(error)}") from error
 
 
-def _read(path: Path, options: Options) -> Recording:
+def _starts_bare(head: bytes) -> bool:
+    """Whether the bytes begin with a data element as data sets do: group 0002 or 0008, then a VR or a short even length."""
+    if head.startswith(b"DICM"):
+        head = head[4:]
+    if len(head) < 12:
+        return False
+    for order in ("<", ">"):
+        group, element = struct.unpack(f"{order}HH", head[:4])
+        if group in (0x0002, 0x0008) and element <= 0x0070:
+            (length,) = struct.unpack(f"{order}L", head[4:8])
+            # implicit VR has the length in place of the VR; as text, it would be two control characters
+            return head[4:6] in _FIRST_VRS or (group == 0x0008 and length % 2 == 0 and length <= 256 and len(head) > 8 + length)
+    return False
+
+
+def _dataset(path: Path) -> tuple[Any, bool]:
+    """(data set, whether its numbers are little endian)."""
     import pydicom  # a third of a second to import
 
-    file = pydicom.dcmread(path)
+    content = path.read_bytes()
+    if content[128:132] != b"DICM":
+        content = content.removeprefix(_EMPTY).removeprefix(b"DICM")
+    found = pydicom.dcmread(BytesIO(content), force=True)  # without force it wants the preamble
+    return found, found.original_encoding[1] is not False
+
+
+def _read(path: Path, options: Options) -> Recording:
+    file, little_endian = _dataset(path)
     if not file.get("WaveformSequence"):
         raise InputError(
             f"{path} is a DICOM file without a waveform ({file.get('Modality') or 'no modality'}); export the ECG as a waveform"
         )
-    index = _choose(file.WaveformSequence)
-    group = file.WaveformSequence[index]
-    channels = group.ChannelDefinitionSequence
-    others = [other for number, other in enumerate(file.WaveformSequence) if number != index and _is_original(other)]
+    sequence = list(file.WaveformSequence)
+    first = _choose(sequence)
+    chosen = _together(sequence, first)
+    put = _put_together([_group(path, sequence[index], little_endian) for index in chosen])
+    if len(chosen) > 1 and options.leads is not None and len(options.leads) != len(put.leads):
+        chosen = [first]  # the names given are those of one group's channels
+        put = _group(path, sequence[first], little_endian)
+    others = [other for index, other in enumerate(sequence) if index not in chosen and _is_original(other)]
     notes = [f"{len(others)} more recorded waveform{'s'[: len(others) > 1]} of the file left out"] if others else []
+    if len({_begin_s(sequence[index]) for index in chosen}) > 1:
+        notes.insert(0, f"the leads were recorded in turn, in {len(chosen)} waveforms of the file")
+    elif len({round(_seconds(sequence[index]), 1) for index in chosen}) > 1:
+        notes.insert(0, f"the leads were recorded for different times, in {len(chosen)} waveforms of the file")
+    start = _start(file)
     return assemble(
         path,
-        _values(path, group, little_endian=file.file_meta.TransferSyntaxUID.is_little_endian),
+        put.values,
         options,
-        rate=float(group.SamplingFrequency),
-        units=[_unit(channel) for channel in channels],
-        leads=[_lead(channel) for channel in channels],
-        start=_start(file),
+        rate=put.rate,
+        units=put.units,
+        leads=put.leads,
+        start=None if start is None else start + timedelta(seconds=put.begin_s),
         metadata=_metadata(file),
         notes=notes,
     )
+
+
+# -- which of the waveforms, the multiplex groups of the standard ----------------------------------------------------------------------
 
 
 def _is_original(group: Any) -> bool:
     return str(group.get("WaveformOriginality", "ORIGINAL")).upper() != "DERIVED"
 
 
-def _choose(groups: Any) -> int:
-    """The index of the multiplex group to read: recorded before computed, then the most standard leads, then the longest."""
+def _seconds(group: Any) -> float:
+    return int(group.NumberOfWaveformSamples) / (float(group.SamplingFrequency) or 1.0)
+
+
+def _begin_s(group: Any) -> float:
+    """Multiplex Group Time Offset, which the standard gives in ms."""
+    return float(group.get("MultiplexGroupTimeOffset") or 0.0) / 1000
+
+
+def _choose(groups: Sequence[Any]) -> int:
+    """The index of the multiplex group to begin with: recorded before computed, then the most standard leads, then the longest."""
 
     def worth(index: int) -> tuple[bool, int, float]:
         group = groups[index]
         names = {_lead(channel) for channel in group.ChannelDefinitionSequence}
-        seconds = int(group.NumberOfWaveformSamples) / (float(group.SamplingFrequency) or 1.0)
-        return _is_original(group), len(names.intersection(lead_names.STANDARD)), seconds
+        return _is_original(group), len(names.intersection(lead_names.STANDARD)), _seconds(group)
 
     return max(range(len(groups)), key=worth)
+
+
+def _together(groups: Sequence[Any], first: int) -> list[int]:
+    """The indices of the groups that make one recording with the first: all at once, or the columns of a page in turn.
+
+    A group belongs to it if it brings a lead that is not there yet and follows or overlaps what is there; then, where the leads were
+    recorded in turn, or for less than 10 s, also one that has a lead for longer (the rhythm strip).
+    """
+    spans: dict[str, float] = {}  # lead -> s recorded
+    chosen: list[int] = []
+    begin, end = _begin_s(groups[first]), _begin_s(groups[first]) + _seconds(groups[first])
+
+    def take(index: int) -> None:
+        nonlocal begin, end
+        chosen.append(index)
+        begin, end = min(begin, _begin_s(groups[index])), max(end, _begin_s(groups[index]) + _seconds(groups[index]))
+        for channel in groups[index].ChannelDefinitionSequence:
+            name = _lead(channel) or ""
+            spans[name] = max(spans.get(name, 0.0), _seconds(groups[index]))
+
+    take(first)
+    if "" in spans:  # without names nothing can be put together
+        return chosen
+    rest = [index for index, group in enumerate(groups) if index != first and _joinable(group, groups[first])]
+    found = True
+    while found:  # one that was taken may bring the next one near
+        found = False
+        for index in sorted(set(rest) - set(chosen), key=lambda index: (_begin_s(groups[index]), _seconds(groups[index]))):
+            group, names = groups[index], {_lead(channel) or "" for channel in groups[index].ChannelDefinitionSequence}
+            near = _begin_s(group) <= end + _NEAR_S and _begin_s(group) + _seconds(group) >= begin - _NEAR_S
+            if near and "" not in names and names - set(spans):
+                take(index)
+                found = True
+    for index in rest:
+        group = groups[index]
+        longer = all(_seconds(group) > 1.2 * spans.get(_lead(channel) or "", math.inf) for channel in group.ChannelDefinitionSequence)
+        within = _begin_s(group) >= begin - _NEAR_S and _begin_s(group) + _seconds(group) <= max(end, begin + _PAGE_S) + _NEAR_S
+        if index not in chosen and longer and within:
+            take(index)
+    return sorted(chosen)
+
+
+def _joinable(group: Any, first: Any) -> bool:
+    return _is_original(group) == _is_original(first) and int(group.NumberOfWaveformSamples) > 0 and float(group.SamplingFrequency) > 0
+
+
+@dataclass(frozen=True)
+class _Group:
+    values: np.ndarray  # float64 [L, T] in `units`
+    rate: float
+    units: list[str | None]
+    leads: list[str | None]
+    begin_s: float
+
+
+def _group(path: Path, group: Any, little_endian: bool) -> _Group:
+    channels = group.ChannelDefinitionSequence
+    return _Group(
+        _values(path, group, little_endian=little_endian),
+        float(group.SamplingFrequency),
+        [_unit(channel) for channel in channels],
+        [_lead(channel) for channel in channels],
+        _begin_s(group),
+    )
+
+
+def _put_together(groups: Sequence[_Group]) -> _Group:
+    """One row a lead, NaN where it was not recorded; of two recordings of a lead the longer one."""
+    if len(groups) == 1:
+        return groups[0]
+    begin, rate = min(group.begin_s for group in groups), max(group.rate for group in groups)
+    length = max(round((group.begin_s - begin) * rate) + round(group.values.shape[1] * rate / group.rate) for group in groups)
+    rows: dict[str, tuple[np.ndarray, str | None]] = {}
+    recorded: dict[str, float] = {}
+    for group in groups:
+        at, values = round((group.begin_s - begin) * rate), group.values
+        if not math.isclose(group.rate, rate, rel_tol=1e-4):
+            from llava_ecg.ecg.filters import resample  # brings scipy.signal, which costs a second to import
+
+            values = resample(values, group.rate, rate)
+        for row, lead in enumerate(group.leads):
+            if group.values.shape[1] / group.rate > recorded.get(str(lead), 0.0):
+                canvas = np.full(length, np.nan)
+                canvas[at : at + values.shape[1]] = values[row]
+                rows[str(lead)], recorded[str(lead)] = (canvas, group.units[row]), group.values.shape[1] / group.rate
+    signal = np.stack([values for values, _ in rows.values()])
+    return _Group(signal, rate, [unit for _, unit in rows.values()], list(rows), begin)
+
+
+# -- one waveform ----------------------------------------------------------------------------------------------------------------------
 
 
 def _values(path: Path, group: Any, *, little_endian: bool) -> np.ndarray:

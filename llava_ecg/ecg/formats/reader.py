@@ -159,6 +159,8 @@ def assemble(
     if options.rate is not None and rate is not None and abs(options.rate - rate) > 1e-3 * rate:
         notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
     rate = options.rate if options.rate is not None else rate
+    if rate is not None and math.isclose(rate, round(rate), rel_tol=1e-6):  # 499.9999999 is 1 / 0.002 in a program's arithmetic
+        rate = float(round(rate))
     names = _names(path, values.shape[0], options, leads)
     if options.leads is not None and leads and all(leads):
         said = tuple(lead_names.canonical(str(name)) for name in leads)
@@ -175,10 +177,15 @@ def assemble(
             "give the right one as in --rate 500"
         )
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
-    kept = [row for row, scale in enumerate(scales) if scale is not None]
+    voltages = [row for row, scale in enumerate(scales) if scale is not None]
+    others = [] if options.leads is not None else [row for row in voltages if lead_names.is_other_signal(names[row])]
+    kept = [row for row in voltages if row not in others]
+    if voltages and not kept:
+        raise InputError(f"{path} holds no ECG, only {', '.join(names)}; if they are leads, name them as in --leads II,V5")
     if not kept:
         raise InputError(f"{path} is in {units[0]}, which is no unit of voltage; give --unit mV, uV or V, or the millivolts per step")
-    notes += [f"{names[row]} is left out: {units[row]} is no unit of voltage" for row in range(len(units)) if row not in kept]
+    notes += [f"{names[row]} is left out: {units[row]} is no unit of voltage" for row in range(len(units)) if row not in voltages]
+    notes += [f"{names[row]} is left out: it is no ECG lead by its name" for row in others]
     names = tuple(names[row] for row in kept)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

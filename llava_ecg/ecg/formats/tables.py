@@ -1,0 +1,292 @@
+"""Tables of numbers as text: from the bytes of a file to columns of numbers with their titles. Which columns are leads is decided elsewhere
+(`llava_ecg.ecg.formats.columns`).
+
+Taken as they come: cells in quotes, a decimal comma, a row of units below the titles, ``sep=;``, titles in a comment, lines before the
+table, UTF-8, UTF-16 and Latin-1, and missing values as R, pandas and others write them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import looks_like
+from llava_ecg.ecg.leads import STANDARD, canonical
+from llava_ecg.errors import InputError
+
+_SEPARATORS = (";", "\t", ",", "|")
+_MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "missing", "#na", "1.#qnan", "-1.#ind", "-", "--", "?"}
+_GROUPED = re.compile(
+    r"^[-+]?\d{1,3}(?:([.,'\u2019\u00a0\u202f ])\d{3})(?:\1\d{3})+$|^[-+]?\d{1,3}(?:[,'\u2019]\d{3})+\.\d+$|^[-+]?\d{1,3}(?:\.\d{3})+,\d+$"
+)
+_UNITS = re.compile(
+    r"^(?:[numk\u00b5\u03bc]?v|(?:nano|micro|milli)?volts?|s|secs?|seconds?|ms|msecs?|milliseconds?|us|\u00b5s|\u03bcs|ns|"
+    r"h*:?mm:ss(?:[.:,]m*s*)?|hh:mm:ss\S*)$",
+    re.IGNORECASE,
+)
+_LEADS = 20  # at most so many lines are leads
+_HEADER_LINES = 80  # at most so many lines before a table are looked through
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first cell of a column that is no number, and how many there are among the cells that are not empty."""
+
+    text: str
+    line: int
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        header: titles of the columns; None where there are none.
+        units: one a column, from a row below the titles; None for a column without.
+        values: float64 [rows, columns]; NaN for an empty or missing cell, and for one that is no number.
+        faults: column -> what is wrong in it.
+        texts: column -> the cells as text, for the columns with faults.
+        before: the lines before the table, comments included.
+    """
+
+    header: list[str] | None
+    units: list[str | None]
+    values: np.ndarray
+    faults: dict[int, Fault] = field(default_factory=dict)
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    before: str = ""
+
+
+Line = tuple[int, str]
+
+
+def read_lines(path: Path) -> tuple[list[Line], list[str], str | None]:
+    """(numbered lines that are neither empty nor comments, comments, separator that the file names) of a text file.
+
+    Raises:
+        InputError: it can't be opened, or is no text.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} can't be opened: {error.strerror}") from error
+    kind = looks_like(raw[:4096])
+    try:
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            text = raw.decode("utf-16")
+        elif kind not in ("text", "empty", "binary data"):
+            raise InputError(f"{path} is not a table of numbers as text but {kind}")
+        else:
+            text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if kind != "text":
+            raise InputError(f"{path} is not a table of numbers as text but {kind}") from error
+        text = raw.decode("cp1252", "replace")
+    lines, comments, separator = [], [], None
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        bare = line.strip()
+        named = re.match(r"^\"?sep=(.)\"?[,;\s]*$", line, re.IGNORECASE)
+        if named and number == 1:
+            separator = named[1]
+        elif bare.startswith(("#", "%", "//")):
+            comments.append(bare.lstrip("#%/ \t"))
+        elif bare.strip(',;|" '):
+            lines.append((number, line))
+    if not lines:
+        raise InputError(f"{path} holds no samples")
+    return lines, comments, separator
+
+
+def parse(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Table:
+    """The table that begins with the first line.
+
+    Raises:
+        InputError: rows of different lengths, or no samples.
+    """
+    dialect = _Dialect.of(lines[0][1], separator)
+    cells = dialect.cells(lines[0][1])
+    sideways = len(lines) <= _LEADS and len(cells) > len(lines) and dialect.number(cells[1]) is not None
+    if sideways and all(canonical(dialect.cells(line)[0]) in STANDARD for _, line in lines):
+        return _sideways(path, lines, dialect, len(cells), "\n".join(comments))
+    if dialect.separator is None and len(lines) > 2:
+        cells = dialect.titles(lines[0][1], len(dialect.cells(lines[2][1])))
+    header: list[str] | None = None
+    body, units = list(lines), [None] * len(cells)  # type: list[Line], list[str | None]
+    if any(dialect.number(cell) is None for cell in cells) or _counts_up(cells):
+        header, body = cells, body[1:]  # pandas numbers columns without names
+    elif comments and (last := _Dialect.of(comments[-1], separator).cells(comments[-1])) and len(last) == len(cells):
+        header = last if any(dialect.number(cell) is None for cell in last) else None  # numpy.savetxt writes its header as a comment
+    if header is not None and body:
+        second = dialect.titles(body[0][1], len(cells)) if dialect.separator is None else dialect.cells(body[0][1])
+        if len(second) == len(cells) and all(dialect.number(cell) is None or cell in ("", "-") for cell in second):
+            bare = [cell.strip("()[] ") for cell in second]
+            if any(_UNITS.match(cell) for cell in bare):
+                units, body = [cell or None for cell in bare], body[1:]
+    if not body:
+        raise InputError(f"{path} holds no samples")
+    if header is not None:
+        below = len(dialect.cells(body[0][1]))
+        if below == len(header) + 1 and not body[0][1].rstrip().endswith(dialect.separator or "\0"):
+            header, units = ["", *header], [None, *units]  # R's write.table gives the row names no title
+        elif below < len(header) and not any(header[below:]):
+            header, units = header[:below], units[:below]
+    return _numbers(path, body, dialect, header, units, len(header or cells), "\n".join(comments))
+
+
+def _sideways(path: Path, lines: Sequence[Line], dialect: _Dialect, width: int, before: str) -> Table:
+    """A table that has a lead in each line, after its name; turned, so that the leads are its columns."""
+    table = _numbers(path, lines, dialect, None, [None] * width, width, before)
+    for column in set(table.faults) - {0}:
+        fault = table.faults[column]
+        raise InputError(f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be")
+    names = [dialect.cells(line)[0] for _, line in lines]
+    return Table(names, [None] * len(names), table.values[:, 1:].T, before=before)
+
+
+def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Table | None:
+    """The table below lines of other text (patient, device, rate, ...), None where none is found.
+
+    Its first row of numbers is the first of six lines of as many cells, at least half of them numbers; its titles are the line above, if
+    that has as many cells. A line above that has numbers in all of as many cells, or titles of leads in them, belongs to the table: then a
+    fault lies between, and nothing may be cut off.
+    """
+    for at in range(1, min(len(lines) - 6, _HEADER_LINES)):
+        dialect = _Dialect.of(lines[at][1], separator)
+        rows = [dialect.cells(line) for _, line in lines[at : at + 6]]
+        if not all(len(row) == len(rows[0]) and _mostly_numbers(row, dialect) for row in rows):
+            continue
+        begin = at
+        for above in range(at - 1, max(-1, at - 3), -1):  # a row of units may stand between titles and numbers
+            if len(dialect.cells(lines[above][1])) != len(rows[0]) or len(rows[0]) == 1:
+                break
+            begin = above
+            if above == at - 1 and not any(_UNITS.match(cell.strip("()[] ")) for cell in dialect.cells(lines[above][1])):
+                break
+        if any(_belongs(dialect.cells(line), len(rows[0]), dialect) for _, line in lines[:begin]):
+            return None
+        table = parse(path, lines[begin:], [], dialect.separator)
+        before = "\n".join([*comments, *(line for _, line in lines[:begin])])
+        return Table(table.header, table.units, table.values, table.faults, table.texts, before)
+    return None
+
+
+def _belongs(cells: Sequence[str], width: int, dialect: _Dialect) -> bool:
+    if len(cells) != width:
+        return False
+    return all(dialect.number(cell) is not None for cell in cells) or any(canonical(cell) in STANDARD for cell in cells if len(cell) > 1)
+
+
+def _mostly_numbers(row: Sequence[str], dialect: _Dialect) -> bool:
+    return sum(bool(cell) and dialect.number(cell) is not None for cell in row) * 2 >= len(row) > 0
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """How cells are kept apart: by a separator (None for blanks), and in which quotes."""
+
+    separator: str | None
+    quote: str
+
+    @classmethod
+    def of(cls, line: str, separator: str | None) -> _Dialect:
+        """By a file's first line; what stands in quotes does not count."""
+        quote = "'" if re.search(r"(?:^|[,;\t|])\s*'", line) else '"'
+        outside = re.sub(f"{quote}[^{quote}]*{quote}", "", line)
+        if separator is None:
+            separator = next((mark for mark in _SEPARATORS if mark in outside), None)
+        return cls(separator, quote)
+
+    def rows(self, lines: Sequence[str]) -> list[list[str]]:
+        """The cells of each line, without the blanks around them."""
+        separator, quote = (" ", self.quote) if self.separator is None else (self.separator, self.quote)
+        if self.separator is None:
+            lines = [" ".join(line.split()) for line in lines]
+        try:
+            found = list(csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True))
+            if len(found) != len(lines):  # a quote that stays open would swallow what follows
+                found = [next(csv.reader([line], delimiter=separator, quotechar=quote, skipinitialspace=True), []) for line in lines]
+        except csv.Error:
+            found = [line.split(separator) for line in lines]
+        return [[cell.strip().strip(quote).strip() for cell in row] for row in found]
+
+    def cells(self, line: str) -> list[str]:
+        """The cells of one line."""
+        return self.rows([line])[0]
+
+    def titles(self, line: str, width: int) -> list[str]:
+        """The cells of a line of titles that are kept apart by blanks: blanks within a title, and before its unit, don't count."""
+        cells = self.cells(line)
+        for other in (re.split(r"\s{2,}|\t", line.strip()), re.split(r"\s+(?![(\[{])", line.strip())):
+            if len(cells) != width and len(other) == width:
+                cells = [cell.strip(self.quote) for cell in other]
+        return cells
+
+    def number(self, cell: str) -> float | None:
+        """A cell's number, NaN where it is empty or says that the value is missing, None where it is neither.
+
+        A comma is a decimal comma unless the cell has several of them or a point as well; it can only stand in a cell where the separator
+        is another or the cell was in quotes.
+        """
+        try:
+            return float(cell) if "_" not in cell else None
+        except ValueError:
+            pass
+        if cell.lower() in _MISSING:
+            return math.nan
+        cell = cell.removeprefix("=").strip('"')  # ="0.1" is Excel's way to keep a cell as it was written
+        if _GROUPED.match(cell):
+            decimal = max(cell.rfind("."), cell.rfind(","))
+            both = "." in cell and "," in cell or ("." in cell and ("'" in cell or "\u2019" in cell))
+            digits = re.sub(r"[^\d+-]", "", cell[:decimal] if both else cell)
+            return float(f"{digits}.{cell[decimal + 1 :]}" if both else digits)
+        try:
+            return float(cell.replace(",", ".").replace("\u2212", "-"))
+        except ValueError:
+            return None
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    cells = cells if cells[0] else cells[1:]  # the corner above an index is empty
+    return len(cells) > 1 and cells[0] in ("0", "1") and list(cells) == [str(int(cells[0]) + n) for n in range(len(cells))]
+
+
+def _numbers(
+    path: Path, lines: Sequence[Line], dialect: _Dialect, header: list[str] | None, units: list[str | None], width: int, before: str
+) -> Table:
+    """The body of a table as numbers: all at once where each cell is one, else cell by cell."""
+    try:
+        values = np.loadtxt([line for _, line in lines], delimiter=dialect.separator, ndmin=2, comments=None, quotechar=dialect.quote)
+        if values.shape[1] == width:
+            return Table(header, units, values, before=before)
+    except ValueError:
+        pass  # an empty cell, a decimal comma, or a fault, which the slow way finds
+    rows = dialect.rows([line for _, line in lines])
+    for (number, _), row in zip(lines, rows, strict=True):
+        if len(row) > width and not any(row[width:]):
+            del row[width:]  # separators at the end of a line
+        if len(row) != width:
+            raise InputError(f"{path} has {len(row)} cells in line {number}, the first line {width}")
+    values = np.empty((len(rows), width))
+    faults, texts = {}, {}
+    for column in range(width):
+        cells = [row[column] for row in rows]
+        try:
+            values[:, column] = np.array(cells, dtype=np.float64)
+            continue
+        except ValueError:
+            pass
+        numbers = [dialect.number(cell) for cell in cells]
+        values[:, column] = [math.nan if number is None else number for number in numbers]
+        bad = [at for at, number in enumerate(numbers) if number is None]
+        if bad:
+            filled = sum(cell.lower() not in _MISSING for cell in cells)
+            faults[column], texts[column] = Fault(cells[bad[0]], lines[bad[0]][0], len(bad), filled), cells
+    return Table(header, units, values, faults, texts, before)
