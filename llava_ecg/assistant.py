@@ -20,7 +20,8 @@ from llava_ecg.case import Case, Decoding
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.encode import Encoded
-from llava_ecg.grounding.audit import Audit, audit
+from llava_ecg.grounding.answer import audit_answer
+from llava_ecg.grounding.audit import Audit
 from llava_ecg.model import quantize
 from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
 from llava_ecg.processor import Processor
@@ -39,7 +40,8 @@ class Answer:
         seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
         finished: ``stop``, ``length`` or ``cancelled``.
         notes: what a reader should know about how it came to be.
-        audit: the answer's claims held against the measurements; None without anything to read them from.
+        audit: the answer's claims held against the measurements of what was shown; None without anything to read them from.
+        shown: from and to which second of the recording the model was shown; None where that is not known, as of an image alone.
         overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
     """
 
@@ -50,6 +52,7 @@ class Answer:
     finished: str
     notes: tuple[str, ...] = ()
     audit: Audit | None = None
+    shown: tuple[float, float] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -126,9 +129,12 @@ class Assistant:
         writer = _Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
         self._generate(sample, decoding, min(decoding.max_new_tokens, room), writer)
         ended = time.perf_counter()
-        text = writer.text.strip()
+        text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
         if case.recording is None:
             notes.append(NO_SIGNAL)
+        notes += self.checkpoint.notes
+        if not text and writer.finished() != "cancelled":
+            notes.append("the answer is empty: the model chose no token that stands for text")
         if self.checkpoint.overrides:
             notes.append(f"not as the checkpoint brings it: {_settings(self.checkpoint.overrides)}")
         return Answer(
@@ -140,10 +146,11 @@ class Assistant:
                 "first_token": round((writer.first or ended) - started, 3),
                 "total": round(ended - started, 3),
             },
-            finished=writer.finished(),
+            finished=finished,
             notes=tuple(notes),
             overrides=self.checkpoint.overrides,
-            audit=audit(text, case.measurements, sex=None if case.recording is None else case.recording.metadata.get("sex")),
+            audit=audit_of(turns[-1].text, text, case, shown, whole=finished == "stop"),
+            shown=shown,
         )
 
     def _stops(self) -> tuple[int, ...]:
@@ -171,6 +178,18 @@ class Assistant:
             streamer=writer,
             stopping_criteria=StoppingCriteriaList([writer.criterion()]),
         )
+
+
+def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | None, *, whole: bool) -> Audit:
+    """The audit of an answer against what the model was shown of the case; see `llava_ecg.grounding.answer.audit_answer`."""
+    sex = None if case.recording is None else case.recording.metadata.get("sex")
+    return audit_answer(question, text, case.within(shown), whole=whole, sex=sex)
+
+
+def _shown(sample: Encoded) -> tuple[float, float] | None:
+    """From and to which second of the recording any stream shows; None where none says."""
+    spans = [prepared.shown for given in sample.streams.values() for prepared in given if prepared.shown is not None]
+    return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
 
 
 def _settings(overrides: Mapping[str, Any]) -> str:

@@ -70,6 +70,18 @@ class Case:
         """Of the recording; None without one."""
         return None if self.recording is None else measure(self.recording)
 
+    def within(self, shown: tuple[float, float] | None) -> Measurements | None:
+        """The measurements from and to a second of the recording; of all of it where that is what was shown, or not known."""
+        if self.recording is None or shown is None or (shown[0] <= 0 and shown[1] >= self.recording.duration - 0.05):
+            return self.measurements
+        if shown not in self._parts:
+            self._parts[shown] = measure(self.recording.window(shown[0], shown[1] - shown[0]))
+        return self._parts[shown]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[float, float], Measurements]:
+        return {}
+
     @cached_property
     def page(self) -> Image | None:
         """The given image, else the recording rendered as a page; None without either."""

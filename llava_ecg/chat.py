@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_ecg import __version__, files, report, terminal
-from llava_ecg.assistant import Answer
+from llava_ecg import __version__, files, pasted, report, terminal
+from llava_ecg.assistant import Answer, audit_of
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.images import read_image
 from llava_ecg.errors import InputError
-from llava_ecg.grounding.audit import audit
 
 if TYPE_CHECKING:
     from llava_ecg.assistant import Assistant
@@ -80,6 +79,7 @@ class Chat:
         self._width = width
         self._stop = threading.Event()
         self._over = False
+        self._noted: set[str] = set()
 
     # -- the loop
 
@@ -102,7 +102,7 @@ class Chat:
         """Do what one line says: a command, a question, or nothing. False when the conversation is over."""
         line = line.strip()
         try:
-            if line.startswith("/"):
+            if line.startswith("/") or pasted.is_dropped(line):
                 self._command(line)
             elif line:
                 self.ask(line)
@@ -151,7 +151,7 @@ class Chat:
             with self._stoppable():
                 answer = self.assistant.ask(turns, self.case, self._decoding, on_text=show, cancelled=self._stop.is_set)
         except KeyboardInterrupt:  # the second Ctrl-C: the model did not look at the flag in time
-            answer = self._broken_off("".join(pieces))
+            answer = self._broken_off(question, "".join(pieces))
         except InputError as error:
             hint = "; /clear forgets what was said before" if self.exchanges else ""
             raise InputError(f"{error}{hint}") from error
@@ -168,14 +168,18 @@ class Chat:
         self.exchanges.append(exchange)
         ending = report.ending(answer)
         lines = [f"[{ending}]"] if ending else []
-        lines += [f"[{note}]" for note in answer.notes if len(self.exchanges) == 1 or note not in self.exchanges[-2].answer.notes]
+        notes = [*answer.notes, *filter(None, [report.beside(answer, self.case)])]
+        lines += [f"[{note}]" for note in notes if note not in self._noted]
+        self._noted.update(notes)
         more = "; /audit shows them" if answer.audit is not None and any(answer.audit.counts.values()) else ""
         self.say(*lines, f"[{report.audit_summary(answer.audit)}{more}]", "")
 
-    def _broken_off(self, text: str) -> Answer:
-        recording = self.case.recording
-        checked = audit(text, self.case.measurements, sex=None if recording is None else recording.metadata.get("sex"))
-        return Answer(text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=checked)
+    def _broken_off(self, question: str, text: str) -> Answer:
+        shown = self.exchanges[-1].answer.shown if self.exchanges else None
+        checked = audit_of(question, text, self.case, shown, whole=False)
+        return Answer(
+            text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=checked, shown=shown
+        )
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -202,11 +206,11 @@ class Chat:
         word, _, rest = line.partition(" ")
         command = COMMANDS.get("/exit" if word in ("/quit", "/q") else word)
         if command is None:
-            if Path(line).is_file():
+            if pasted.is_dropped(line):
                 raise InputError(f"to read that file, type /open {line} (a signal) or /image {line} (a picture of the page)")
             near = difflib.get_close_matches(word.lower(), COMMANDS, n=3, cutoff=0.4)
             raise InputError(f"unknown command {word}; " + (f"did you mean {' or '.join(near)}?" if near else "/help lists them"))
-        argument = _unquoted(rest)
+        argument = pasted.file_name(rest)
         if argument and not command.takes:
             raise InputError(f"{word} takes nothing after it, not {argument!r}")
         if not argument and command.takes and not command.takes.startswith("["):
@@ -222,7 +226,7 @@ class Chat:
 
     def open(self, path: str) -> None:
         """Take another recording and begin a new conversation; the former ones stay if the file can't be read."""
-        case = Case(recording=self._open_recording(_path(path)), image=None)
+        case = Case(recording=self._open_recording(pasted.expanded(path)), image=None)
         _ = case.measurements  # raises for a recording that is too short
         self._begin(case, "")
 
@@ -230,7 +234,7 @@ class Chat:
         """Take an image as the page, beside the recording; without one, the page drawn from the recording again."""
         if not path and self.case.recording is None:
             raise InputError("there is no signal to draw the page from; give the image's file: /image FILE")
-        image = read_image(_path(path)) if path else None
+        image = read_image(pasted.expanded(path)) if path else None
         self._begin(Case(recording=self.case.recording, image=image), path)
 
     def measure(self, _: str = "") -> None:
@@ -244,7 +248,8 @@ class Chat:
         """Show the claims of the last answer, held against the signal; with a name, draw the page with the waves they cite marked."""
         if not self.exchanges:
             raise InputError("there is no answer yet")
-        checked, recording, measurements = self.exchanges[-1].answer.audit, self.case.recording, self.case.measurements
+        answer, recording = self.exchanges[-1].answer, self.case.recording
+        checked, measurements = answer.audit, self.case.within(answer.shown)
         self.say(*report.audit_lines(checked))
         if not path:
             return
@@ -252,7 +257,7 @@ class Chat:
             raise InputError("there is no signal whose waves could be marked; /open FILE reads one")
         from llava_ecg.grounding.picture import picture
 
-        target = _new(_path(path), (".png", ".jpg", ".jpeg"))
+        target = _new(pasted.expanded(path), (".png", ".jpg", ".jpeg"))
         image = picture(recording, measurements, checked).image
         files.write_image(target, image)
         self.say(f"marked page written to {target} ({image.width} x {image.height} pixels)")
@@ -263,19 +268,20 @@ class Chat:
         if page is None:
             raise InputError("there is no page; /open FILE reads a signal, /image FILE a picture of the page")
         source = self.image_file if self.case.recording is None else self.case.recording.source
-        target = _path(path) if path else files.free_name(Path(f"{Path(source or 'ecg').stem}_page.png"))
+        target = pasted.expanded(path) if path else files.free_name(Path(f"{Path(source or 'ecg').stem}_page.png"))
         files.write_image(_new(target, (".png", ".jpg", ".jpeg")), page)
         self.say(f"page written to {target} ({page.width} x {page.height} pixels)")
 
     def save(self, path: str) -> None:
         """Write the conversation as JSON. No file is written over."""
-        target = _new(_path(path))
+        target = _new(pasted.expanded(path))
         files.write_json(target, self.transcript())
         self.say(f"{len(self.exchanges)} {'answer' if len(self.exchanges) == 1 else 'answers'} written to {target}")
 
     def clear(self, _: str = "") -> None:
         """Forget what was said, keep the case."""
         self.exchanges.clear()
+        self._noted.clear()
         self.say("what was said is forgotten; the ECG is still open")
 
     def exit(self, _: str = "") -> None:
@@ -315,6 +321,7 @@ class Chat:
         """Take another case, and forget what was said about the former one."""
         spoken, self.case, self.image_file = bool(self.exchanges), case, image_file
         self.exchanges.clear()
+        self._noted.clear()
         self._show_case()
         if spoken:
             self.say("a new conversation begins", "")
@@ -373,19 +380,6 @@ def run(
         image_file=image_file,
         width=terminal.width(),
     ).run()
-
-
-def _unquoted(text: str) -> str:
-    """A file name as people paste it: blanks around it and one pair of quotes taken off."""
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~name of nobody here
-        return Path(text)
 
 
 def _new(target: Path, suffixes: tuple[str, ...] = ()) -> Path:

@@ -27,12 +27,14 @@ class Prepared:
         index: int64 [N]: which of the n * P tower tokens stands at each place of the sequence; `NEWLINE` for the model's learned
             row-end embedding.
         notes: what a user should know about the preparation.
+        shown: from and to which second of the recording `values` show; None where that is not known, as of a given image.
     """
 
     values: torch.Tensor
     tokens: int
     index: torch.Tensor
     notes: tuple[str, ...] = ()
+    shown: tuple[float, float] | None = None
 
 
 class Preparer(Protocol):

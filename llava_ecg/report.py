@@ -77,14 +77,19 @@ def audit_summary(audit: Audit | None) -> str:
     """One line on an audit: how many claims, and of which verdict."""
     total = 0 if audit is None else sum(audit.counts.values())
     if audit is None or not total:
-        return "no claim that can be checked"
+        return f"no claim that can be checked{_unchecked(audit)}"
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in audit.counts.items() if count)
-    return f"{total} {'claim' if total == 1 else 'claims'}: {verdicts}"
+    return f"{total} {'claim' if total == 1 else 'claims'}: {verdicts}{_unchecked(audit)}"
+
+
+def _unchecked(audit: Audit | None) -> str:
+    """What was asked or said and not checked, as the end of a line; empty where there is nothing."""
+    return f"; not checked: {', '.join(audit.unchecked)}" if audit is not None and audit.unchecked else ""
 
 
 def audit_lines(audit: Audit | None) -> list[str]:
     """The summary, then a line a claim."""
-    claims = audit.lines() if audit is not None and any(audit.counts.values()) else []
+    claims = audit.lines() if audit is not None and (audit.verdicts or audit.unchecked or audit.remarks) else []
     return [f"audit    {audit_summary(audit)}", *(f"  {line}" for line in claims)]
 
 
@@ -101,6 +106,19 @@ def notes_of(answer: Answer) -> list[str]:
     return [*answer.notes, *([last] if last else [])]
 
 
+def beside(answer: Answer, case: Case) -> str | None:
+    """The line on what was measured beyond the part that the model was shown and the audit goes by; None where that is all there is."""
+    whole, part = case.measurements, case.within(answer.shown)
+    if whole is None or part is whole or answer.shown is None or case.recording is None:
+        return None
+    names = (("heart_rate_bpm", "rate", "bpm"), ("pr_ms", "PR", "ms"), ("qrs_ms", "QRS", "ms"), ("qt_ms", "QT", "ms"))
+    told = [f"{word} {value:.0f} {unit}" for name, word, unit in names if (value := getattr(whole, name)) is not None]
+    return (
+        f"audited against {answer.shown[0]:g} to {answer.shown[1]:g} s, which the model was shown; "
+        f"over the whole {case.recording.duration:.1f} s: {', '.join(told) or 'nothing could be measured'}"
+    )
+
+
 def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> dict[str, Any]:
     """The JSON of ``llava-ecg ask`` but for ``files``, which the command adds; docs/chat.md describes its keys."""
     recording, measurements = case.recording, case.measurements
@@ -111,6 +129,8 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
             "model": answer.model,
             "recording": None if recording is None else recording_dict(recording),
             "measurements": None if measurements is None else measurements.to_dict(per_beat=False),
+            "shown": None if answer.shown is None else {"from_s": answer.shown[0], "to_s": answer.shown[1]},
+            "measurements_shown": _part(answer, case),
             "audit": None if answer.audit is None else answer.audit.to_dict(),
             "page": page,
             "marked_page": None,
@@ -120,3 +140,9 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
             "overrides": answer.overrides,
         }
     )
+
+
+def _part(answer: Answer, case: Case) -> dict[str, Any] | None:
+    """The measurements that the audit goes by, where they are of a part of the recording."""
+    part = case.within(answer.shown)
+    return None if part is None or part is case.measurements else part.to_dict(per_beat=False)

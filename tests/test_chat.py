@@ -144,6 +144,29 @@ def test_open_begins_a_new_conversation(talk: Any, recording: Recording) -> None
     assert assistant.asked[-1] == [("user", "Again?")]
 
 
+def test_paths_as_a_terminal_writes_them(talk: Any, tmp_path: Path, recording: Recording) -> None:
+    """Dropped on the prompt after a command, for every command that takes one; and without a command."""
+    folder = tmp_path / "my ecg (1)"
+    folder.mkdir()
+    Image.new("RGB", (64, 48)).save(folder / "it's.png")
+    opened: list[Path] = []
+
+    def open_recording(path: Path) -> Recording:
+        opened.append(path)
+        return recording
+
+    escaped = str(folder).replace(" ", "\\ ").replace("(", "\\(").replace(")", "\\)")
+    shown, chat = talk(
+        *(f"/open {escaped}/it\\'s.png", f"/image {escaped}/it\\'s.png", f"/page {escaped}/p\\ 1.png", f"/save {escaped}/t\\ 1.json"),
+        f"{escaped}/it\\'s.png",
+        f"'{folder}/it'\\''s.png'",
+        open_recording=open_recording,
+    )
+    assert opened == [folder / "it's.png"] and chat.image_file == str(folder / "it's.png")
+    assert (folder / "p 1.png").is_file() and (folder / "t 1.json").is_file()
+    assert shown.count("to read that file, type /open") == 2 and not chat.exchanges
+
+
 @pytest.mark.parametrize("seconds", [None, 0.9])
 def test_a_file_that_cannot_be_opened_changes_nothing(seconds: float | None, talk: Any, recording: Recording) -> None:
     def open_recording(path: Path) -> Recording:

@@ -27,6 +27,8 @@ KEYS = [
     "model",
     "recording",
     "measurements",
+    "shown",
+    "measurements_shown",
     "audit",
     "page",
     "marked_page",

@@ -56,7 +56,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 def test_each_claim_gets_a_line(ecg: list[str], text: str, run: Run) -> None:
     code, out, _ = run(*ecg, "--text", text)
     assert code == 0
-    assert "audit    4 claims: 2 supported, 1 contradicted, 1 not checkable" in out
+    assert "audit    4 claims: 2 supported, 1 contradicted, 1 not checked" in out
     (wrong,) = [line for line in out.splitlines() if line.startswith("  contradicted")]
     assert "PR 260 ms claimed" in wrong and "tolerance 20 ms" in wrong
     assert out.rstrip().endswith("Research use only; not a medical device.")
@@ -65,8 +65,8 @@ def test_each_claim_gets_a_line(ecg: list[str], text: str, run: Run) -> None:
 def test_json_has_the_verdicts_and_the_measurements_and_nothing_else_is_printed(ecg: list[str], text: str, run: Run) -> None:
     code, out, err = run(*ecg, "--text", text, "--json")
     found = json.loads(out)
-    assert (code, err, list(found)) == (0, "", ["recording", "measurements", "audit", "page"])
-    assert found["audit"]["counts"] == {"supported": 2, "contradicted": 1, "unmeasurable": 0, "not checkable": 1}
+    assert (code, err, list(found)) == (0, "", ["recording", "measurements", "audit", "fixed", "page"])
+    assert found["audit"]["counts"] == {"supported": 2, "borderline": 0, "contradicted": 1, "unmeasurable": 0, "not checked": 1}
     (verdict,) = [v for v in found["audit"]["verdicts"] if v["claim"]["quantity"] == "pr_ms"]
     start, end = verdict["claim"]["span"]
     assert (verdict["status"], TEXT[start:end], verdict["tolerance"]) == ("contradicted", "260 ms", 20.0)
@@ -113,7 +113,7 @@ def test_a_text_without_a_claim_says_so(said: str, ecg: list[str], run: Run, tmp
 def test_fifty_thousand_words(ecg: list[str], run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("The PR interval is 160 ms and the rhythm is regular . " * 4546)
     code, out, _ = run(*ecg, "--text", tmp_path / "t.txt", "--page", tmp_path / "p.png")
-    assert code == 0 and "audit    9092 claims: 9092 supported" in out
+    assert code == 0 and "audit    2 claims: 2 supported" in out
 
 
 def test_the_sex_sets_the_threshold_of_qtc(tmp_path: Path, run: Run) -> None:
@@ -159,3 +159,21 @@ def _swapped(signal: np.ndarray) -> np.ndarray:
     """Left and right arm exchanged: I turned over, II and III exchanged, aVR and aVL exchanged."""
     first, second, third, avr, avl, avf = signal[:6]
     return np.concatenate([np.stack([-first, third, second, avl, avr, avf]), signal[6:]])
+
+
+def test_the_text_comes_back_with_the_measured_values(ecg: list[str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("The PR interval is 260 ms. No P waves are present.\nThe rhythm is regular.")
+    code, out, _ = run(*ecg, "--text", tmp_path / "t.txt", "--fix")
+    assert code == 0
+    lines = out.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("The PR interval is ~~260 ms~~ ["))
+    assert 150 < float(lines[first].split("[")[1].split()[0]) < 170 and "[present measured]" in lines[first]
+    assert lines[first + 1] == "The rhythm is regular."
+    assert "The PR" not in run(*ecg, "--text", tmp_path / "t.txt")[1]
+
+
+def test_what_a_text_leaves_unanswered_is_said(ecg: list[str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("The PR interval is 160 ms.")
+    code, out, _ = run(*ecg, "--text", tmp_path / "t.txt", "--question", "How is the ST segment, and should I give aspirin?")
+    assert code == 0 and "1 claim: 1 supported; not checked: ST segment" in out
+    assert "  not checked    ST segment" in out and "a clinician decides" in out

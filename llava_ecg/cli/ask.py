@@ -74,7 +74,8 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         assistant = _open(arguments, open_assistant)
         answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
-            show("", *report.audit_lines(answer.audit), *(f"note     {note}" for note in report.notes_of(answer)))
+            notes = [*report.notes_of(answer), *filter(None, [report.beside(answer, case)])]
+            show("", *report.audit_lines(answer.audit), *(f"note     {note}" for note in notes))
         found, failure = report.answer_dict(question, answer, case, None) | {"files": _files(arguments, case)}, None
         try:
             stem = "" if arguments.out is None else results.free_stem(arguments.out, _stem(arguments), found["files"])
@@ -216,7 +217,7 @@ def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer, ste
         return None
     from llava_ecg.grounding.picture import picture
 
-    write_image(target, picture(case.recording, case.measurements, answer.audit).image)
+    write_image(target, picture(case.recording, case.within(answer.shown) or case.measurements, answer.audit).image)
     return str(target)
 
 

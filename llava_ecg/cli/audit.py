@@ -32,6 +32,8 @@ def add(commands: Any) -> None:
     )
     audit.add_argument("--ecg", type=Path, metavar="FILE", required=True, help="the ECG: WFDB header, DICOM, npy, npz or csv")
     audit.add_argument("--text", metavar="FILE", required=True, help="the text, such as a model's answer or a report (UTF-8); - reads it")
+    audit.add_argument("--question", metavar="TEXT", default="", help="what the text answers: what it leaves unanswered is then said")
+    audit.add_argument("--fix", action="store_true", help="print the text too, each contradicted value struck, the measured one beside it")
     audit.add_argument("--sex", choices=("male", "female"), help="for the thresholds that depend on it (default: what the ECG's file says)")
     audit.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
     audit.add_argument("--page", type=Path, metavar="PAGE", help=f"draw the page with the cited waves marked: {', '.join(PAGE_SUFFIXES)}")
@@ -43,7 +45,7 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the verdict on each claim; with ``--page``, draw them."""
     from llava_ecg import files, report
     from llava_ecg.ecg.measure import measure
-    from llava_ecg.grounding.audit import audit
+    from llava_ecg.grounding.answer import audit_answer, corrected
 
     if arguments.page is not None:
         files.check_target(arguments.page, PAGE_SUFFIXES)
@@ -51,7 +53,7 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
     recording = files.read_recording(arguments.ecg, **flags.reading(arguments))
     sex = arguments.sex or recording.metadata.get("sex")
     measurements = measure(recording, sex=sex)
-    found = audit(text, measurements, sex=sex)
+    found = audit_answer(files.check_question(arguments.question) if arguments.question else "", text, measurements, sex=sex)
     if arguments.page is not None:
         from llava_ecg.grounding.picture import picture
 
@@ -61,20 +63,23 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
             "recording": report.recording_dict(recording),
             "measurements": measurements.to_dict(per_beat=False),
             "audit": found.to_dict(),
+            "fixed": corrected(text, found) if arguments.fix else None,
             "page": None if arguments.page is None else str(arguments.page),
         }
         show_json(report.plain(values))
         return 0
     page = [] if arguments.page is None else [f"page     {arguments.page}"]
+    fixed = ["", *corrected(text, found).splitlines()] if arguments.fix else []
     notes = [f"note     {note}" for note in (*measurements.notes, measurements.lead_reversal) if note]
     summary = f"audit    {report.audit_summary(found)}"
-    show(*report.recording_lines(recording), *notes, "", summary, *_rows(found), *page, "", RESEARCH_USE)
+    show(*report.recording_lines(recording), *notes, "", summary, *_rows(found), *fixed, *page, "", RESEARCH_USE)
     return 0
 
 
 def _rows(found: Audit) -> list[str]:
     """A row a claim: the verdict, the words of the text, and what was claimed, measured and allowed."""
     from llava_ecg.files import printable_line
+    from llava_ecg.grounding.verdicts import Status
 
     rows = []
     for verdict in found.verdicts:
@@ -83,7 +88,12 @@ def _rows(found: Audit) -> list[str]:
         told = verdict.line().removeprefix(status).lstrip()
         rows.append((status, f'"{words if len(words) <= WORDS else words[: WORDS - 3] + "..."}"', told))
     wide = max((len(words) for _, words, _ in rows), default=0)
-    return [f"  {status:<13}  {words:<{wide}}  {told}" for status, words, told in rows]
+    unchecked = [f"  {Status.NOT_CHECKED.value:<13}  {printable_line(words)}" for words in found.unchecked]
+    return [
+        *(f"  {status:<13}  {words:<{wide}}  {told}" for status, words, told in rows),
+        *unchecked,
+        *(f"  {line}" for line in found.remarks),
+    ]
 
 
 def _text(name: str) -> str:

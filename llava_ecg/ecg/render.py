@@ -102,7 +102,8 @@ def render(
 ) -> Image.Image:
     """The page of `draw_page` as a PIL image alone (RGB; 2200 x 1700 pixels by default).
 
-    Save it with ``image.save(path, dpi=image.info["dpi"])``, so that it prints at true scale.
+    From and to which second of the recording it shows is in ``image.info["ecg_seconds"]``. Save it with
+    ``image.save(path, dpi=image.info["dpi"])``, so that it prints at true scale.
     """
     return draw_page(recording, dpi=dpi, layout=layout, paper=paper, start=start, title=title).image
 
@@ -141,6 +142,7 @@ def draw_page(
     height, width = pixels.shape[:2]
     image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
     image.info["dpi"] = (dpi, dpi)
+    image.info["ecg_seconds"] = (start, start + SECONDS)
     return Page(image, scale, tuple(boxes))
 
 

@@ -1,9 +1,9 @@
-"""`audit`: claims x measurements -> supported, contradicted, unmeasurable or not checkable, with value, tolerance and reason."""
+"""`audit`: claims x measurements -> supported, borderline, contradicted, unmeasurable or not checked, with value, tolerance and reason."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from llava_ecg.ecg.measurements import Measurements
@@ -19,17 +19,26 @@ __all__ = ["DEFAULT", "Audit", "Status", "Tolerances", "Verdict", "audit"]
 
 @dataclass(frozen=True)
 class Audit:
-    """The verdicts on an answer's claims, in the order of the claims."""
+    """The verdicts on an answer's claims, in the order of the claims.
+
+    Attributes:
+        verdicts: one a claim.
+        unchecked: what was asked or spoken of and no verdict tells, in the words of the text; see `llava_ecg.grounding.answer`.
+        remarks: sentences on the question, such as that treatment is outside of what a signal settles.
+    """
 
     verdicts: tuple[Verdict, ...]
+    unchecked: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
-        """Status -> how many; all four are there. Only supported and contradicted count as right and wrong."""
+        """Status -> how many; all five are there. Only supported and contradicted count as right and wrong."""
         return {status.value: sum(verdict.status is status for verdict in self.verdicts) for status in Status}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, ready for ``json.dumps``: {counts, verdicts: [{claim, status, measured, tolerance, reason}]}."""
+        """Plain dicts and lists, ready for ``json.dumps``: {counts, verdicts: [{claim, status, measured, tolerance, reason}],
+        unchecked, remarks}."""
         verdicts = [
             {
                 **asdict(verdict),
@@ -38,11 +47,12 @@ class Audit:
             }
             for verdict in self.verdicts
         ]
-        return {"counts": self.counts, "verdicts": verdicts}
+        return {"counts": self.counts, "verdicts": verdicts, "unchecked": list(self.unchecked), "remarks": list(self.remarks)}
 
     def lines(self) -> list[str]:
-        """Plain text for a terminal, a line a verdict; one line that says so where there was nothing to check."""
-        return [verdict.line() for verdict in self.verdicts] or ["no claim that can be checked was found in the answer"]
+        """Plain text for a terminal: a line a verdict, then what was not checked; where there was nothing to check, a line says so."""
+        told = [verdict.line() for verdict in self.verdicts] or ["no claim that can be checked was found in the answer"]
+        return [*told, *(f"{Status.NOT_CHECKED.value:<13}  {words}" for words in self.unchecked), *self.remarks]
 
 
 def audit(
@@ -55,8 +65,8 @@ def audit(
     """Hold each claim of an answer against what was measured.
 
     A number is supported within the tolerance, a range if the measured value lies in it widened by the tolerance, a comparison if it holds
-    with the tolerance given. A word is supported if its threshold is met, contradicted if it is missed by more than the tolerance, and
-    between the two unmeasurable, as too near to call.
+    with the tolerance given. A word is supported if its threshold is met by more than half the tolerance, contradicted if it is missed by
+    more than the tolerance, and in between borderline, which counts as neither. A claim that is made twice is judged once.
     What the text denies is contradicted where it clearly is so; what it only thinks possible is never contradicted.
 
     Args:
@@ -69,7 +79,10 @@ def audit(
         A verdict for each claim; each depends on nothing but its own claim.
     """
     claims = find_claims(answer) if isinstance(answer, str) else answer
-    return Audit(tuple(weigh(claim, judge(claim, measurements, tolerances, sex)) for claim in claims))
+    once: dict[Claim, Claim] = {}
+    for claim in claims:
+        once.setdefault(replace(claim, span=(0, 0), text=""), claim)
+    return Audit(tuple(weigh(claim, judge(claim, measurements, tolerances, sex)) for claim in once.values()))
 
 
 def judge(claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT, sex: str | None = None) -> Found:

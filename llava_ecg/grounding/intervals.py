@@ -351,6 +351,8 @@ class Intervals(Walk):
 
     def _described_by(self, i: int, word: str) -> list[_Subject]:
         """The subjects that the category word at i describes: those it precedes, else those named before it."""
+        if word == "wide" and self._kind(i - 1) is Kind.UNIT and self._kind(i - 2) is Kind.NUMBER:
+            return []  # "QRS is 95 ms wide" says how wide
         j = i + 1
         while self._value(j) in _ADJECTIVES and j < i + 4:
             j += 1

@@ -129,7 +129,11 @@ def _distance(claim: Claim, name: str, measured: float) -> float:
 
 
 def judge_category(claim: Claim, measurements: Measurements, tolerances: Tolerances, sex: str | None) -> Found:
-    """A category of rate, PR, QRS, QTc or axis: no only where the measured value lies outside of it by more than the tolerance."""
+    """A category of rate, PR, QRS, QTc or axis.
+
+    Yes where the measured value lies inside by more than half the tolerance, its own uncertainty; no where it lies outside by more than the
+    whole, and probably not by more than the half; in between the border decides, and nobody can.
+    """
     name = MEASURED_AS[claim.quantity]
     measured = getattr(measurements, name)
     if measured is None or not math.isfinite(measured):
@@ -142,9 +146,10 @@ def judge_category(claim: Claim, measurements: Measurements, tolerances: Toleran
     allowed = tolerances.of(name, measured, measurements)
     distance = outside(name, measured, bounds)
     if distance > 0:
-        return Found(State.NO if distance > allowed else State.PROBABLY_NOT, measured, allowed, note)
+        state = State.NO if distance > allowed else State.PROBABLY_NOT if distance > allowed / 2 else State.BORDER
+        return Found(state, measured, allowed, note)
     inside = _depth(name, measured, bounds)
-    return Found(State.YES if inside > allowed else State.PROBABLY, measured, allowed, note)
+    return Found(State.YES if inside > allowed / 2 else State.BORDER, measured, allowed, note)
 
 
 def _depth(name: str, measured: float, bounds: Bounds) -> float:

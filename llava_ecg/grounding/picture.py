@@ -44,12 +44,13 @@ class Style:
     word: str
 
 
-_UNSURE = Style((98, 98, 108), 2, 5, "not checkable or not measurable")
+_UNSURE = Style((98, 98, 108), 2, 5, "borderline, not measurable or not checked")
 STYLES = {
     Status.SUPPORTED: Style((0, 122, 61), 10, 0, "supported"),
     Status.CONTRADICTED: Style((200, 16, 46), 10, 6, "contradicted"),
+    Status.BORDERLINE: _UNSURE,
     Status.UNMEASURABLE: _UNSURE,
-    Status.NOT_CHECKABLE: _UNSURE,
+    Status.NOT_CHECKED: _UNSURE,
 }
 _INK, _PAPER, _LINE = (22, 24, 38), (255, 255, 255), (120, 120, 130)
 _FONT, _ROW, _MARGIN, _BADGE = 17, 26, 28, 11  # pixels; the last half the height of a badge
@@ -264,7 +265,7 @@ def _legend(draw: ImageDraw.ImageDraw, verdicts: Sequence[Verdict], columns: lis
     """What the lines mean, then each claim with its verdict."""
     y = top + _MARGIN
     x = float(_MARGIN)
-    for status in (Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKABLE):
+    for status in (Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKED):
         _line(draw, (x, y), (x + 60, y), STYLES[status], 3)
         draw.text((x + 72, y), STYLES[status].word, _INK, _font(_FONT), anchor="lm")
         x += 72 + draw.textlength(STYLES[status].word, _font(_FONT)) + 40

@@ -13,17 +13,19 @@ class Status(StrEnum):
     """What the signal says of a claim."""
 
     SUPPORTED = "supported"
+    BORDERLINE = "borderline"
     CONTRADICTED = "contradicted"
     UNMEASURABLE = "unmeasurable"
-    NOT_CHECKABLE = "not checkable"
+    NOT_CHECKED = "not checked"
 
 
 class State(StrEnum):
     """Whether a statement, taken without its "no" or "possibly", is so."""
 
     YES = "yes"
-    PROBABLY = "probably"  # it meets its criterion, but within the tolerance of the threshold
-    PROBABLY_NOT = "probably not"  # it does not, but within the tolerance of the threshold
+    PROBABLY = "probably"  # it meets its criterion, but narrowly
+    BORDER = "border"  # a measured number so near to its threshold that its own uncertainty decides
+    PROBABLY_NOT = "probably not"  # it does not meet its criterion, but narrowly
     NO = "no"
     UNKNOWN = "unknown"  # it can be measured, but not here
     OPEN = "open"  # nothing that is measured settles it
@@ -110,28 +112,25 @@ def _claimed(claim: Claim) -> str:
 
 
 _STATUS = {
-    State.YES: Status.SUPPORTED, State.PROBABLY: Status.SUPPORTED, State.PROBABLY_NOT: Status.UNMEASURABLE, State.NO: Status.CONTRADICTED,
-    State.UNKNOWN: Status.UNMEASURABLE, State.OPEN: Status.NOT_CHECKABLE,
+    State.YES: Status.SUPPORTED, State.PROBABLY: Status.SUPPORTED, State.BORDER: Status.BORDERLINE, State.PROBABLY_NOT: Status.BORDERLINE,
+    State.NO: Status.CONTRADICTED, State.UNKNOWN: Status.UNMEASURABLE, State.OPEN: Status.NOT_CHECKED,
 }  # fmt: skip
 _DENIED = {
     State.YES: State.NO, State.PROBABLY: State.PROBABLY_NOT, State.PROBABLY_NOT: State.PROBABLY, State.NO: State.YES,
 }  # fmt: skip
-_BORDERLINE = (State.PROBABLY, State.PROBABLY_NOT)
 
 
 def weigh(claim: Claim, found: Found) -> Verdict:
     """What is found of a statement -> the verdict on the claim, which may deny or doubt it.
 
-    Near a threshold the side of it that was measured is supported, and of the other it is said that measuring can't tell; neither is
-    contradicted. A doubt is supported where there is evidence and never contradicted.
+    Near a threshold a claim is borderline: neither right nor wrong. A doubt is supported where there is evidence and never contradicted.
     """
     state = _DENIED.get(found.state, found.state) if claim.negated else found.state
     status = _STATUS[state]
     reason = found.reason
-    if found.state in _BORDERLINE:
-        told = "borderline" if status is Status.SUPPORTED else "borderline, too near to call"
-        reason = "; ".join(part for part in (reason, told) if part)
+    told = "too near to call" if status is Status.BORDERLINE else "narrowly" if state is State.PROBABLY else ""
+    reason = "; ".join(part for part in (reason, told) if part)
     if claim.hedged and status is Status.CONTRADICTED:
-        status = Status.NOT_CHECKABLE
+        status = Status.NOT_CHECKED
         reason = "; ".join(part for part in (reason, "it is only thought possible") if part)
     return Verdict(claim, status, found.measured, found.tolerance, reason)

@@ -73,7 +73,7 @@ def one(text: str, measurements: Measurements | None = NORMAL, sex: str | None =
         ("a wide QRS", "contradicted"),
         ("left axis deviation", "contradicted"),
         ("a prolonged PR interval", "contradicted"),
-        ("a prolonged QTc", "unmeasurable"),  # 430 lies within 30 of 460: too near to call
+        ("a prolonged QTc", "borderline"),  # 430 lies within 30 of 460: too near to call
         ("a normal QTc", "supported"),
         ("QTc 430 ms (Framingham)", "unmeasurable"),
         ("the heart rate is 73 bpm in lead II", "supported"),
@@ -82,9 +82,9 @@ def one(text: str, measurements: Measurements | None = NORMAL, sex: str | None =
         ("not prolonged PR", "supported"),
         ("no bradycardia", "supported"),
         ("no normal axis", "contradicted"),
-        ("possible tachycardia", "not checkable"),
+        ("possible tachycardia", "not checked"),
         ("possible normal rate", "supported"),
-        ("acute pericarditis", "not checkable"),
+        ("acute pericarditis", "not checked"),
     ],
 )
 def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> None:
@@ -115,12 +115,11 @@ def test_a_category_is_contradicted_one_tolerance_past_its_bounds(text: str, fie
         return Measurements.from_dict({field: value})
 
     for bound, outward in ((low, -1), (high, 1)):
-        if bound is not None:
+        if bound is not None and abs(bound) != 180:
             tolerance = abs(bound - threshold(text, field, outward))
-            assert one(text, measured(bound - outward * (tolerance + 1))) == "supported"
-            if abs(bound) != 180:
-                assert one(text, measured(bound)) == one(text, measured(bound - outward)) == "unmeasurable"
-                assert one(text, measured(bound + outward)) == "contradicted"
+            assert one(text, measured(bound - outward * (1.7 * tolerance + 1))) == "supported"
+            assert one(text, measured(bound)) == one(text, measured(bound - outward * 1.35 * tolerance)) == "borderline"
+            assert one(text, measured(bound + outward)) == "contradicted"
 
 
 def threshold(text: str, field: str, outward: int) -> float:
@@ -132,11 +131,12 @@ def threshold(text: str, field: str, outward: int) -> float:
     return bounds.low if outward < 0 else bounds.high
 
 
-def test_beside_a_threshold_only_the_measured_side_is_supported() -> None:
+def test_beside_a_threshold_neither_side_is_right_or_wrong() -> None:
     long, short = replace(NORMAL, pr_ms=205.0), replace(NORMAL, pr_ms=195.0)
     for text, there, elsewhere in (("a prolonged PR interval", long, short), ("no prolonged PR interval", short, long)):
-        assert one(text, there) == "supported" and audit(text, there).lines()[0].endswith("borderline")
-        assert one(text, elsewhere) == "unmeasurable" and audit(text, elsewhere).lines()[0].endswith("borderline, too near to call")
+        assert one(text, there) == one(text, elsewhere) == "borderline"
+        assert audit(text, there).lines()[0].endswith("too near to call")
+    assert one("a prolonged PR interval", replace(NORMAL, pr_ms=215.0)) == "supported"
 
 
 def test_the_rates_tolerance_grows_with_the_rate() -> None:
@@ -150,11 +150,11 @@ def test_the_rates_tolerance_grows_with_the_rate() -> None:
         (175.0, "axis -170", "supported"),
         (175.0, "axis -160", "contradicted"),
         (-175.0, "axis 175", "supported"),
-        (-175.0, "right axis deviation", "unmeasurable"),  # 5 degrees past 180
+        (-175.0, "right axis deviation", "borderline"),  # 5 degrees past 180
         (-150.0, "right axis deviation", "contradicted"),
         (-150.0, "an extreme axis", "supported"),
-        (-40.0, "a normal axis", "unmeasurable"),
-        (-40.0, "left axis deviation", "supported"),
+        (-40.0, "a normal axis", "borderline"),
+        (-41.0, "left axis deviation", "supported"),
         (-51.0, "a normal axis", "contradicted"),
         (175.0, "axis between 160 and -170 degrees", "supported"),
         (0.0, "axis between 160 and -170 degrees", "contradicted"),
@@ -166,15 +166,16 @@ def test_the_axis_is_a_circle(measured: float, text: str, status: str) -> None:
 
 def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> None:
     long = replace(NORMAL, qtc_bazett_ms=455.0)
-    assert one("a normal QTc", long, "male") == "unmeasurable"
-    assert one("a normal QTc", long, "F") == one("a normal QTc", long) == "supported"
+    assert one("a normal QTc", long, "male") == one("a normal QTc", long, "F") == "borderline"
+    longer = replace(NORMAL, qtc_bazett_ms=481.0)
+    assert one("a normal QTc", longer, "male") == "contradicted" and one("a normal QTc", longer, "F") == "borderline"
     assert "460 ms (Bazett; the threshold of women, used as the sex is not known)" in audit("a normal QTc", long).lines()[0]
     assert "450 ms (Bazett; the threshold of men)" in audit("a normal QTc", long, sex="M").lines()[0]
 
 
 def test_without_a_signal_nothing_is_right_or_wrong() -> None:
     result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
-    assert result.counts == {"supported": 0, "contradicted": 0, "unmeasurable": 4, "not checkable": 0}
+    assert result.counts == {"supported": 0, "contradicted": 0, "borderline": 0, "unmeasurable": 4, "not checked": 0}
     assert {verdict.reason for verdict in result.verdicts} == {"no signal was given"}
 
 
@@ -236,7 +237,7 @@ def test_lines_are_words_for_a_terminal() -> None:
 
 def test_to_dict_is_plain_json() -> None:
     out = json.loads(json.dumps(audit("HR 72, axis -30 to 90 degrees", NORMAL).to_dict()))
-    assert out["counts"] == {"supported": 2, "contradicted": 0, "unmeasurable": 0, "not checkable": 0}
+    assert out["counts"] == {"supported": 2, "borderline": 0, "contradicted": 0, "unmeasurable": 0, "not checked": 0}
     first, second = out["verdicts"]
     assert first == {
         "claim": {
@@ -316,7 +317,9 @@ def test_an_answer_made_from_the_measurements_is_supported_word_by_word(m: Measu
     )
     result = audit(text, m)
     supported = 13 + bool(m.p_present)  # "consistent with sinus rhythm" is a doubt, which nothing contradicts
-    assert result.counts == {"supported": supported, "contradicted": 0, "unmeasurable": 0, "not checkable": 14 - supported}, result.lines()
+    assert result.counts["supported"] + result.counts["borderline"] == supported, result.lines()
+    assert {v.claim.quantity.rpartition("_")[2] for v in result.verdicts if v.status is Status.BORDERLINE} <= {"category"}
+    assert (result.counts["contradicted"], result.counts["not checked"]) == (0, 14 - supported), result.lines()
 
 
 @settings(deadline=None)

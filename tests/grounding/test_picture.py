@@ -77,7 +77,7 @@ def test_colour_and_dash_are_those_of_the_verdict(drawn: Picture, measured: Meas
         status = checked.verdicts[mark.number - 1].status
         seen.add(status)
         assert near(image, mark.x0, mark.y0, STYLES[status].colour), mark
-    assert {Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKABLE} >= seen >= {Status.SUPPORTED, Status.CONTRADICTED}
+    assert {Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKED} >= seen >= {Status.SUPPORTED, Status.CONTRADICTED}
     (wrong,) = [m for m in of_claim(drawn, checked, "pr_ms") if m.kind == "caliper"]
     (right,) = [m for m in of_claim(drawn, checked, "qt_ms") if m.kind == "caliper"]
 

@@ -163,4 +163,4 @@ class EcgPreparation:
         signal = torch.nan_to_num(signal, nan=0.0, posinf=0.0, neginf=0.0)
         values = torch.zeros(1, self.lead_count, self.samples)
         values[0, :, : signal.shape[1]] = signal
-        return Prepared(values, self.tokens, torch.arange(self.tokens), tuple(notes))
+        return Prepared(values, self.tokens, torch.arange(self.tokens), tuple(notes), (0.0, used))

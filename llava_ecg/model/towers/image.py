@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from llava_ecg.ecg.images import _as_seen as as_seen
 from llava_ecg.ecg.images import read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import render
@@ -53,7 +54,10 @@ class ImagePreparation:
     def __post_init__(self) -> None:
         for name, value, known in (("aspect", self.aspect, ASPECTS), ("merge", self.merge, MERGES)):
             if value not in known:
-                raise InputError(f"an image can't be prepared with {name} {value!r}; known are {', '.join(known)}")
+                raise InputError(
+                    f"an image can't be prepared with {name} {value!r}; known are {', '.join(known)}: to ask all the same, choose the "
+                    f"nearest with --prepare image.{name}={known[-1] if name == 'aspect' else known[0]}"
+                )
         if self.aspect == "anyres" and (not self.pinpoints or self.tokens != self.side**2):
             raise InputError("anyres needs pinpoints, and a tower that gives its patches without a class token")
 
@@ -67,7 +71,7 @@ class ImagePreparation:
 
     def prepare(self, source: Image.Image) -> Prepared:
         """The image, or its tiles, and the order of their tokens."""
-        image = source if source.mode == "RGB" else source.convert("RGB")
+        image = as_seen(ImageOps.exif_transpose(source))  # as `read` gives it, whoever has opened it
         notes: tuple[str, ...] = ()
         if self.aspect == "anyres":
             resolution = best_resolution(image.size, self.pinpoints)
@@ -81,7 +85,7 @@ class ImagePreparation:
                 share = 100 * min(image.size) / max(image.size)
                 notes = (f"this checkpoint crops the page to its middle: the model sees {share:.0f} % of its longer side",)
         values = torch.from_numpy(np.stack([self._normalise(tile) for tile in tiles]))
-        return Prepared(values, self.tokens, index, notes)
+        return Prepared(values, self.tokens, index, notes, source.info.get("ecg_seconds"))
 
     def _square(self, image: Image.Image) -> Image.Image:
         width, height = image.size
