@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
+from llava_ecg.errors import InputError
 from llava_ecg.terminal import RESEARCH_USE, show, show_json
+
+if TYPE_CHECKING:
+    from llava_ecg.ecg.recording import Recording
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -27,6 +31,16 @@ def add(commands: Any) -> None:
     render.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
     render.add_argument("-o", "--output", type=Path, metavar="PAGE", required=True, help=f"the image to write: {', '.join(PAGE_SUFFIXES)}")
     render.add_argument("--dpi", type=flags.number("dpi", int, 50, 600), default=200, help="dots an inch, 50 to 600 (default: %(default)s)")
+    render.add_argument(
+        "--layout", choices=("3x4+1", "6x2", "12x1"), default="3x4+1", help="rows and columns of leads (default: %(default)s)"
+    )
+    render.add_argument(
+        "--gain", type=flags.number("gain", float, 0.5, 80), metavar="MM_PER_MV", help="(default: 10, or 5 or 2.5 where a trace needs it)"
+    )
+    render.add_argument("--speed", type=float, choices=(12.5, 25.0, 50.0), default=25.0, help="of the paper, mm/s (default: %(default)g)")
+    render.add_argument("--start", type=flags.number("start", float, 0, 1e7), default=0.0, help="where the page begins, s (default: 0)")
+    render.add_argument("--heading", action="store_true", help="write date, rate, intervals and axis at the top")
+    render.add_argument("--person", action="store_true", help="with --heading, write age and sex too")
     flags.add_reading(render)
     render.set_defaults(run=run_render)
 
@@ -53,7 +67,28 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
 
     files.check_target(arguments.output, PAGE_SUFFIXES)
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
-    page = render(recording, dpi=arguments.dpi)
+    if arguments.start >= recording.duration:
+        raise InputError(f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long")
+    page = render(
+        recording,
+        dpi=arguments.dpi,
+        layout=arguments.layout,
+        gain=arguments.gain,
+        speed=arguments.speed,
+        start=arguments.start,
+        heading=_heading(recording, arguments),
+    )
     files.write_image(arguments.output, page)
     show(f"{arguments.output} ({page.width} x {page.height} pixels)")
     return 0
+
+
+def _heading(recording: Recording, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The lines at the top of the page; none unless they were asked for."""
+    if not arguments.heading:
+        return ()
+    from llava_ecg.ecg.heading import heading
+    from llava_ecg.ecg.measure import measure
+
+    shown = recording.window(arguments.start, 250.0 / arguments.speed)
+    return heading(recording, measure(shown), person=arguments.person)

@@ -1,16 +1,16 @@
-"""`Measurements` as plain text for a terminal of 80 columns."""
+"""`Measurements` as plain text for a terminal of 80 columns, with reference values for adults."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from llava_ecg.ecg.measurements import Measurements
 
 WIDTH = 80
 _ROWS = {  # field -> (label, unit, format)
-    "heart_rate_bpm": ("heart rate", "bpm", ".0f"),
+    "heart_rate_bpm": ("heart rate", "bpm", ".1f"),
     "rr_ms": ("RR, mean", "ms", ".0f"),
     "rr_cv": ("RR variation", "", ".3f"),
     "rhythm_regular": ("rhythm regular", "", ""),
@@ -28,6 +28,22 @@ _ROWS = {  # field -> (label, unit, format)
     "cornell_mv": ("Cornell", "mV", ".2f"),
     "r_progression": ("R progression", "", ""),
 }
+_REFERENCE: dict[
+    str, tuple[float | None, float]
+] = {  # field -> low, high of healthy adults, as the thresholds of docs/measure.md; None where there is none
+    "heart_rate_bpm": (60, 100),
+    "p_ms": (None, 120),
+    "pr_ms": (120, 200),
+    "qrs_ms": (None, 110),
+    "qtc_bazett_ms": (360, 460),  # 450 for men; the finding "long QT" knows the sex
+    "axis_deg": (-30, 90),
+    "sokolow_lyon_mv": (None, 3.5),
+    "cornell_mv": (None, 2.8),  # 2.0 for women
+}
+_MEANING = (
+    "P, Q, R, S, R', T: heights of the waves. ST J, ST60: the level at the J point, where QRS ends, and 60 ms after it, against the level "
+    "before QRS. * beyond the reference for adults; a reference is no diagnosis."
+)
 _SPREAD = {"p_ms", "pr_ms", "qrs_ms", "qt_ms"}
 _KINDS = {
     "ventricular_premature": "ventricular premature",
@@ -45,7 +61,8 @@ def table(measured: Measurements) -> str:
         shown = {None: "-", True: "yes", False: "no"}
         text = shown[value] if value is None or isinstance(value, bool) else format(value, spec)
         spread = f"+-{measured.spread[name]:.0f}" if name in _SPREAD and value is not None and name in measured.spread else ""
-        start = f"{label:<16}{text:>7} {unit:<4}{spread}"
+        beside = _reference(name, value)
+        start = f"{label:<16}{text:>7}{'*' if beside.flagged else ' '}{unit:<4}{spread:<6}{beside.text}".rstrip()
         why = measured.reasons.get(name, "") if value is None else ""
         lines += textwrap.wrap(why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [start.rstrip()]
     counts = [f"{getattr(measured, name)} {word}" for name, word in _KINDS.items() if getattr(measured, name)]
@@ -56,6 +73,7 @@ def table(measured: Measurements) -> str:
     for name, lead in measured.leads.items():
         cells = "".join("      -" if (value := getattr(lead, column)) is None else f"{value:>7.2f}" for column in _COLUMNS)
         lines.append(f"{name[:6]:<6}{cells}  {lead.pattern[:6] or '-':<6} {lead.quality}".rstrip())
+    lines += ["", *textwrap.wrap(_MEANING, WIDTH)]
     there = [finding for finding in measured.findings.values() if finding.present]
     if there:
         lines += ["", "findings (facts about the signal, no diagnosis)"]
@@ -66,3 +84,20 @@ def table(measured: Measurements) -> str:
     if notes:
         lines += ["", *(line for note in notes for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "))]
     return "\n".join(lines)
+
+
+class _Beside(NamedTuple):
+    """What stands beside a value: its reference, and whether it lies beyond."""
+
+    text: str
+    flagged: bool
+
+
+def _reference(name: str, value: float | str | bool | None) -> _Beside:
+    if name not in _REFERENCE:
+        return _Beside("", False)
+    low, high = _REFERENCE[name]
+    text = f"up to {high:g}" if low is None else f"{low:g} to {high:g}"
+    if isinstance(value, str) or value is None:
+        return _Beside(f"({text})", False)
+    return _Beside(f"({text})", (low is not None and value < low) or value > high)

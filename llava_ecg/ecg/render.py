@@ -6,19 +6,25 @@ Axes: H, W pixels of the page; T samples. Lengths on paper are in mm from the up
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
+from llava_ecg.ecg.ink import INK, draw_ink
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
-MM_PER_S = 25.0
-MM_PER_MV = 10.0
+SPEEDS = (25.0, 50.0, 12.5)
+"""Paper speeds, mm/s."""
+GAINS = (10.0, 5.0, 2.5)
+"""mm/mV that are chosen from, the first that keeps every trace in its row."""
 SECONDS = 10.0
+"""A page shows so much at 25 mm/s."""
+_SHOWN_MM = 250.0
+_ROOM = 0.95  # of the distance between two rows: so far a trace may go up or down
 
 PAPERS = {"letter": (279.4, 215.9, 20.0), "a4": (297.0, 210.0, 25.0)}  # width, height, and where time 0 stands, in mm
 _TOP, _BOTTOM = 15.0, 195.0  # of the grid, mm
@@ -26,9 +32,7 @@ _BEFORE, _AFTER = 15.0, 255.0  # the grid left and right of time 0, mm
 
 _PAPER = (255, 253, 252)
 _MINOR, _MAJOR, _LONE = (251, 228, 226), (241, 186, 183), (246, 208, 205)
-_INK, _FAINT = (22, 24, 38), (130, 118, 122)
-_PEN_MM = 0.27
-_SUB = 4  # the pen is followed in this many steps a pixel
+_FAINT = (130, 118, 122)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Box:
         t0, t1: the part of the recording that is shown, seconds from its start.
         level_mv: the millivolts that lie on the baseline: the median of the lead, as paper machines take away a constant offset.
         rhythm: whether it is the rhythm strip.
-        recorded: False where the recording has no such lead.
+        recorded: False where the recording has no such lead, or no sample of it in this time.
+        clipped: whether its trace leaves the row even at the smallest gain, and is cut there.
     """
 
     lead: str
@@ -70,6 +75,16 @@ class Box:
     level_mv: float = 0.0
     rhythm: bool = False
     recorded: bool = True
+    clipped: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a length on the page stands for."""
+
+    px_per_mm: float
+    mm_per_s: float = 25.0
+    mm_per_mv: float = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +92,13 @@ class Page:
     """A rendered page and its scale, so that something can be marked at its true place."""
 
     image: Image.Image
-    px_per_mm: float
+    scale: Scale
     boxes: tuple[Box, ...]
+
+    @property
+    def px_per_mm(self) -> float:
+        """Pixels a millimetre of paper."""
+        return self.scale.px_per_mm
 
     def box(self, lead: str, *, rhythm: bool = False) -> Box:
         """The box of a lead.
@@ -93,39 +113,51 @@ class Page:
 
     def at(self, box: Box, seconds: float, mv: float) -> tuple[float, float]:
         """The pixel (x, y) of a time of the recording and a voltage."""
-        x = box.x0 + (seconds - box.t0) * MM_PER_S * self.px_per_mm
-        return x, box.baseline - (mv - box.level_mv) * MM_PER_MV * self.px_per_mm
+        x = box.x0 + (seconds - box.t0) * self.scale.mm_per_s * self.px_per_mm
+        return x, box.baseline - (mv - box.level_mv) * self.scale.mm_per_mv * self.px_per_mm
 
 
-def render(
-    recording: Recording, *, dpi: float = 200.0, layout: str = "3x4+1", paper: str = "letter", start: float = 0.0, title: str = ""
-) -> Image.Image:
-    """The page of `draw_page` as a PIL image alone (RGB; 2200 x 1700 pixels by default).
+def render(recording: Recording, **options: Any) -> Image.Image:
+    """The page of `draw_page`, which takes the same options, as a PIL image alone (RGB; 2200 x 1700 pixels by default).
 
     From and to which second of the recording it shows is in ``image.info["ecg_seconds"]``. Save it with
     ``image.save(path, dpi=image.info["dpi"])``, so that it prints at true scale.
     """
-    return draw_page(recording, dpi=dpi, layout=layout, paper=paper, start=start, title=title).image
+    return draw_page(recording, **options).image
 
 
 def draw_page(
-    recording: Recording, *, dpi: float = 200.0, layout: str = "3x4+1", paper: str = "letter", start: float = 0.0, title: str = ""
+    recording: Recording,
+    *,
+    dpi: float = 200.0,
+    layout: str = "3x4+1",
+    paper: str = "letter",
+    start: float = 0.0,
+    title: str = "",
+    heading: tuple[str, ...] = (),
+    gain: float | None = None,
+    speed: float = 25.0,
 ) -> Page:
-    """Draw ten seconds of a recording on landscape ECG paper.
+    """Draw a part of a recording on landscape ECG paper, ten seconds at 25 mm/s.
 
-    Limb leads that I and II imply are computed and named with an asterisk. A missing lead has an empty box that says so, what is NaN is a
-    gap, and what leaves its row runs over the neighbours, as on paper. Nothing of the patient is written on the page.
+    Limb leads that I and II imply are computed and named with an asterisk. A lead that was not recorded has an empty box that says so, what
+    is NaN is a gap. Nothing of the patient is written on the page but what `heading` says. The foot tells the scale, and which part of a
+    longer recording this is.
 
     Args:
         recording: the ECG, in mV.
         dpi: pixels an inch; the scale is true at any.
         layout: one of `LAYOUTS`.
         paper: one of `PAPERS`.
-        start: where the ten seconds begin, seconds from the start of the recording.
+        start: where the page begins, seconds from the start of the recording.
         title: a line at the top.
+        heading: up to two lines at the top right; see `llava_ecg.ecg.heading.heading`.
+        gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours. What leaves its row all the same is cut there,
+            and its name says so.
+        speed: mm/s, one of `SPEEDS`.
 
     Raises:
-        InputError: unknown layout or paper, or a dpi outside 20-1200.
+        InputError: unknown layout, paper or speed, or a dpi outside 20-1200 or a gain outside 0.5-80.
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown page layout {layout!r}; known are {', '.join(LAYOUTS)}")
@@ -133,16 +165,29 @@ def draw_page(
         raise InputError(f"unknown paper {paper!r}; known are {', '.join(PAPERS)}")
     if not 20 <= dpi <= 1200:
         raise InputError(f"a page of {dpi:g} dpi can't be drawn; choose 20 to 1200")
-    scale = dpi / 25.4
+    if speed not in SPEEDS:
+        raise InputError(f"a paper speed of {speed:g} mm/s is none of {', '.join(f'{each:g}' for each in sorted(SPEEDS))}")
+    if gain is not None and not 0.5 <= gain <= 80:
+        raise InputError(f"a gain of {gain:g} mm/mV can't be drawn; choose 0.5 to 80, usual is 10")
     whole = recording.with_derived()
-    boxes = _boxes(whole, LAYOUTS[layout], PAPERS[paper][2], scale, start)
-    names = tuple(Name(box.lead + ("*" if box.lead in whole.derived else ""), box.x0, box.x1, box.baseline, box.recorded) for box in boxes)
-    pixels = _sheet(paper, scale, names, title).copy()
-    _ink(pixels, _traces(whole, boxes, scale) + _calibration(boxes, scale), scale)  # last, so that no name hides a trace
+    plan, left = LAYOUTS[layout], PAPERS[paper][2]
+    boxes = _boxes(whole, plan, left, Scale(dpi / 25.4, speed), start)
+    highest = max((_reach(whole, box) for box in boxes if box.recorded), default=0.0)
+    if gain is None:
+        gain = next((each for each in GAINS if highest * each <= _ROOM * plan.pitch), GAINS[-1])
+    scale = Scale(dpi / 25.4, speed, gain)
+    row_mv = _ROOM * plan.pitch / gain
+    boxes = [replace(box, clipped=box.recorded and _reach(whole, box) > row_mv) for box in boxes]
+    end = start + _SHOWN_MM / speed
+    part = f"   {start:g} to {min(end, whole.duration):g} s of {whole.duration:.1f} s" if start > 0 or whole.duration > end + 0.5 else ""
+    words = Words(tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}")
+    pixels = _sheet(paper, scale.px_per_mm, words).copy()
+    curves = _traces(whole, boxes, scale, row_mv) + _calibration(boxes, scale)
+    draw_ink(pixels, curves, scale.px_per_mm)  # last, so that no name hides a trace
     height, width = pixels.shape[:2]
     image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
     image.info["dpi"] = (dpi, dpi)
-    image.info["ecg_seconds"] = (start, start + SECONDS)
+    image.info["ecg_seconds"] = (start, end)
     return Page(image, scale, tuple(boxes))
 
 
@@ -160,30 +205,45 @@ def distort(image: Image.Image, seed: int) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(out) + noise, 0, 255).astype(np.uint8))
 
 
-def _boxes(recording: Recording, layout: Layout, left: float, scale: float, start: float) -> list[Box]:
+def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, start: float) -> list[Box]:
     boxes = []
     for row, names in enumerate(layout.rows):
-        span = SECONDS / len(names)
+        span = _SHOWN_MM / scale.mm_per_s / len(names)
         for column, name in enumerate(names):
             boxes.append(_box(recording, name, left, _TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale))
     if layout.rhythm:
         name = "II" if "II" in recording.leads or not recording.leads else recording.leads[0]
         y = _TOP + (len(layout.rows) + 0.5) * layout.pitch
-        boxes.append(_box(recording, name, left, y, start, 0.0, SECONDS, scale, rhythm=True))
+        boxes.append(_box(recording, name, left, y, start, 0.0, _SHOWN_MM / scale.mm_per_s, scale, rhythm=True))
     return boxes
 
 
 def _box(
-    recording: Recording, name: str, left: float, y: float, start: float, offset: float, span: float, scale: float, *, rhythm: bool = False
+    recording: Recording, name: str, left: float, y: float, start: float, offset: float, span: float, scale: Scale, *, rhythm: bool = False
 ) -> Box:
-    recorded = name in recording.leads
-    level = 0.0
-    if recorded:
-        finite = recording.lead(name)[np.isfinite(recording.lead(name))]
+    t0, t1 = start + offset, start + offset + span
+    recorded, level = False, 0.0
+    if name in recording.leads:
+        lead = recording.lead(name)
+        finite = lead[np.isfinite(lead)]
         level = float(np.median(finite)) if len(finite) else 0.0
-    x0, x1 = (left + offset * MM_PER_S) * scale, (left + (offset + span) * MM_PER_S) * scale
-    baseline = (_TOP + 5 * math.floor((y - _TOP) / 5 + 0.5)) * scale  # on a heavy line of the grid
-    return Box(name, x0, x1, baseline, start + offset, start + offset + span, level, rhythm, recorded)
+        recorded = len(finite) > 0 and (len(finite) == len(lead) or bool(np.isfinite(lead[_samples(recording, t0, t1)]).any()))
+    x0, x1 = (left + offset * scale.mm_per_s) * scale.px_per_mm, (left + (offset + span) * scale.mm_per_s) * scale.px_per_mm
+    baseline = (_TOP + 5 * math.floor((y - _TOP) / 5 + 0.5)) * scale.px_per_mm  # on a heavy line of the grid
+    return Box(name, x0, x1, baseline, t0, t1, level, rhythm, recorded)
+
+
+def _samples(recording: Recording, t0: float, t1: float) -> slice:
+    """The samples from t0 to t1, both included."""
+    first = max(0, math.ceil(t0 * recording.rate - 1e-6))
+    return slice(first, max(first, min(recording.signal.shape[1], math.floor(t1 * recording.rate + 1e-6) + 1)))
+
+
+def _reach(recording: Recording, box: Box) -> float:
+    """How far the trace of a box goes up or down from its baseline, mV."""
+    values = recording.lead(box.lead)[_samples(recording, box.t0, box.t1)]
+    away = np.abs(values[np.isfinite(values)] - box.level_mv)
+    return float(away.max()) if len(away) else 0.0
 
 
 @lru_cache(maxsize=4)
@@ -206,106 +266,33 @@ def _grid(paper: str, scale: float) -> np.ndarray:
     return pixels
 
 
-def _traces(recording: Recording, boxes: list[Box], scale: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The curve of each box as pixel coordinates (x [T], y [T]), y NaN in gaps."""
+def _traces(recording: Recording, boxes: list[Box], scale: Scale, row_mv: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The curve of each box as pixel coordinates (x [T], y [T]), y NaN in gaps; cut at `row_mv` from the baseline."""
     out = []
     for box in boxes:
         if not box.recorded:
             continue
-        first = max(0, math.ceil(box.t0 * recording.rate - 1e-6))
-        stop = min(recording.signal.shape[1], math.floor(box.t1 * recording.rate + 1e-6) + 1)
-        values = recording.lead(box.lead)[first:stop].astype(np.float64)
+        part = _samples(recording, box.t0, box.t1)
+        values = recording.lead(box.lead)[part].astype(np.float64)
         if not np.isfinite(values).any():
             continue
         values[~np.isfinite(values)] = np.nan
-        x = box.x0 + (np.arange(first, first + len(values)) / recording.rate - box.t0) * MM_PER_S * scale
-        out.append((x, box.baseline - (values - box.level_mv) * MM_PER_MV * scale))
+        away = values - box.level_mv
+        if box.clipped:
+            away = np.clip(away, -row_mv, row_mv)
+        seconds = np.arange(part.start, part.start + len(values)) / recording.rate
+        x = box.x0 + (seconds - box.t0) * scale.mm_per_s * scale.px_per_mm
+        out.append((x, box.baseline - away * scale.mm_per_mv * scale.px_per_mm))
     return out
 
 
-def _calibration(boxes: list[Box], scale: float) -> list[tuple[np.ndarray, np.ndarray]]:
+def _calibration(boxes: list[Box], scale: Scale) -> list[tuple[np.ndarray, np.ndarray]]:
     """A pulse of 1 mV and 0.2 s before every row."""
-    wide = 0.2 * MM_PER_S
+    wide = 0.2 * scale.mm_per_s
     left = boxes[0].x0
-    x = left + (np.array([0, 2, 2, 2 + wide, 2 + wide, 4 + wide]) - 12) * scale
-    up = np.array([0, 0, 1, 1, 0, 0]) * MM_PER_MV * scale
+    x = left + (np.array([-wide - 4, -wide - 2, -wide - 2, -2, -2, 0]) - 3) * scale.px_per_mm
+    up = np.array([0, 0, 1, 1, 0, 0]) * scale.mm_per_mv * scale.px_per_mm
     return [(x, box.baseline - up) for box in boxes if box.x0 == left]
-
-
-def _ink(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], scale: float) -> None:
-    """Draw curves on the page [H, W, 3 or more] with a round pen, edges smoothed; what falls outside the page is cut off.
-
-    Only the pixels that ink touches are looked at, some 3 % of a page.
-    """
-    height, width = pixels.shape[:2]
-    radius = max(0.5 * _PEN_MM * scale, 0.55)
-    parts = [_coverage(*_spans(x, y, radius), height, width) for x, y in curves]
-    key, amount = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    order = np.argsort(key, kind="stable")  # each part is in order already, so this only merges them
-    key, amount = key[order], amount[order]
-    first = np.flatnonzero(np.diff(key, prepend=-1))
-    share = np.add.reduceat(amount, first) / _SUB if len(first) else amount
-    seen = share > 0.004
-    column, row = np.divmod(key[first[seen]], height)
-    share = np.minimum(share[seen], 1.0)[:, None]
-    pixels[row, column, :3] = np.rint(pixels[row, column, :3] * (1 - share) + np.array(_INK) * share).astype(np.uint8)
-
-
-def _coverage(column: np.ndarray, low: np.ndarray, high: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels that one curve touches, column by column, and how many of the `_SUB` spans of a column cover each.
-
-    Args:
-        column, low, high: [n] upright spans, `_SUB` to a column or fewer at the ends; see `_spans`.
-
-    Returns:
-        key: int64 [m], column * height + row, rising.
-        amount: float [m], 0 to `_SUB`.
-    """
-    low, high = np.clip(low, 0, height), np.clip(high, 0, height)
-    first = int(column[0])
-    count = int(column[-1]) - first + 1
-    lows, highs = np.full((count, _SUB), float(height)), np.zeros((count, _SUB))
-    start = _SUB - int((column == first).sum())  # the first column may hold fewer
-    lows.reshape(-1)[start : start + len(low)], highs.reshape(-1)[start : start + len(high)] = low, high
-    there = (highs > lows).any(axis=1)
-    columns = first + np.flatnonzero(there)
-    inside = (columns >= 0) & (columns < width)
-    columns, lows, highs = columns[inside], lows[there][inside], highs[there][inside]
-    empty = highs <= lows
-    lows[empty], highs[empty] = height, 0.0
-    top = np.floor(lows.min(axis=1)).astype(np.int64)
-    rows = np.ceil(highs.max(axis=1)).astype(np.int64) - top
-    which = np.repeat(np.arange(len(columns)), rows)
-    row = np.arange(len(which)) - np.repeat(np.cumsum(rows) - rows - top, rows)
-    amount = np.zeros(len(which))
-    for k in range(_SUB):
-        amount += np.clip(np.minimum(highs[which, k], row + 1) - np.maximum(lows[which, k], row), 0, None)
-    return columns[which] * height + row, amount
-
-
-def _spans(x: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a round pen of `radius` pixels covers along a curve: upright spans, `_SUB` of them a pixel.
-
-    Returns:
-        column: int64 [n], the pixel column of each span.
-        low, high: float [n], its ends in pixels; empty spans have low > high.
-    """
-    fine = x * _SUB
-    first, stop = math.floor(fine[0]), math.floor(fine[-1]) + 1
-    edges = np.interp(np.arange(first, stop + 1), fine, y)
-    low, high = np.fmin(edges[:-1], edges[1:]), np.fmax(edges[:-1], edges[1:])
-    slot = np.clip(np.floor(fine).astype(np.int64) - first, 0, len(low) - 1)
-    np.fmin.at(low, slot, y)
-    np.fmax.at(high, slot, y)
-    low, high = np.where(np.isnan(low), np.inf, low), np.where(np.isnan(high), -np.inf, high)
-    reach = math.floor(radius * _SUB)
-    wide_low, wide_high = np.full(len(low) + 2 * reach, np.inf), np.full(len(low) + 2 * reach, -np.inf)
-    for k in range(-reach, reach + 1):
-        half = math.sqrt(radius**2 - (k / _SUB) ** 2)
-        part = slice(reach + k, reach + k + len(low))
-        np.minimum(wide_low[part], low - half, out=wide_low[part])
-        np.maximum(wide_high[part], high + half, out=wide_high[part])
-    return np.arange(first - reach, first - reach + len(wide_low)) // _SUB, wide_low, wide_high
 
 
 class Name(NamedTuple):
@@ -318,11 +305,25 @@ class Name(NamedTuple):
     recorded: bool
 
 
+class Words(NamedTuple):
+    """All that is written on a page."""
+
+    names: tuple[Name, ...]
+    title: str
+    heading: tuple[str, ...]
+    foot: str
+
+
+def _named(box: Box, derived: frozenset[str]) -> Name:
+    text = box.lead + ("*" if box.lead in derived else "") + (" clipped" if box.clipped else "")
+    return Name(text, box.x0, box.x1, box.baseline, box.recorded)
+
+
 @lru_cache(maxsize=8)
-def _sheet(paper: str, scale: float, names: tuple[Name, ...], title: str) -> np.ndarray:
+def _sheet(paper: str, scale: float, words: Words) -> np.ndarray:
     """The grid with all that is written on it, uint8 [H, W, 4] with an unused fourth channel; read-only because it is shared."""
     image = Image.fromarray(_grid(paper, scale))
-    _write(image, names, scale, PAPERS[paper][2], title)
+    _write(image, words, scale, PAPERS[paper][2])
     pixels = np.full((image.height, image.width, 4), 255, dtype=np.uint8)
     pixels[:, :, :3] = np.asarray(image)
     pixels.setflags(write=False)
@@ -334,8 +335,9 @@ def _font(px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(px)
 
 
-def _write(image: Image.Image, names: tuple[Name, ...], scale: float, left: float, title: str) -> None:
-    """Lead names, what is missing, the title and the foot line."""
+def _write(image: Image.Image, words: Words, scale: float, left: float) -> None:
+    """Lead names, what is missing, the title, the heading and the foot line."""
+    names = words.names
     draw = ImageDraw.Draw(image)
     halo = max(1, round(0.25 * scale))
     small, name_font, head = (_font(max(7, round(mm * scale))) for mm in (3.4, 4.4, 5.0))
@@ -346,14 +348,16 @@ def _write(image: Image.Image, names: tuple[Name, ...], scale: float, left: floa
             for reach in ((-4.5, -2), (2, 4.5)):
                 draw.line([(name.x0, name.baseline + mm * scale) for mm in reach], _FAINT, max(1, round(0.2 * scale)))
         at = (name.x0 + 1.5 * scale, name.baseline - above)
-        draw.text(at, name.text, _INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=_PAPER)
+        draw.text(at, name.text, INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=_PAPER)
         if not name.recorded:
             middle = ((name.x0 + name.x1) / 2, name.baseline)
             draw.text(middle, "not recorded", _FAINT, small, anchor="mm", stroke_width=halo, stroke_fill=_PAPER)
     edge, far = (left - _BEFORE) * scale, (left + _AFTER) * scale
     foot = (_BOTTOM + 4.5) * scale
-    computed = any(name.text.endswith("*") for name in names)
-    draw.text((edge, foot), "25 mm/s   10 mm/mV" + ("   * computed from I and II" if computed else ""), _INK, small, anchor="lm")
+    computed = any("*" in name.text for name in names)
+    draw.text((edge, foot), words.foot + ("   * computed from I and II" if computed else ""), INK, small, anchor="lm")
     draw.text((far, foot), "Research use only, not for diagnosis", _FAINT, small, anchor="rm")
-    if title:
-        draw.text((edge, 0.7 * _TOP * scale), title, _INK, head, anchor="ls")
+    if words.title:
+        draw.text((edge, 0.7 * _TOP * scale), words.title, INK, head, anchor="ls")
+    for row, line in enumerate(words.heading[:2]):
+        draw.text((far, (6.0 + 5.0 * row) * scale), line, INK, small, anchor="rs")

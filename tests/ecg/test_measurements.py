@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from llava_ecg.ecg.measurement_table import _ROWS
 from llava_ecg.ecg.measurements import BeatMeasurements, Finding, LeadMeasurements, Measurements
 
 SOME = Measurements(
@@ -56,13 +57,24 @@ def test_table_shows_values_units_reasons_and_leads_in_80_columns() -> None:
     text = SOME.table()
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "heart rate           72 bpm" in lines
+    assert "heart rate         71.6 bpm       (60 to 100)" in lines
     assert any(line.startswith("PR interval") and line.endswith("no P wave was found") and " - " in line for line in lines)
     assert " ".join(text.split()).count("the end of the T wave could not be found") == 3  # a long reason is wrapped, not cut
     assert [line for line in lines if line.startswith("P waves")] == ["P waves              no"]
     assert "I           -      -   0.81      -      -      -      -  -0.05  R      ok" in lines
     assert next(line for line in lines if line.startswith("V1")).split() == ["V1", *"---------", "flat"]
-    assert any(line.startswith("QRS duration") and line.endswith("+-3") for line in lines)
+    assert any(line.startswith("QRS duration") and "+-3 " in line and line.endswith("(up to 110)") for line in lines)
     assert any(line.startswith("- ST depression (inferior): ") for line in lines)
     assert "pause" not in text  # what is not there is not listed
     assert " ".join(text.split()).count("a note that a user should see") == 4
+
+
+def test_what_lies_beyond_its_reference_is_flagged() -> None:
+    def line(**values: float) -> str:
+        return Measurements(**values).table().splitlines()[list(_ROWS).index(next(iter(values)))]
+
+    assert line(pr_ms=240.0) == "PR interval         240*ms        (120 to 200)"
+    assert line(pr_ms=110.0) == "PR interval         110*ms        (120 to 200)"
+    assert line(pr_ms=160.0) == "PR interval         160 ms        (120 to 200)"
+    assert line(qrs_ms=150.0) == "QRS duration        150*ms        (up to 110)"
+    assert "60 ms after it" in SOME.table()

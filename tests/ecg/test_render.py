@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llava_ecg.ecg import ink
 from llava_ecg.ecg import render as pages
+from llava_ecg.ecg.heading import heading
 from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import LAYOUTS, PAPERS, Page, distort, draw_page, render
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -114,7 +120,7 @@ def test_gaps_short_records_and_all_nan_leads_stay_empty() -> None:
         return bool(ink[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3].max() > 0.5)
 
     assert [drawn(s) for s in (0.5, 1.5, 3.0, 5.9, 6.5, 9.0)] == [True, False, True, True, False, False]
-    assert page.box("V2").recorded
+    assert not page.box("V2").recorded, "a lead of NaN says so"
 
 
 def test_offset_is_taken_away_and_huge_voltages_are_cut_at_the_page() -> None:
@@ -172,17 +178,17 @@ def test_saved_png_remembers_its_scale(tmp_path: Path) -> None:
 
 
 def ink_of_the_whole_page(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], scale: float) -> None:
-    """What `render._ink` does, slowly: each span of ink adds to every pixel row of its column."""
+    """What `ink.draw_ink` does, slowly: each span of ink adds to every pixel row of its column."""
     height, width = pixels.shape[:2]
     coverage = np.zeros((height, width))
     for x, y in curves:
-        for column, low, high in zip(*pages._spans(x, y, max(0.5 * pages._PEN_MM * scale, 0.55)), strict=True):
+        for column, low, high in zip(*ink.spans(x, y, max(0.5 * ink.PEN_MM * scale, 0.55)), strict=True):
             low, high = min(max(low, 0.0), height), min(max(high, 0.0), height)
             if 0 <= column < width and low < high:
                 rows = np.arange(math.floor(low), math.ceil(high))
                 coverage[rows, column] += np.minimum(high, rows + 1) - np.maximum(low, rows)
-    share = np.minimum(coverage / pages._SUB, 1.0)[:, :, None]
-    inked = np.rint(pixels[:, :, :3] * (1 - share) + np.array(pages._INK) * share).astype(np.uint8)
+    share = np.minimum(coverage / ink.SUB, 1.0)[:, :, None]
+    inked = np.rint(pixels[:, :, :3] * (1 - share) + np.array(ink.INK) * share).astype(np.uint8)
     pixels[:, :, :3] = np.where(share > 0.004, inked, pixels[:, :, :3])
 
 
@@ -191,7 +197,7 @@ def test_ink_is_that_of_the_obvious_way(monkeypatch: pytest.MonkeyPatch, voltage
     recording, _ = simulate(Heart(voltage=voltage), seed=3)
     recording.signal[2, 900:1300] = np.nan
     fast = np.asarray(render(recording, **words))
-    monkeypatch.setattr(pages, "_ink", ink_of_the_whole_page)
+    monkeypatch.setattr(pages, "draw_ink", ink_of_the_whole_page)
     assert np.array_equal(fast, np.asarray(render(recording, **words)))
 
 
@@ -201,3 +207,73 @@ def test_a_page_is_not_drawn_on_the_shared_sheet() -> None:
     one.putpixel((300, 300), (1, 2, 3))
     assert two.getpixel((300, 300)) != (1, 2, 3)
     assert one.mode == "RGB" and one.size == two.size
+
+
+def test_high_voltages_halve_the_gain_and_stay_in_their_row() -> None:
+    for voltage, gain in ((1.0, 10.0), (4.0, 5.0)):
+        recording, _ = simulate(Heart(voltage=voltage, muscle_mv=0.0), seed=2)
+        page = draw_page(recording)
+        assert page.scale.mm_per_mv == gain and not any(box.clipped for box in page.boxes)
+        x, y = page.at(page.box("II"), 0.0, page.box("II").level_mv + 1.0)
+        assert page.box("II").baseline - y == pytest.approx(gain * page.px_per_mm)
+
+
+def test_what_leaves_its_row_at_the_smallest_gain_is_cut_there_and_says_so() -> None:
+    recording = _flat()
+    recording.signal[1, 300:340] = 60.0
+    page = draw_page(recording)
+    assert page.scale.mm_per_mv == 2.5 and page.box("II").clipped and not page.box("I").clipped
+    ink, box = _darkness(page), page.box("II")
+    column = round(page.at(box, 0.64, 0.0)[0])
+    top = box.baseline - 0.95 * 45 * page.px_per_mm
+    assert ink[round(top) - 2 : round(top) + 3, column].max() > 0.5
+    above = round(page.box("I").baseline) + 5
+    assert ink[above : round(top) - 4, column].max() < 0.3, "nothing beyond the row, up to the trace above it"
+    assert draw_page(recording, gain=10.0).box("II").clipped
+
+
+def test_gain_and_speed_are_the_scale() -> None:
+    recording = _flat(seconds=20.0)
+    for gain, speed, seconds in ((20.0, 50.0, 5.0), (5.0, 12.5, 20.0)):
+        page = draw_page(recording, gain=gain, speed=speed)
+        assert page.image.info["ecg_seconds"] == (0.0, seconds)
+        strip = page.box("II", rhythm=True)
+        assert (strip.t0, strip.t1) == (0.0, seconds)
+        x, y = page.at(strip, 1.0, 1.0)
+        assert (x - strip.x0, strip.baseline - y) == pytest.approx((speed * page.px_per_mm, gain * page.px_per_mm))
+        ink, left = _darkness(page), strip.x0 - (3 + 2 + 0.1 * speed) * page.px_per_mm
+        high = round(strip.baseline - gain * page.px_per_mm)
+        assert ink[high - 2 : high + 3, round(left)].max() > 0.5, "the calibration pulse is 1 mV high"
+
+
+def test_the_foot_tells_the_part_of_a_longer_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[pages.Words] = []
+    whole = pages._write
+
+    def write(image: Image.Image, words: pages.Words, *more: Any) -> None:
+        seen.append(words)
+        whole(image, words, *more)
+
+    monkeypatch.setattr(pages, "_write", write)
+    pages._sheet.cache_clear()
+    draw_page(_flat(seconds=10.3))
+    draw_page(_flat(seconds=115.0), start=20.0)
+    draw_page(_flat(), gain=5.0, speed=50.0)
+    assert [words.foot for words in seen] == [
+        "25 mm/s   10 mm/mV",
+        "25 mm/s   10 mm/mV   20 to 30 s of 115.0 s",
+        "50 mm/s   5 mm/mV   0 to 5 s of 10.0 s",
+    ]
+
+
+def test_a_heading_has_the_person_only_if_asked_for() -> None:
+    recording, _ = simulate(Heart(rate_bpm=70), seed=1)
+    recording = replace(recording, start=datetime(2014, 5, 8, 5, 5), metadata={"age": 63.0, "sex": "female"})
+    first, second = heading(recording, measure(recording))
+    assert first == "2014-05-08 05:05   500 Hz, unfiltered"
+    assert second.startswith("70 bpm   PR 1") and second.endswith("deg")
+    assert heading(recording, person=True) == ("2014-05-08 05:05   63 years   female   500 Hz, unfiltered", "")
+    assert "PR - ms" in heading(recording, Measurements(heart_rate_bpm=70.0))[1]
+    plain, headed = (np.asarray(render(recording, heading=lines)) for lines in ((), (first, second)))
+    changed = np.flatnonzero((plain != headed).any(axis=(1, 2)))
+    assert len(changed) and changed.max() < 15 * 200 / 25.4, "above the grid"
