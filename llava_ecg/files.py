@@ -113,14 +113,16 @@ def complete_leads(recording: Recording, missing: str) -> Recording:
 
 
 def check_folder(path: Path) -> Path:
-    """The folder, made if need be, in which a file can be written.
+    """The folder, after checking that files can be written there; where it is not there yet, the first of them makes it.
 
     Raises:
         InputError: it can't be made, is a file, or nothing can be written there.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        _try_writing(path)
+        place = path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        _try_writing(place)
     except OSError as error:
         raise InputError(f"can't write to the folder {path} ({_reason(error)}); choose another") from error
     return path
@@ -144,13 +146,14 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary neighbour first, then renamed.
+    """Write a file whole or not at all: to a temporary neighbour first, then renamed. Its folder is made if need be.
 
     Raises:
         InputError: the disk is full, or the folder went away.
     """
     name = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".llava-ecg.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, BatchFeature
+from transformers import BatchFeature
 
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import MARKER, Turn
@@ -38,6 +38,7 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.opening import open_source
 from llava_ecg.model.source import Source
+from llava_ecg.model.tokenizer import tokenizer_of_source
 from llava_ecg.model.towers.tower import preparers
 from llava_ecg.plugins import templates
 from llava_ecg.prepared import Prepared, Preparer
@@ -292,17 +293,8 @@ def load_tokenizer(name: str | Path, *inputs: Any, **kwargs: Any) -> Any:
 
 
 def _tokenizer(source: Source, *inputs: Any, **kwargs: Any) -> Any:
-    """The tokenizer of a source, by transformers, with the arguments that are meant for it."""
-    if source.tokenizer is None:
-        raise InputError(f"{source.folder} has no tokenizer: neither tokenizer.json nor tokenizer.model is there")
-    more = {key: value for key, value in kwargs.items() if key not in _NOT_A_TOKENIZERS}
-    try:
-        return AutoTokenizer.from_pretrained(source.tokenizer, *inputs, trust_remote_code=False, **more)
-    except InputError:
-        raise
-    except Exception as error:  # tokenizers, sentencepiece and transformers each fail in their own way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{source.tokenizer} has no tokenizer that can be opened ({reason})") from error
+    """The tokenizer of a source, with the arguments that are meant for it."""
+    return tokenizer_of_source(source, *inputs, **{key: value for key, value in kwargs.items() if key not in _NOT_A_TOKENIZERS})
 
 
 def _at(name: str | Path, kwargs: Mapping[str, Any]) -> str | Path:
@@ -374,11 +366,18 @@ def _recording(source: Any, options: Options) -> Recording | None:
 
 
 def _image(source: Any) -> Image.Image | None:
-    """An image from its file, or as it is."""
+    """An image from its file, or as it was opened; how it is to be seen (turned, on white) its preparation knows."""
     if isinstance(source, (str, Path)):
         return read_image(Path(source))
     if source is not None and not isinstance(source, Image.Image):
         raise InputError(f"an image is given as a path or a PIL image, and this is a {type(source).__name__}")
+    try:
+        if source is not None:
+            source.load()
+    except (OSError, ValueError, SyntaxError, AssertionError) as error:  # opened without looking; here it is found damaged or closed
+        raise InputError(
+            f"the image can't be read ({error or 'its file is closed'}); give its path, or the image before its file is closed"
+        ) from error
     return source
 
 

@@ -24,7 +24,6 @@ from llava_ecg.errors import InputError
 STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EVIL = "X\x1bc\x9b2J\x7f\u202eY"
 SHOWN = r"X\x1bc\x9b2J\x7f\u202eY"
-WFDB_SHOWN = r"X\x1bc2J\x7fY"  # wfdb drops what is not ASCII
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def ecg(tmp_path: Path, signal: np.ndarray) -> Callable[[str], Path]:
     def ecg(kind: str) -> Path:
         path, names, leads = tmp_path / f"r.{kind}", [*STANDARD[:6], EVIL], signal[:7]
         if kind == "npz":
-            np.savez(path, signal=leads, rate=500, unit="mV", leads=[*names[:-1], EVIL + "\nnote     all is well\t"])
+            np.savez(path, signal=leads, rate=500, unit="mV", leads=[*names[:-1], EVIL + "\nfine     all is well\t"])
         elif kind == "csv":
             rows = [",".join(f"{value:.4f}" for value in row) for row in leads.T]
             path.write_text("\n".join([",".join(f"{name} (mV)" for name in names), *rows]) + "\n", encoding="utf-8")
@@ -69,13 +68,13 @@ GIVEN = ["--rate", "500"]
 
 @pytest.mark.parametrize("kind", ["npz", "csv", "hea"])
 def test_a_lead_name_in_every_command(kind: str, ecg: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, given, name = ecg(kind), GIVEN if kind == "csv" else [], WFDB_SHOWN if kind == "hea" else SHOWN
+    path, given, name = ecg(kind), GIVEN if kind == "csv" else [], SHOWN
     assert read(path, rate=500).leads[-1].startswith("X\x1b"), "the recording keeps the name as it is"
     (tmp_path / "t.txt").write_text("Sinus rhythm.\x1b[2J The PR\x1b[31m\ninterval is 160 ms in V2.", encoding="utf-8")
     for words in (["measure", path], ["audit", "--ecg", path, "--text", tmp_path / "t.txt"]):
         code, shown = printed(capsys, *words, *given)
         assert code == 0 and name in shown
-        assert "\nnote     all is well" not in shown, "a line was faked"
+        assert "\nfine     all is well" not in shown, "a line was faked"
         code, shown = printed(capsys, *words, *given, "--json")
         assert code == 0 and json.loads(shown)["recording"]["leads"][6].startswith("X\x1bc")
     assert printed(capsys, "render", path, *given, "-o", tmp_path / f"{EVIL}.png") == (0, f"{tmp_path}/{SHOWN}.png (2200 x 1700 pixels)\n")
@@ -84,7 +83,7 @@ def test_a_lead_name_in_every_command(kind: str, ecg: Any, tmp_path: Path, capsy
 @pytest.mark.parametrize("kind", ["npz", "csv", "hea"])
 def test_an_error_that_quotes_a_file(kind: str, ecg: Any, capsys: pytest.CaptureFixture[str]) -> None:
     code, shown = printed(capsys, "ask", "--ecg", ecg(kind), *GIVEN)
-    assert code == 2 and (WFDB_SHOWN if kind == "hea" else SHOWN) in shown and "and lacks V1" in shown
+    assert code == 2 and SHOWN in shown and "and lacks V1" in shown
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_the_chat(ecg: Any, signal: np.ndarray) -> None:
     nobody: Any = type("Nobody", (), {"name": EVIL})
     Chat(nobody, Case(), lambda prompt: next(lines), shown.append).run()
     text = "".join(shown)
-    assert text.count(SHOWN) >= 5 and not STEERS.findall(text) and "\nnote     all is well" not in text
+    assert text.count(SHOWN) >= 5 and not STEERS.findall(text) and "\nfine     all is well" not in text
 
 
 def test_piped_lines_are_shown_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def read_image(path: Path) -> Image:
                     raise InputError(f"{path} has {wide} x {high} pixels; {large}")
                 if min(wide, high) < SMALLEST_SIDE:
                     raise InputError(f"{path} has {wide} x {high} pixels, too few to show an ECG; give at least {SMALLEST_SIDE} a side")
-                return _as_seen(ImageOps.exif_transpose(image))
+                return as_seen(ImageOps.exif_transpose(image))
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -53,7 +53,7 @@ def read_image(path: Path) -> Image:
         raise InputError(f"{path} can't be read as an image ({reason}); give a PNG or JPEG of the page") from error
 
 
-def _as_seen(image: Image) -> Image:
+def as_seen(image: Image) -> Image:
     """RGB as a viewer shows it."""
     from PIL import Image as images
 

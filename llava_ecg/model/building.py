@@ -69,7 +69,9 @@ def build(
     tied = bool(model.config.text_config.tie_word_embeddings)
     if quantization is not None:
         quantize.replace_linears(model.language_model, quantization, dtype)
-    for name, tensor in weights.stream(source, trust_pickle=trust_pickle):
+    # W + B A goes to its place as it was computed: in the file's 16 bits a small LoRA would be gone before it gets there
+    rounding = weights.Rounding(dtype) if quantization is None else None
+    for name, tensor in weights.stream(source, trust_pickle=trust_pickle, exact=True, rounding=rounding):
         if name == _HEAD and tied:
             _check_tied(source, tensor, trust_pickle)
             continue
@@ -79,6 +81,8 @@ def build(
             quantize.place(module, leaf, tensor, device, kind)
         else:
             module._buffers[leaf] = tensor.to(device, copy=True)
+    if lost := rounding and rounding.said():
+        warnings.warn(f"{what}: {lost}; load it as float32 to keep it whole", stacklevel=2)
     if tied:
         model.language_model.tie_weights()
     _initialise(model, device, dtype, stream_dtype or dtype)

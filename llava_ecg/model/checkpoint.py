@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, GenerationConfig, LlamaConfig
+from transformers import GenerationConfig
 
 from llava_ecg.errors import InputError
 from llava_ecg.model import quantize
-from llava_ecg.model.building import build, fill
+from llava_ecg.model.building import build, configured, expected_shapes, fill
+from llava_ecg.model.companions import ends_of
 from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.find import find
 from llava_ecg.model.headers import read_header, read_json
@@ -21,9 +22,10 @@ from llava_ecg.model.keymaps import GEM
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.opening import open_source
 from llava_ecg.model.parts import TowerSource, renamed, tower_alone
-from llava_ecg.model.released import is_released
 from llava_ecg.model.source import Source
-from llava_ecg.model.towers.tower import build_tower
+from llava_ecg.model.tokenizer import EMBEDDING, tokenizer_of_source
+from llava_ecg.model.tokenizer import load_tokenizer as load_tokenizer  # who trains asks for it here
+from llava_ecg.model.towers.tower import build_tower, preparers
 from llava_ecg.plugins import templates
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -42,6 +44,7 @@ class Checkpoint:
         adapter: the folder of its LoRA, merged in or not.
         overrides: what the caller wanted otherwise than the checkpoint brings it: template, preparation by stream, towers, base,
             quantization, strict; and what is ``untrained``, since a tower was added whose projector no file holds.
+        notes: what a user should know about how its parts came together; each answer has them.
     """
 
     model: LlavaEcgForCausalLM
@@ -51,6 +54,7 @@ class Checkpoint:
     layout: str = "ours"
     adapter: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,23 +171,19 @@ def open_checkpoint(
         source = replace(source, deltas={name: delta for name, delta in source.deltas.items() if delta.a.path.parent != source.adapter})
     elif source.adapter is not None:
         source = replace(source, config=source.config | {"base": None})  # with its LoRA it is the base's language model no more
+    expected_shapes(source.config, str(source.folder))  # what is wrong with settings or tokenizer is said before any weight is read
+    preparers(configured(source.config, str(source.folder)))
+    tokenizer = tokenizer_of_source(source) if need_tokenizer or source.tokenizer else None
+    if strict and tokenizer is not None:
+        _check_size(tokenizer, source)
+    _, ends = ends_of(source)
     model = build(source, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle, make=model_class)
-    tokenizer = load_tokenizer(source.tokenizer or source.folder) if need_tokenizer or source.tokenizer else None
-    embedding: Any = model.get_input_embeddings()
-    rows = embedding.weight.shape[0]
-    if (
-        strict and tokenizer is not None and not rows / 2 <= len(tokenizer) <= rows
-    ):  # a model has a few rows more, to fill up a round number
-        raise InputError(
-            f"the tokenizer in {source.tokenizer or source.folder} has {len(tokenizer)} tokens and the model embeds {rows}; "
-            "it belongs to another model"
-        )
-    _set_ends(model, source)
+    _set_ends(model, ends)
     asked = {"quantization": quantization, "base": base} | towers
     changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
     changed |= {} if strict else {"strict": False}
     changed |= {"untrained": ", ".join(name.removesuffix(".") for name in source.fresh)} if source.fresh else {}
-    return Checkpoint(model.eval(), tokenizer, str(name), source.folder, source.layout, source.adapter, changed)
+    return Checkpoint(model.eval(), tokenizer, str(name), source.folder, source.layout, source.adapter, changed, source.notes)
 
 
 def _holds_tower(folder: Path) -> bool:
@@ -261,16 +261,21 @@ def load_projectors(model: LlavaEcgForCausalLM, path: Path, *, trust_pickle: boo
     fill(model, tensors, path, only="projectors.", trust_pickle=trust_pickle)
 
 
-def _set_ends(model: LlavaEcgForCausalLM, source: Source) -> None:
+def _set_ends(model: LlavaEcgForCausalLM, ends: list[int]) -> None:
     """The tokens that end an answer, which only generation_config.json lists in full."""
     language_model: Any = model.language_model
-    for folder in dict.fromkeys((source.folder, source.tokenizer or source.folder)):
-        if (folder / "generation_config.json").is_file():
-            ends = read_json(folder / "generation_config.json").get("eos_token_id")
-            if isinstance(ends, int) or isinstance(ends, list) and all(isinstance(end, int) for end in ends):
-                language_model.generation_config = GenerationConfig.from_model_config(language_model.config)
-                language_model.generation_config.eos_token_id = ends
-                return
+    if ends:
+        language_model.generation_config = GenerationConfig.from_model_config(language_model.config)
+        language_model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+def _check_size(tokenizer: Any, source: Source) -> None:
+    """A model has a few rows more than its tokenizer has tokens, to fill up a round number, and never fewer."""
+    shape = source.tensors[EMBEDDING].shape if EMBEDDING in source.tensors else ()
+    if shape and not shape[0] / 2 <= len(tokenizer) <= shape[0]:
+        raise InputError(
+            f"the tokenizer in {source.tokenizer} has {len(tokenizer)} tokens and the model embeds {shape[0]}; it belongs to another model"
+        )
 
 
 def _place_of(device: str | torch.device | None, dtype: str | torch.dtype | None) -> tuple[str | torch.device, torch.dtype]:
@@ -286,22 +291,3 @@ def _place_of(device: str | torch.device | None, dtype: str | torch.dtype | None
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {str(device)!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
     return device, dtype
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a folder; its own code, if it brings any, is not run.
-
-    Raises:
-        InputError: there is none, or it can't be opened.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **_first_release(folder))
-    except Exception as error:  # tokenizers, sentencepiece and transformers each fail in their own way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder} has no tokenizer that can be opened ({reason})") from error
-
-
-def _first_release(folder: Path) -> dict[str, Any]:
-    """LLaVA's first releases say ``llava``, for which transformers takes another tokenizer than the Llama that they were trained with."""
-    values = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    return {"config": LlamaConfig()} if values.get("model_type") == "llava" and is_released(values) else {}

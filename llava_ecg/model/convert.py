@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from typing import Any
 from llava_ecg.errors import InputError
 from llava_ecg.model import released, weights
 from llava_ecg.model.building import configured, expected_shapes
+from llava_ecg.model.companions import TOKENIZER_CONFIG, TOKENIZER_FILES, ends_of, tokenizer_arguments
+from llava_ecg.model.find import is_hub_id
 from llava_ecg.model.fit import faults, refuse_faults
+from llava_ecg.model.headers import read_json
 from llava_ecg.model.keymaps import BARE, GEM, OURS, Table, from_ours
 from llava_ecg.model.opening import open_source, open_tower
 from llava_ecg.model.parts import TowerSource
@@ -28,7 +31,7 @@ TARGETS = ("llava", "ours", "encoder")
 Progress = Callable[[str], None]
 
 _COMPANIONS = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
-_ENDS = "generation_config.json"
+_CLIP_PREFIX, _CLIP_NAME = "towers.image.", "mm_vision_tower"
 
 
 def convert(
@@ -61,8 +64,8 @@ def convert(
     if to == "encoder":
         return _write_tower(open_tower(src, "ecg"), dst, trust_pickle, progress)
     source = open_source(src, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower)
-    outside = tuple((source.config.get("origin") or {}).get("outside", ())) if vision_tower is None else ()
-    return _write(source, dst, to, outside if to == "llava" else (), trust_pickle, shard_size, progress)
+    outside = _stays_outside(source, vision_tower) if to == "llava" else ()
+    return _write(source, dst, to, outside, trust_pickle, shard_size, progress)
 
 
 def merge(
@@ -96,9 +99,17 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
             f"{source.folder} has no projector for {', '.join(sorted({name.split('.')[1] for name in source.fresh}))}: "
             "train it first (python -m llava_ecg.train), then convert"
         )
+    for note in source.notes:
+        progress(note)
+    if source.tokenizer is None:
+        progress(
+            f"{source.folder} has no tokenizer, so {dst} has none: nothing can be asked before {' or '.join(TOKENIZER_FILES)} is in it"
+        )
     expected = expected_shapes(source.config, str(source.folder))
     refuse_faults(faults(source, expected), str(source.folder))
     if outside:
+        named = source.config["origin"]["config"].get(_CLIP_NAME)
+        progress(f"the image tower is not written, only named: {named}; --vision-tower {named} writes it in")
         source = replace(source, tensors={name: ref for name, ref in source.tensors.items() if not name.startswith(outside)})
     config: dict[str, Any] = source.config | {"base": None}
     if to == "llava":
@@ -115,12 +126,28 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
     return dst
 
 
+def _stays_outside(source: Source, vision_tower: str | Path | None) -> tuple[str, ...]:
+    """The prefix of a CLIP that the released config only names, as LLaVA-1.5's, where that name leads to it from any folder.
+
+    An ECG tower is written in: GEM is released with its own, and no name of a .pt is found on another machine.
+    """
+    origin = source.config.get("origin") or {}
+    name = (origin.get("config") or {}).get(_CLIP_NAME)
+    if _CLIP_PREFIX not in origin.get("outside", ()) or vision_tower is not None or not isinstance(name, str):
+        return ()
+    anywhere = is_hub_id(name) and not (source.folder / name).exists() or Path(name).expanduser().is_absolute()
+    return (_CLIP_PREFIX,) if anywhere else ()
+
+
 def _write_tensors(source: Source, folder: Path, table: Table, trust_pickle: bool, shard_size: int, progress: Progress) -> None:
     names = from_ours(source.tensors, table)
     sizes = {names[name]: source.tensors[name].nbytes for name in weights.order(source)}
     progress(f"writing {sum(sizes.values()) / 1e9:.3g} GB")
-    stream = weights.stream(source, trust_pickle=trust_pickle)
+    rounding = weights.Rounding()
+    stream = weights.stream(source, trust_pickle=trust_pickle, rounding=rounding)
     weights.write(folder, ((names[name], tensor) for name, tensor in stream), sizes, shard_size)
+    if lost := rounding.said():
+        progress(f"{lost}; loading the LoRA over its base as float32 keeps it whole")
 
 
 def _write_tower(tower: TowerSource, dst: Path, trust_pickle: bool, progress: Progress) -> Path:
@@ -150,13 +177,20 @@ def _made(dst: Path, size: int) -> Any:
 
 
 def _copy_companions(source: Source, folder: Path) -> None:
-    """Tokenizer files as they are, and the tokens that end an answer."""
+    """Tokenizer files as they are, and the tokens that end an answer.
+
+    How a tokenizer is read depends on the config beside it too; where that is another one now, it is written down.
+    """
     if source.tokenizer is not None:
         for pattern in _COMPANIONS:
             for path in sorted(source.tokenizer.glob(pattern)):
                 if path.is_file():
                     shutil.copyfile(path, folder / path.name)
-    places: Mapping[Path, None] = dict.fromkeys((source.folder, source.tokenizer or source.folder))
-    ends = next((place / _ENDS for place in places if (place / _ENDS).is_file()), None)
-    if ends is not None:
-        shutil.copyfile(ends, folder / _ENDS)
+        reading = tokenizer_arguments(source.tokenizer)
+        if reading != tokenizer_arguments(folder):
+            note = folder / TOKENIZER_CONFIG
+            kept = read_json(note) if note.is_file() else {}
+            note.write_text(json.dumps(kept | reading, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    place = ends_of(source)[0]
+    if place is not None:
+        shutil.copyfile(place, folder / place.name)

@@ -23,6 +23,11 @@ def embedded() -> dict[str, Path]:
     return found
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be that of a repository on the hub: ``org/name``, perhaps with ``@revision``."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
 def find(name: str | Path, what: str = "model", *, download: bool = True) -> Path:
     """The folder or file behind a path, the name of an embedded checkpoint or of a fetched language model, or an id on the hub.
 
@@ -49,7 +54,7 @@ def find(name: str | Path, what: str = "model", *, download: bool = True) -> Pat
         if found is None:
             raise InputError(f"the language model {str(name)!r} is not here yet; fetch it once with: llava-ecg fetch {name}")
         return found
-    if download and isinstance(name, str) and _HUB_ID.fullmatch(name):
+    if download and isinstance(name, str) and is_hub_id(name):
         from llava_ecg.model.hub import snapshot
 
         return snapshot(name)

@@ -46,7 +46,8 @@ _SIGN_IN = "set HF_TOKEN or run: hf auth login"
 
 
 def _on_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    """Print a line; what would steer a terminal in it (names come from the hub) is shown as ``\\x1b``, as all commands show it."""
+    print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line), file=sys.stderr)
 
 
 def snapshot(name: str, *, progress: Progress = _on_stderr) -> Path:

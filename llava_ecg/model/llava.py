@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.finite import finite_or_refused
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.tower import build_tower, preparers
 from llava_ecg.prepared import NEWLINE, Preparer
@@ -207,10 +208,14 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
 
         Batches must be padded on the left (`llava_ecg.data.batch.pad`, whose whole output may be passed: positions follow from the
         mask, and labels are not looked at).
+
+        Raises:
+            InputError: the model's output is no number, see `llava_ecg.model.finite`.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, slots, streams)
         if attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+        kwargs["logits_processor"] = LogitsProcessorList([finite_or_refused(self), *(kwargs.get("logits_processor") or [])])
         language_model: Any = self.language_model
         return language_model.generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)

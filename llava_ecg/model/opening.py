@@ -12,15 +12,17 @@ from typing import Any
 
 from llava_ecg.errors import InputError
 from llava_ecg.model import released
+from llava_ecg.model.companions import tokenizer_of
 from llava_ecg.model.find import find
 from llava_ecg.model.headers import Header, read_folder, read_header, read_json, weight_files
 from llava_ecg.model.keymaps import GEM, OURS
-from llava_ecg.model.parts import Delta, TowerSource, adapter_file, clip_settings, read_lora, renamed, tower_alone, weights_alone
+from llava_ecg.model.lora import adapter_file, read_lora
+from llava_ecg.model.parts import Delta, Tensors, TowerSource, clip_settings, renamed, tower_alone, weights_alone
+from llava_ecg.model.shapes import MOST_LAYERS
 from llava_ecg.model.source import ADAPTER, STREAMS, Source, check_width, overridden, with_tower
 
 _REST_OF_LORA = ("non_lora_trainables.bin", "non_lora_trainables.safetensors")
 _PROJECTOR_FILES = ("mm_projector.bin", "ecg_projector.bin")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _FLAGS = {"ecg": "--ecg-tower", "image": "--vision-tower"}
 
 
@@ -104,7 +106,7 @@ def _open_whole(folder: Path, name: str, values: dict[str, Any], wish: _Wish) ->
     tensors, left_over = renamed(headers, GEM)
     multimodal = any(key.startswith(("towers.", "projectors.")) for key in tensors)
     if released.is_released(values) or multimodal:
-        source = Source("llava", name, folder, {}, tensors, left_over=left_over, tokenizer=_tokenizer_of(folder))
+        source = Source("llava", name, folder, {}, tensors, left_over=left_over, tokenizer=tokenizer_of(folder))
         return _with_released_config(source, values, wish)
     others = [key for header in headers for key in header.tensors if "vision" in key or "visual." in key or "ecg_tower" in key]
     if others or "vision_config" in values:
@@ -130,7 +132,7 @@ def _language_model(folder: Path, name: str, values: dict[str, Any], headers: li
         "model_max_length": min(length, 4096) if isinstance(length, int) else 4096,
         "image_newline": False,
     }
-    return Source("language model", name, folder, config, tensors, tokenizer=_tokenizer_of(folder))
+    return Source("language model", name, folder, config, tensors, tokenizer=tokenizer_of(folder))
 
 
 def _open_ours(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> Source:
@@ -146,7 +148,7 @@ def _open_ours(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> 
     config["streams"] = {stream: usual | settings for stream, settings in streams.items()}
     if weight_files(folder):
         tensors, left_over = renamed(read_folder(folder), OURS)
-        return Source("ours", name, folder, config | {"base": None}, tensors, left_over=left_over, tokenizer=_tokenizer_of(folder))
+        return Source("ours", name, folder, config | {"base": None}, tensors, left_over=left_over, tokenizer=tokenizer_of(folder))
     if not (folder / STREAMS).is_file():
         raise InputError(f"{folder} has no weights: neither model.safetensors nor {STREAMS} is there")
     below = _below(folder, "towers and projectors", (config.get("base"),), wish)
@@ -158,7 +160,7 @@ def _open_ours(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> 
     _once(deltas, lora, folder)
     config["base"] = _lasting(wish.base or config["base"])
     source = Source("ours over a base", name, folder, config, tensors | own, deltas | lora, left_over)
-    source.tokenizer, source.adapter, source.stacks = _tokenizer_of(folder) or below.tokenizer, adapter, config["base"]
+    source.tokenizer, source.adapter, source.stacks = tokenizer_of(folder) or below.tokenizer, adapter, config["base"]
     return source
 
 
@@ -171,7 +173,8 @@ def _open_lora(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> 
     lora = read_lora(folder)
     _once(below.deltas, lora, folder)
     source = Source("lora", name, folder, {}, below.tensors | own, below.deltas | lora, left_over)
-    source.tokenizer, source.adapter, source.stacks = _tokenizer_of(folder) or below.tokenizer, folder, _lasting(below.name)
+    source.tokenizer, source.adapter, source.stacks = tokenizer_of(folder) or below.tokenizer, folder, _lasting(below.name)
+    source.notes = _taken_over(folder, below, own, None if rest else _REST_OF_LORA[0])
     return _over(source, below, values, wish)
 
 
@@ -181,7 +184,8 @@ def _open_projectors(folder: Path, name: str, values: dict[str, Any], wish: _Wis
     files = [read_header(folder / file) for file in _PROJECTOR_FILES if (folder / file).is_file()]
     own, left_over = renamed(files, GEM, unwrap=True)
     source = Source("projectors", name, folder, {}, below.tensors | own, dict(below.deltas), left_over)
-    source.tokenizer, source.stacks = _tokenizer_of(folder) or below.tokenizer, _lasting(below.name)
+    source.tokenizer, source.stacks = tokenizer_of(folder) or below.tokenizer, _lasting(below.name)
+    source.notes = _taken_over(folder, below, own, None)
     return _over(source, below, values, wish)
 
 
@@ -204,6 +208,18 @@ def _once(below: Mapping[str, Delta], lora: Mapping[str, Delta], folder: Path) -
         raise InputError(
             f"{folder} holds a LoRA over a LoRA (of {twice[0]}, among {len(twice)}); merge the lower one first: llava-ecg merge"
         )
+
+
+def _taken_over(folder: Path, below: Source, own: Tensors, absent: str | None) -> tuple[str, ...]:
+    """The note on projectors that a folder does not bring, so that the base's stand in their place; `absent`: the file they are kept in."""
+
+    def projectors(tensors: Iterable[str]) -> set[str]:
+        return {name.split(".")[1] for name in tensors if name.startswith("projectors.")}
+
+    taken = ", ".join(sorted(projectors(below.tensors) - projectors(own)))
+    why = f"has no {absent}" if absent else f"does not hold every projector (not {taken})"
+    note = f"{folder} {why}: the projectors ({taken}) are the base's, {below.folder}, even if others were trained with it"
+    return (*below.notes, note) if taken else below.notes
 
 
 def _over(source: Source, below: Source, values: dict[str, Any], wish: _Wish) -> Source:
@@ -246,7 +262,12 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
                 source.absent[stream] = str(error)
                 width = values.get("mm_hidden_size", 1024)  # all that is known of it
                 known = stream == "ecg" or width == 1024
-                found[stream] = {"tower_config": {} if known else {"vision_config": {"hidden_size": width, "num_attention_heads": 1}}}
+                guessed = {
+                    "hidden_size": width,
+                    "num_attention_heads": 1,
+                    "num_hidden_layers": MOST_LAYERS,
+                }  # any hidden state may be there
+                found[stream] = {"tower_config": {} if known else {"vision_config": guessed}}
                 continue
             tower = open_tower(place, stream, _described(source.folder, values))
             check_width(source, stream, tower)
@@ -339,7 +360,3 @@ def _folder_named(folder: Path, name: str) -> Path | None:
         return next((place for place in places if (place / "config.json").is_file() or place.is_file()), None)
     except (OSError, ValueError, RuntimeError):  # a name that is no path
         return None
-
-
-def _tokenizer_of(folder: Path) -> Path | None:
-    return folder if any((folder / file).is_file() for file in _TOKENIZER_FILES) else None

@@ -1,4 +1,4 @@
-"""Parts of a model on disk: a tower alone, a LoRA, and the renaming that brings any file under our names. Needs no torch."""
+"""Parts of a model on disk: a tower alone, a LoRA pair, and the renaming that brings any file under our names. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 from llava_ecg.errors import InputError
 from llava_ecg.model import released
 from llava_ecg.model.headers import Header, TensorRef, read_folder, read_header, read_json
-from llava_ecg.model.keymaps import BARE, CLIP, COMPUTED, ECG_COCA, GEM, Table, to_ours, unwrapped
+from llava_ecg.model.keymaps import BARE, CLIP, COMPUTED, ECG_COCA, Table, to_ours, unwrapped
 
-_LORA_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 Tensors = dict[str, TensorRef]
@@ -132,40 +131,6 @@ def clip_settings(folder: Path) -> dict[str, Any]:
 def weights_alone(tensors: Tensors) -> Tensors:
     """Without the buffers that older transformers filed and newer ones compute."""
     return {name: ref for name, ref in tensors.items() if not name.endswith(COMPUTED)}
-
-
-def read_lora(folder: Path) -> dict[str, Delta]:
-    """The pairs of an adapter in PEFT's layout: our name of the weight -> its pair.
-
-    Raises:
-        InputError: a file is missing, or it is no plain LoRA.
-    """
-    config = read_json(folder / "adapter_config.json")
-    file = adapter_file(folder)
-    if file is None:
-        raise InputError(f"the adapter in {folder} is not whole: neither {' nor '.join(_LORA_FILES)} is there; copy it again")
-    weights = read_header(file).tensors
-    pairs = {name: name.replace(".lora_A.", ".lora_B.") for name in weights if name.endswith(".lora_A.weight")}
-    unlike = [name for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out") if config.get(name)]
-    unlike += sorted(set(weights).symmetric_difference({*pairs, *pairs.values()}))[:3]
-    if unlike or not pairs:
-        raise InputError(f"the adapter in {folder} is no plain LoRA ({', '.join(unlike) or 'no weights'}); merge it with PEFT first")
-    try:
-        scale = float(config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"]))
-    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise InputError(f"{folder / 'adapter_config.json'} gives no usable r and lora_alpha ({error})") from error
-    found = {}
-    for name, partner in pairs.items():
-        weight = unwrapped(name.removesuffix(".lora_A.weight")) + ".weight"
-        found[to_ours([weight], GEM).get(weight, weight)] = Delta(weights[name], weights[partner], scale)
-    return found
-
-
-def adapter_file(folder: Path) -> Path | None:
-    """The weights of the LoRA in a folder, None where there is none."""
-    if not (folder / "adapter_config.json").is_file():
-        return None
-    return next((folder / file for file in _LORA_FILES if (folder / file).is_file()), None)
 
 
 def _headers(folder: Path) -> list[Header]:

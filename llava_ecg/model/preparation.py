@@ -104,16 +104,21 @@ def _page(config: Mapping[str, Any], preparation: Mapping[str, Any], shapes: Sha
         "ori": f"the page's shorter edge brought to {size} pixels and the middle, {square}, cropped (ori)",
         "anyres": f"the whole page squashed to {square}, and the page in tiles of that size (anyres)",
     }
-    made, views = ways.get(str(aspect), f"the page made {shown(aspect)}, {square}"), ""
+    made, views = ways.get(aspect if isinstance(aspect, str) else "", f"the page made {shown(aspect)}, {square}"), ""
+    grids = _pairs(preparation.get("pinpoints"))
     if aspect == "anyres":
-        grids = _pairs(preparation.get("pinpoints"))
         made += f"; grids of tiles: {', '.join(f'{wide} x {high}' for wide, high in grids) or 'none'}"
         tiles = max((wide // size * (high // size) for wide, high in grids), default=0)
         views = f" for each of up to {1 + tiles} views, merged {shown(preparation.get('merge', 'flat'))}"
     for key, what in (("mean", "mean"), ("std", "standard deviation")):
         made += f"; {what} {shown(preparation[key])}" if key in preparation else ""
     layer = f" (hidden state {shown(config.get('select_layer', -2))}, {'with' if whole else 'without'} the class token)"
-    warnings = ("a landscape page loses its sides to that crop: what is drawn there, the model never sees",) if aspect == "ori" else ()
+    crop = ("a landscape page loses its sides to that crop: what is drawn there, the model never sees",)
+    unknown = (
+        f"a page can't be prepared with the aspect {shown(aspect)}, so nothing can be asked before another is chosen, such as "
+        f"--prepare image.aspect={'anyres' if grids else 'pad'}",
+    )
+    warnings = crop if aspect == "ori" else () if isinstance(aspect, str) and aspect in ways else unknown
     return _Words(made, patches + whole, layer + views, warnings)
 
 

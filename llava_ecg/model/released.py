@@ -27,6 +27,9 @@ LANGUAGE_MODEL_KEYS = (
     *("tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
 )
 
+_NULL_SAYS_NONE = ("sliding_window", "bos_token_id", "eos_token_id", "pad_token_id")
+"""Keys whose null is a value, and not the default that transformers has for them (Mistral's window of 4096, Llama's ids 1 and 2)."""
+
 # OpenAI's CLIP vision transformers, (width, layers, patch, image size) -> what their shapes do not say. All use quick GELU.
 _CLIPS = {
     (768, 12, 32, 224): {"num_attention_heads": 12, "projection_dim": 512},
@@ -63,7 +66,8 @@ def text_config(values: Mapping[str, Any], shapes: Shapes, what: str) -> dict[st
         named = found[0] if found else "qwen2" if biased and not values.get("attention_bias") else "llama"
     if named not in FAMILIES:
         raise InputError(f"{what} is of model_type {values.get('model_type')!r}; of the LLaVA kind llama, mistral and qwen are known")
-    return {"model_type": FAMILIES[named], **{key: values[key] for key in LANGUAGE_MODEL_KEYS if values.get(key) is not None}}
+    told = {key: values[key] for key in LANGUAGE_MODEL_KEYS if values.get(key) is not None or key in values and key in _NULL_SAYS_NONE}
+    return {"model_type": FAMILIES[named], **told}
 
 
 def clip_config(shapes: Shapes) -> dict[str, Any] | None:
@@ -158,8 +162,9 @@ def image_stream(values: Mapping[str, Any], shapes: Shapes, tower: Mapping[str, 
         tower: of its CLIP: ``tower_config`` and ``preparation`` (mean and std, where they are not CLIP's).
     """
     aspect = values.get("image_aspect_ratio")
-    preparation = dict(tower.get("preparation", {})) | {"aspect": aspect if aspect in ("pad", "anyres") else "ori"}
-    if aspect == "anyres":
+    # A value that LLaVA c121f04 has no way for stays as it is, and `ImagePreparation` refuses it: cropping the page would be a guess.
+    preparation = dict(tower.get("preparation", {})) | {"aspect": "ori" if aspect in (None, "square", "ori") else aspect}
+    if aspect == "anyres" or "anyres" in str(aspect) and values.get("image_grid_pinpoints"):
         preparation["pinpoints"] = _pinpoints(values.get("image_grid_pinpoints"))
         preparation["merge"] = values.get("mm_patch_merge_type", "flat")
     config = dict(tower["tower_config"])

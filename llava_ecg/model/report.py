@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg.errors import InputError
+from llava_ecg.model.companions import TOKENIZER_FILES, ends_of, tokenizer_fault
 from llava_ecg.model.find import find
-from llava_ecg.model.fit import LISTED, Fit, fit
+from llava_ecg.model.fit import Fit, fit
 from llava_ecg.model.headers import TensorRef, read_header, weight_files
+from llava_ecg.model.listing import aligned, listed, size
 from llava_ecg.model.opening import open_source
 from llava_ecg.model.parts import TowerSource, tower_alone
 from llava_ecg.model.preparation import Stream, plain, shown, stream_report
@@ -100,6 +102,8 @@ class Report:
         unused: how many tensors of a tower's files are not the tower's.
         computed: how many buffers the files hold that are no weights, since they are computed when a model is built.
         absent: stream -> why its tower, which lies elsewhere, is not here.
+        notes: what a user should know about how its parts came together.
+        untold: why nothing can be asked: no tokenizer, or one whose files are damaged; None if nothing is wrong with it.
     """
 
     name: str
@@ -118,6 +122,8 @@ class Report:
     unused: int = 0
     computed: int = 0
     absent: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    untold: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -148,12 +154,13 @@ class Report:
             "parameters": sum(part.parameters for part in self.parts),
             "bytes": sum(part.size for part in self.parts),
             "streams": plain(streams),
-            "complete": None if found is None else not found.phrases and not self.absent,
+            "complete": None if found is None else not found.phrases and not self.absent and not self.untold,
             "missing": None if found is None else list(found.missing),
             "left_over": list(self.left_over if found is None else found.left_over),
             "mis_shaped": None if found is None else list(found.mis_shaped),
             "untrained": list(self.fresh),
             "absent": dict(self.absent),
+            "notes": [*([self.untold] if self.untold else []), *self.notes],
             "unused": self.unused,
             "computed": self.computed,
         }
@@ -167,7 +174,7 @@ class Report:
         files = " and ".join(f"{count} {kind} file{'s' * (count > 1)}" for kind, count in formats.items())
         rows = [("file" if self.folder.is_file() else "folder", str(self.folder))]
         rows += [("stands on", self.base)] if self.base else []
-        rows.append(("weights", f"{files}, {_size(sum(file.size for file in self.files))}"))
+        rows.append(("weights", f"{files}, {size(sum(file.size for file in self.files))}"))
         if self.layout != "tower":
             inside = "in the folder" if self.tokenizer == self.folder else str(self.tokenizer)
             rows.append(("tokenizer", "missing" if self.tokenizer is None else inside))
@@ -180,14 +187,14 @@ class Report:
 
     def _table(self) -> list[str]:
         head = ("part", "kind", "parameters", "dtype", "size", "fine-tuning", "where")
-        rows = [(p.title, p.kind, f"{p.parameters:,}", p.dtype or "-", _size(p.size), p.tuning, p.where) for p in self.parts]
-        total = ("total", "", f"{sum(p.parameters for p in self.parts):,}", "", _size(sum(p.size for p in self.parts)), "", "")
+        rows = [(p.title, p.kind, f"{p.parameters:,}", p.dtype or "-", size(p.size), p.tuning, p.where) for p in self.parts]
+        total = ("total", "", f"{sum(p.parameters for p in self.parts):,}", "", size(sum(p.size for p in self.parts)), "", "")
         notes = ["  fine-tuning: what python -m llava_ecg.train does without further flags"]
         if any(part.tuning == FROZEN for part in self.parts):
             notes[0] += "; --unfreeze_ecg_tower and --unfreeze_vision_tower train a tower too"
         if any(part.tuning == MERGED for part in self.parts):
             notes.append("  merged: added into its weights; --lora_enable keeps the language model frozen and goes on with its LoRA")
-        return [*_aligned([head, *rows, *([total] if len(rows) > 1 else [])], right=(2, 4)), *notes]
+        return [*aligned([head, *rows, *([total] if len(rows) > 1 else [])], right=(2, 4)), *notes]
 
     def _preparation(self) -> list[str]:
         usual = " (where a model does not say otherwise)" if self.layout == "tower" else ""
@@ -200,19 +207,21 @@ class Report:
 
     def _weights(self) -> list[str]:
         lines = [f"not here: {why}" for why in self.absent.values()]
+        lines += [f"tokenizer: {self.untold}"] if self.untold else []
+        lines += [f"note: {note}" for note in self.notes]
         lines += [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
         lines += [f"unused: {self.unused:,} other tensors that lie in the files"] if self.unused else []
         lines += [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"] if self.computed else []
         found = self.fit
         if found is None:
             lines.append("missing or left over: can't be told without building it, since a part of it is a plug-in's")
-            return lines + _listed("left over", self.left_over)
+            return lines + listed("left over", self.left_over)
         if not found.phrases:
             other = "other " if self.fresh else ""
-            but = "apart from that " if self.absent else ""
+            but = "apart from that " if self.absent or self.untold else ""
             return [*lines, f"{but}complete: every tensor has its place, and every {other}place its tensor"]
         lists = (("missing", found.missing), ("left over", found.left_over), ("mis-shaped", found.mis_shaped))
-        return lines + [line for label, names in lists for line in _listed(label, names)]
+        return lines + [line for label, names in lists for line in listed(label, names)]
 
 
 def inspect(
@@ -252,6 +261,7 @@ def _report(source: Source, name: str) -> Report:
     found = None if shapes is None else fit(source, shapes)
     refs = [*source.tensors.values(), *(ref for delta in source.deltas.values() for ref in (delta.a, delta.b))]
     streams: Mapping[str, Mapping[str, Any]] = source.config.get("streams") or {}
+    ends_of(source)  # damaged, it would stop whoever opens the model
     return Report(
         name=name,
         layout=source.layout,
@@ -268,7 +278,15 @@ def _report(source: Source, name: str) -> Report:
         fresh=tuple(prefix.removesuffix(".") for prefix in source.fresh),
         computed=len(source.computed),
         absent=dict(source.absent),
+        notes=source.notes,
+        untold=_untold(source),
     )
+
+
+def _untold(source: Source) -> str | None:
+    if source.tokenizer is None:
+        return f"{source.folder} has none (none of {', '.join(TOKENIZER_FILES)}), so nothing can be asked of it: copy its files there"
+    return tokenizer_fault(source.tokenizer)
 
 
 def _tower_report(tower: TowerSource, name: str) -> Report:
@@ -364,32 +382,3 @@ def _files(paths: Iterable[Path]) -> tuple[File, ...]:
         header = read_header(path)
         found.append(File(path, header.format, path.stat().st_size, header.refused))
     return tuple(found)
-
-
-# -- text ------------------------------------------------------------------------------------------------------------------------------
-
-
-def _aligned(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:
-    """Columns as wide as their widest entry, those of `right` flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = [
-        [f"{text:>{width}}" if at in right else f"{text:<{width}}" for at, (text, width) in enumerate(zip(row, widths, strict=True))]
-        for row in rows
-    ]
-    return ["  ".join(row).rstrip() for row in cells]
-
-
-def _listed(label: str, names: tuple[str, ...]) -> list[str]:
-    """The first of a list under its label, and how many more there are."""
-    if not names:
-        return []
-    more = [f"  and {len(names) - LISTED:,} more"] if len(names) > LISTED else []
-    return [f"{label}: {len(names):,}", *(f"  {name}" for name in names[:LISTED]), *more]
-
-
-def _size(size: int) -> str:
-    """Bytes for a person; 1 MB is 10^6."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{size / scale:,.2f} {unit}"
-    return f"{size} bytes" if size else "-"

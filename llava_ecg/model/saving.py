@@ -13,7 +13,9 @@ import glob
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -23,10 +25,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from llava_ecg.errors import InputError
 from llava_ecg.model import quantize, weights
+from llava_ecg.model.companions import TOKENIZER_CONFIG, tokenizer_arguments, tokenizer_of
+from llava_ecg.model.headers import read_json
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.source import ADAPTER, STREAMS
 from llava_ecg.model.standing import refuse_standing
+from llava_ecg.model.tokenizer import EMBEDDING, load_tokenizer
 
 _STREAM_PARTS = ("towers.", "projectors.", "image_newline")
 _HEAD = "language_model.lm_head.weight"
@@ -64,8 +70,9 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
             if language_model.generation_config is not None:
                 ends = {"eos_token_id": language_model.generation_config.eos_token_id}
                 (temporary / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
-            tokenizer.save_pretrained(temporary)
         config.save_pretrained(temporary)
+        if config.base is None:
+            _save_tokenizer(tokenizer, temporary, len(model.get_parameter(EMBEDDING)))
 
 
 def save_tower(tower: torch.nn.Module, kind: str, settings: Mapping[str, Any], preparation: Mapping[str, Any], folder: Path) -> None:
@@ -85,14 +92,14 @@ def write_tower_config(kind: str, settings: Mapping[str, Any], preparation: Mapp
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary neighbour that becomes `folder` when the block ends well, and vanishes otherwise.
 
-    A folder that exists is renamed aside, the new one renamed in, and the old one deleted: its weights and what has a namesake in the
-    new one go, other files are carried over. What a killed save has left beside the folder is put right first.
+    A folder that exists is renamed aside, the new one renamed in, and the old one deleted: its weights, its tokenizer and what has a
+    namesake in the new one go, other files are carried over. What a killed save has left beside the folder is put right first.
     """
     folder = folder.resolve()  # where a link leads, since the link itself stays
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(folder)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
-    with _held(temporary):
+    with _held(temporary), stops_orderly():
         try:
             yield temporary
             temporary.chmod(0o755)  # mkdtemp gives 0700, which nobody asked for
@@ -104,6 +111,30 @@ def whole_folder(folder: Path) -> Iterator[Path]:
                 _swap(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def stops_orderly() -> Iterator[None]:
+    """While the block runs, a request to end (SIGTERM, SIGHUP) leaves it by SystemExit, so that nothing half-made stays on disk.
+
+    Where somebody else handles the signal, or outside of the main thread, which alone may, all stays as it is.
+    """
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+
+    def stop(number: int, _: Any) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # the second request finds the first at work
+        raise SystemExit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _swap(temporary: Path, folder: Path) -> None:
@@ -182,10 +213,61 @@ def _is_cwd(folder: Path) -> bool:
 
 def is_replaced(name: str) -> bool:
     """Whether saving into a folder that exists takes away the file or folder of that name in it."""
-    return name == "config.json" or any(fnmatch(name, pattern) for pattern in _WEIGHTS)
+    return name == "config.json" or any(fnmatch(name, pattern) for pattern in (*_WEIGHTS, *_TOKENIZER))
 
 
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json", STREAMS, ADAPTER)
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
+
+
+def copy_tokenizer(origin: Path, folder: Path) -> None:
+    """The files of a tokenizer as they are, into a folder that has its config.json.
+
+    How they are read depends on that config too; where it says otherwise than the one beside the originals, it is written down.
+    """
+    for path in sorted(origin.iterdir()):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in _TOKENIZER):
+            shutil.copyfile(path, folder / path.name)
+    reading = tokenizer_arguments(origin)
+    if reading != tokenizer_arguments(folder):
+        _write_down(folder, reading)
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path, rows: int) -> None:
+    """The tokenizer's own files as they came, so that every program that could read them still can.
+
+    One that has changed since, or that did not come from a folder, is saved as transformers does: in tokenizer.json, which programs before
+    transformers 5 may not read.
+    """
+    origin = Path(tokenizer.name_or_path or "")
+    if tokenizer.name_or_path and tokenizer_of(origin) is not None:
+        copy_tokenizer(origin, folder)
+        try:
+            if _reading(load_tokenizer(folder, rows=rows)) == _reading(tokenizer):
+                return
+        except InputError:  # what it was opened with is not in its files
+            pass
+        for path in folder.iterdir():
+            if any(fnmatch(path.name, pattern) for pattern in _TOKENIZER):
+                path.unlink()
+    tokenizer.save_pretrained(folder)
+    legacy = getattr(tokenizer, "legacy", None)
+    if isinstance(legacy, bool):  # transformers 5 leaves it out
+        _write_down(folder, {"legacy": legacy})
+
+
+def _reading(tokenizer: Any) -> Any:
+    """All that says how a tokenizer reads text. Padding and truncation are how it was last called."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else tokenizer.get_vocab()
+    steps = {key: value for key, value in backend.items() if key not in ("padding", "truncation")}
+    return steps, tokenizer.special_tokens_map, tokenizer.chat_template
+
+
+def _write_down(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Add settings to tokenizer_config.json."""
+    note = folder / TOKENIZER_CONFIG
+    kept = read_json(note) if note.is_file() else {}
+    note.write_text(json.dumps(kept | dict(settings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> None:

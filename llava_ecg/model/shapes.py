@@ -216,6 +216,7 @@ def _clip(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
         defaults |= {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
         defaults |= {"image_size": 336, "patch_size": 14}
     layers = _layers(vision, "num_hidden_layers", defaults["num_hidden_layers"], where)
+    check_selection(settings.get("select_layer", -2), settings.get("select_feature", "patch"), layers)
     size = {key: _size(vision, key, default, where) for key, default in defaults.items()}
     width, inner, patch = size["hidden_size"], size["intermediate_size"], size["patch_size"]
     _divides(width, "hidden_size", size["num_attention_heads"], "num_attention_heads", where)
@@ -240,6 +241,22 @@ def _clip(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
         **_norm("post_layernorm", width),
     }
     return width, {f"vision_tower.{name}": shape for name, shape in shapes.items()}
+
+
+def check_selection(layer: Any, feature: Any, layers: int) -> None:
+    """Raise `InputError` for a hidden state that a CLIP of so many layers has not, or tokens of it that nobody can name.
+
+    Args:
+        layer: number of the hidden state, 0 (the embedding) to `layers`, or counted from the last as -1.
+        feature: ``patch`` or ``cls_patch``.
+    """
+    if type(layer) is not int or not -layers - 1 <= layer <= layers:
+        raise InputError(
+            f"the hidden state {reprlib.repr(layer)} of the image tower is asked for (mm_vision_select_layer, select_layer), and it has "
+            f"{layers + 1}: {-layers - 1} to {layers}, whole numbers; put right what the config says"
+        )
+    if feature not in ("patch", "cls_patch"):
+        raise InputError(f"a CLIP tower has no feature {reprlib.repr(feature)} to select; known are patch, cls_patch")
 
 
 TOWERS = {"ecg_coca": _ecg_coca, "clip": _clip}

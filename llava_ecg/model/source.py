@@ -36,6 +36,7 @@ class Source:
         stacks: the model that it stands on, as found again from any folder; empty where it is whole.
         given: streams whose tower the caller gave.
         absent: streams whose tower lies elsewhere and is not here -> why.
+        notes: what a user should know about how its parts came together.
     """
 
     layout: str
@@ -53,6 +54,7 @@ class Source:
     stacks: str = ""
     given: tuple[str, ...] = ()
     absent: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

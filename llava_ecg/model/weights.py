@@ -9,6 +9,7 @@ import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,12 +34,52 @@ class _File(Protocol):
         """One tensor, on the CPU, mapped from disk where that can be."""
 
 
-def stream(source: Source, *, trust_pickle: bool = False, dtype: torch.dtype | None = None) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of a source under our name, file by file, with its LoRA pair added.
+@dataclass
+class Rounding:
+    """What rounding to 16 bits takes from a LoRA: its steps are small beside the weights that they are added to.
+
+    Attributes:
+        dtype: that the sums are rounded to; None for that of each weight's file.
+        lost, whole: squared norms of what rounding changed and of what the LoRA changed, over all weights so far.
+        coarse: the dtype that was rounded to, None as long as nothing was.
+    """
+
+    dtype: torch.dtype | None = None
+    lost: float = 0.0
+    whole: float = 0.0
+    coarse: torch.dtype | None = None
+
+    def add(self, total: torch.Tensor, step: torch.Tensor, filed: torch.dtype) -> None:
+        """Count one weight: the sum [out, in], the LoRA's part of it, and the dtype of the weight's file."""
+        kind = self.dtype or filed
+        if kind.itemsize < total.dtype.itemsize:
+            self.coarse = kind
+            self.lost += float((total.to(kind).to(total.dtype) - total).norm()) ** 2
+            self.whole += float(step.norm()) ** 2
+
+    @property
+    def share(self) -> float:
+        """Norm of what was lost over that of what the LoRA changed: 0 where nothing was."""
+        return (self.lost / self.whole) ** 0.5 if self.whole else 0.0
+
+    def said(self) -> str | None:
+        """The clause for a person, where a hundredth or more is lost."""
+        if self.coarse is None or not self.share >= 0.01:
+            return None
+        return (
+            f"rounding to {str(self.coarse).removeprefix('torch.')} takes {100 * self.share:.0f} % of what the LoRA changes in the weights"
+        )
+
+
+def stream(
+    source: Source, *, trust_pickle: bool = False, exact: bool = False, rounding: Rounding | None = None
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a source under our name, file by file, with its LoRA pair added; the sum is taken in float32 (or float64).
 
     Args:
         trust_pickle: open what torch's weights_only refuses.
-        dtype: floating-point tensors are brought to it (the sum with a LoRA is taken in float32); None keeps the file's.
+        exact: give a sum with a LoRA as it was computed; else in the dtype of the weight's file, as all other tensors.
+        rounding: is told of every sum.
 
     Yields:
         (name, tensor). The tensor may be a view of the file, which is closed when the next file is begun: copy what is to stay.
@@ -53,12 +94,17 @@ def stream(source: Source, *, trust_pickle: bool = False, dtype: torch.dtype | N
                 file = _open(path, now, trust_pickle)
                 for name, ref in refs.items():
                     tensor = file.get(ref.name)
-                    kind = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
                     delta = source.deltas.get(name)
                     if delta is not None:
+                        filed, wide = tensor.dtype, torch.promote_types(tensor.dtype, torch.float32)
                         a, b = pairs[delta.a.path].get(delta.a.name), pairs[delta.b.path].get(delta.b.name)
-                        tensor = tensor.float() + delta.scale * (b.float() @ a.float())
-                    yield name, tensor.to(kind)
+                        step = delta.scale * (b.to(wide) @ a.to(wide))
+                        tensor = tensor.to(wide) + step
+                        if rounding is not None:
+                            rounding.add(tensor, step, filed)
+                        tensor = tensor if exact else tensor.to(filed)
+                        del step
+                    yield name, tensor
                     del tensor
 
 

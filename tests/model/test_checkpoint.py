@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +175,28 @@ def test_settings_are_checked() -> None:
         LlavaEcgForCausalLM(LlavaEcgConfig({"model_type": "llama", **TEXT}, {"ecg": StreamConfig("ecg_coca", {"depth": 3})}))
     with pytest.raises(InputError, match="unknown tower 'ecg_cocoa'; did you mean ecg_coca"):
         LlavaEcgForCausalLM(LlavaEcgConfig({"model_type": "llama", **TEXT}, {"ecg": StreamConfig("ecg_cocoa")}))
+
+
+ENDED = """
+import os, signal, sys
+from pathlib import Path
+from llava_ecg.model.saving import whole_folder
+with whole_folder(Path(sys.argv[1])) as temporary:
+    (temporary / "config.json").write_text("half")
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    import time; time.sleep(5)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_save_that_is_asked_to_end_leaves_nothing(name: str, tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDED, str(tmp_path / "out"), name], check=False)
+    assert ended.returncode == 128 + getattr(signal, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_are_as_they_were_after_a_save(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with whole_folder(tmp_path / "out") as temporary:
+        (temporary / "config.json").write_text("{}")
+    assert signal.getsignal(signal.SIGTERM) is before

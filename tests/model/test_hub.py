@@ -422,3 +422,8 @@ def test_the_environment_is_the_librarys(server: Hub, tmp_path: Path) -> None:
     assert run(REPO, HF_HUB_OFFLINE="1").stdout == first.stdout
     assert len(server.asked) == asked
     assert "InputError: there is no folder 'org/gme', and the Hugging Face hub" in run("org/gme").stderr.splitlines()[-1]
+
+
+def test_progress_can_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hub._on_stderr("org/x\x1b[2J\u202e and\nmore\tÄ")
+    assert capsys.readouterr().err == "org/x\\x1b[2J\\u202e and\\nmore\\tÄ\n"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from llava_ecg.errors import InputError
+from llava_ecg.model.shapes import check_selection
 from llava_ecg.model.towers.image import ImagePreparation
 
 
@@ -20,6 +20,9 @@ class ClipTower(nn.Module):
         vision_config: the fields of `transformers.CLIPVisionConfig` (ViT-L/14-336 if empty).
         select_layer: which hidden state is taken (-2: the last but one).
         select_feature: ``patch`` drops the class token, ``cls_patch`` keeps it.
+
+    Raises:
+        InputError: a hidden state that it has not.
     """
 
     def __init__(
@@ -29,11 +32,10 @@ class ClipTower(nn.Module):
         select_feature: Literal["patch", "cls_patch"] = "patch",
     ) -> None:
         super().__init__()
-        if select_feature not in ("patch", "cls_patch"):
-            raise InputError(f"a CLIP tower has no feature {select_feature!r} to select; known are patch, cls_patch")
         settings: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
         settings |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
         config: Any = CLIPVisionConfig(**(dict(vision_config) if vision_config else settings))
+        check_selection(select_layer, select_feature, config.num_hidden_layers)
         self.vision_tower = CLIPVisionModel(config)
         self.select_layer, self.select_feature = select_layer, select_feature
         self.width: int = config.hidden_size

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from llava_ecg.ecg.images import _as_seen as as_seen
-from llava_ecg.ecg.images import read_image
+from llava_ecg.ecg.images import as_seen, read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import render
 from llava_ecg.errors import InputError
@@ -71,7 +70,7 @@ class ImagePreparation:
 
     def prepare(self, source: Image.Image) -> Prepared:
         """The image, or its tiles, and the order of their tokens."""
-        image = as_seen(ImageOps.exif_transpose(source))  # as `read` gives it, whoever has opened it
+        image = source if type(source) is Image.Image and source.mode == "RGB" else as_seen(ImageOps.exif_transpose(source))
         notes: tuple[str, ...] = ()
         if self.aspect == "anyres":
             resolution = best_resolution(image.size, self.pinpoints)
