@@ -17,7 +17,7 @@ from llava_ecg import auto
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "llava_ecg.model.checkpoint:load",
+    "load": "llava_ecg.model.loading:load",
     "Assistant": "llava_ecg.assistant:Assistant",
     "Case": "llava_ecg.case:Case",
     "Decoding": "llava_ecg.case:Decoding",

@@ -17,13 +17,13 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from llava_ecg.case import Case, Decoding
+from llava_ecg.checkpoint import quantize
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.encode import Encoded
 from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.audit import Audit
-from llava_ecg.model import quantize
-from llava_ecg.model.checkpoint import Checkpoint, open_checkpoint
+from llava_ecg.model.loading import Checkpoint, open_checkpoint
 from llava_ecg.processor import Processor
 
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"

@@ -1,7 +1,7 @@
 """After ``import llava_ecg``, transformers' Auto classes open our checkpoints, whichever of the two packages is imported first.
 
-Nothing is imported for that: a finder on ``sys.meta_path`` waits for the four modules that define the Auto classes, and for the one
-that defines our configs, and `register` runs right after each has been executed. What transformers is told about are classes that
+Nothing is imported for that: a finder on ``sys.meta_path`` waits for the four modules that define the Auto classes, and for the two
+that define our configs, and `register` runs right after each has been executed. What transformers is told about are classes that
 stand in for ours and fetch them when a checkpoint of ours is really met; so ``import llava_ecg`` stays light, and no import made in
 the middle of another can run in a circle.
 
@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 _AUTO = "transformers.models.auto."
-CONFIG_MODULE = "llava_ecg.model.config"
+CONFIG_MODULE, RELEASED_CONFIGS = "llava_ecg.model.config", "llava_ecg.model.released_configs"
 
 
 def register() -> None:
@@ -28,7 +28,7 @@ def register() -> None:
     if auto_config is None:
         return
     for model_type, stand_in in CONFIGS.items():
-        config = _loaded(CONFIG_MODULE, stand_in.name)
+        config = _loaded(stand_in.module, stand_in.name)
         auto_config.register(model_type, config or stand_in, exist_ok=True)
         if config is not None:
             for (module, name), value in VALUES.items():
@@ -110,17 +110,17 @@ def _loaded(module: str, name: str) -> Any:
 
 
 class _Config:
-    """For a class of `CONFIG_MODULE`, which registers itself in place of its stand-in as soon as it is loaded."""
+    """For a config's class, which is registered in place of its stand-in as soon as its module is loaded."""
 
-    name = ""
+    module, name = CONFIG_MODULE, ""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return getattr(import_module(CONFIG_MODULE), cls.name)(*args, **kwargs)
+        return getattr(import_module(cls.module), cls.name)(*args, **kwargs)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], **kwargs: Any) -> Any:
         """What AutoConfig.from_pretrained calls."""
-        return getattr(import_module(CONFIG_MODULE), cls.name).from_dict(values, **kwargs)
+        return getattr(import_module(cls.module), cls.name).from_dict(values, **kwargs)
 
 
 class OurConfig(_Config):
@@ -132,19 +132,19 @@ class OurConfig(_Config):
 class LlamaConfig(_Config):
     """GEM, PULSE and LLaVA over Llama or Vicuna."""
 
-    name = "LlavaLlamaConfig"
+    module, name = RELEASED_CONFIGS, "LlavaLlamaConfig"
 
 
 class MistralConfig(_Config):
     """LLaVA-1.6 over Mistral."""
 
-    name = "LlavaMistralConfig"
+    module, name = RELEASED_CONFIGS, "LlavaMistralConfig"
 
 
 class QwenConfig(_Config):
     """GEM and LLaVA over Qwen2."""
 
-    name = "LlavaQwenConfig"
+    module, name = RELEASED_CONFIGS, "LlavaQwenConfig"
 
 
 class Model:
@@ -189,4 +189,4 @@ VALUES: dict[tuple[str, str], type] = {
     ("tokenization_auto", "AutoTokenizer"): Tokenizer,
     ("processing_auto", "AutoProcessor"): Processor,
 }
-WATCHED = (CONFIG_MODULE, _AUTO + "configuration_auto", *(_AUTO + module for module, _ in VALUES))
+WATCHED = (CONFIG_MODULE, RELEASED_CONFIGS, _AUTO + "configuration_auto", *(_AUTO + module for module, _ in VALUES))

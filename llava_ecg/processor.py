@@ -25,6 +25,9 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
+from llava_ecg.checkpoint.opening import open_source
+from llava_ecg.checkpoint.source import Source
+from llava_ecg.checkpoint.tokenizer import tokenizer_of_source
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import MARKER, Turn
 from llava_ecg.data.encode import Encoded, encode
@@ -36,12 +39,9 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
-from llava_ecg.model.opening import open_source
-from llava_ecg.model.source import Source
-from llava_ecg.model.tokenizer import tokenizer_of_source
 from llava_ecg.model.towers.tower import preparers
 from llava_ecg.plugins import templates
-from llava_ecg.prepared import Prepared, Preparer
+from llava_ecg.streams import Prepared, Preparer
 
 Kept = dict[tuple[str, int], tuple[Any, Prepared]]
 """(stream, id of the source) -> the source, held so that its id stays its own, and what was made of it."""

@@ -172,7 +172,7 @@ def completer(commands: Mapping[str, str], with_file: Collection[str]) -> Comple
 
 def _history_file() -> Path | None:
     """The file of former questions, for its owner's eyes only; None where it can't be written."""
-    from llava_ecg.model.fetch import cache_folder
+    from llava_ecg.cache import cache_folder
 
     path = cache_folder() / "history"
     try:

@@ -23,12 +23,12 @@ if [ -d "$DATA/ptbxl" ] && [ -d "$DATA/cinc2021" ] && [ -d "$DATA/cinc2011" ]; t
 say "making the data set in $OUT/data"
 "$PY" playground/make_toy.py "$OUT/data" --count "${COUNT:-5000}" --test-share 0.04 --seed 7 ${real[@]+"${real[@]}"}
 say "training the ECG tower ($TOWER_MINUTES minutes)"
-"$PY" -m llava_ecg.train.towers ecg --data "$OUT/data" --out "$OUT/ecg" --epochs 60 --minutes "$TOWER_MINUTES"
+"$PY" -m llava_ecg.train.tiny.towers ecg --data "$OUT/data" --out "$OUT/ecg" --epochs 60 --minutes "$TOWER_MINUTES"
 say "training the image tower ($TOWER_MINUTES minutes)"
-"$PY" -m llava_ecg.train.towers image --data "$OUT/data" --out "$OUT/image" --epochs 60 --minutes "$TOWER_MINUTES" --limit 2200
+"$PY" -m llava_ecg.train.tiny.towers image --data "$OUT/data" --out "$OUT/image" --epochs 60 --minutes "$TOWER_MINUTES" --limit 2200
 "$VENV/bin/llava-ecg" fetch gem-tiny
 say "aligning both towers with the language model's embedding ($ALIGN_MINUTES minutes)"
-"$PY" -m llava_ecg.train.align --data "$OUT/data" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
+"$PY" -m llava_ecg.train.tiny.align --data "$OUT/data" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
     --minutes "$ALIGN_MINUTES" --ecg_limit 3200 --image_limit 1300
 say "training projectors and LoRA ($STEPS steps)"
 "$PY" -m llava_ecg.train \

@@ -17,9 +17,10 @@ from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import simulate
 from llava_ecg.errors import InputError
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
+from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
 CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}

@@ -21,10 +21,11 @@ import torch
 
 import llava_ecg
 from llava_ecg import auto
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
-from llava_ecg.model.fetch import base_folder
+from llava_ecg.checkpoint.places.fetch import base_folder
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
+from llava_ecg.streams import StreamConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}

@@ -21,9 +21,9 @@ import sys, types
 class Report:
     def lines(self): return ["layout   llava"]
     def to_dict(self): return {"layout": "llava"}
-fake = types.ModuleType("llava_ecg.model.report")
+fake = types.ModuleType("llava_ecg.checkpoint.inspect")
 fake.inspect = lambda path, **parts: Report()
-sys.modules["llava_ecg.model.report"] = fake
+sys.modules["llava_ecg.checkpoint.inspect"] = fake
 """
 
 
@@ -184,7 +184,7 @@ class Report:
 
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the stand-in for llava_ecg.model.report was asked; it prints as a careless library would."""
+    """What the stand-in for llava_ecg.checkpoint.inspect was asked; it prints as a careless library would."""
     calls: list[Any] = []
 
     def inspect(path: str, **parts: Any) -> Report:
@@ -194,7 +194,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise InputError("none: no such\nfolder")
         return Report()
 
-    stand_in: Any = ModuleType("llava_ecg.model.report")
+    stand_in: Any = ModuleType("llava_ecg.checkpoint.inspect")
     stand_in.inspect = inspect
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     return calls

@@ -10,11 +10,11 @@ import pytest
 
 from llava_ecg.assistant import Answer, Assistant
 from llava_ecg.case import Case, Decoding
+from llava_ecg.checkpoint.places.fetch import base_folder
+from llava_ecg.checkpoint.places.find import find
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.claims import find_claims
-from llava_ecg.model.fetch import base_folder
-from llava_ecg.model.find import find
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "gem-tiny"
 

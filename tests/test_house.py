@@ -18,17 +18,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_ecg"
 
-# A part imports from the rows above its own and from nothing else: never up, never sideways. "" is the package itself (its version).
+# A part imports from the rows above its own and from nothing else: never up, never sideways. "" is the package itself: its version, and
+# the public names that it fetches when they are used.
 FLOORS = (
-    ("auto",),
-    ("", "errors"),
+    ("errors",),
     ("registry", "remote"),
-    ("plugins",),
-    ("ecg", "prepared"),
-    ("model", "data", "grounding"),
-    ("engine", "train", "instruct", "files", "case", "processor"),
-    ("assistant", "terminal", "pasted"),
-    ("report",),
+    ("plugins", "streams", "cache"),
+    ("data", "checkpoint"),
+    ("ecg",),
+    ("grounding", "model"),
+    ("engine", "train", "instruct", "files", "case", "processor", "pasted"),
+    ("auto", "assistant", "terminal"),
+    ("report", ""),
     ("chat", "eval"),
     ("cli",),
     ("__main__",),
@@ -42,13 +43,13 @@ DOORS = {
     "h5py": ("ecg.formats.hdf5",),
     "sleepecg": ("ecg.waves.rules",),
     "open_clip": ("model.towers.ecg_coca",),
-    "bitsandbytes": ("model.quantize",),
+    "bitsandbytes": ("checkpoint.quantize",),
     "peft": ("train",),
     "accelerate": ("train",),
     "flash_attn": ("engine.attention",),
     "prompt_toolkit": ("terminal",),
     "openai": ("remote",),
-    "huggingface_hub": ("model.hub",),
+    "huggingface_hub": ("checkpoint.places.hub",),
     "requests": ("remote",),
     "urllib.request": ("remote",),
     "http.client": ("remote",),
@@ -59,6 +60,32 @@ DOORS = {
 
 # Reading, measuring and auditing an ECG costs no torch; the command line loads what a command needs when it runs.
 NEVER = dict.fromkeys(("grounding", "errors", "registry", "plugins", "terminal"), ("torch", "transformers", "safetensors"))
+# Within a part too, imports go down: a room imports from the rows above its own, or from its own row where no circle comes of it.
+ROOMS = {
+    "checkpoint": (
+        ("files",),
+        ("places", "keymaps", "arithmetic"),
+        ("lora", "towers"),
+        ("source", "shapes", "released", "words"),
+        ("companions", "fit", "weights"),
+        ("opening", "tokenizer", "quantize", "listing"),
+        ("standing", "inspect", "building"),
+    ),
+    "model": (
+        ("config",),
+        ("towers", "projectors", "finite", "released_configs"),
+        ("opened",),
+        ("pretrained",),
+        ("llava",),
+        ("loading", "saving"),
+        ("convert",),
+    ),
+}
+# Files that know the names of the released models' two streams. A third party's stream must not need a line in any; the number only falls.
+MODALITIES = ("ecg", "image", "ecg.", "image.")
+AT_HOME = ("ecg", "grounding", "checkpoint.towers", "model.towers", "train.tiny")
+NAMED_IN = 14
+
 NEVER["ecg"] = ("torch", "transformers")  # the delineator's weights are a safetensors file, read as numpy arrays
 NOT_AT_IMPORT = dict.fromkeys(("cli", "files", "registry", "plugins"), ("torch", "transformers", "scipy", "numpy", "PIL"))
 
@@ -68,6 +95,8 @@ CALLS = ("AutoConfig.register", "AutoModel.register", "AutoModelForCausalLM.regi
 # since loading them ourselves would cost every ``import llava_ecg`` two seconds.
 FINDERS = ("auto",)
 FILE_LINES, FUNCTION_LINES = 400, 80
+# The sockets: tables of what is plugged in, by name, so that nothing is imported before it is asked for.
+BY_NAME = ("plugins",)
 
 
 class SizeReport(UserWarning):
@@ -109,10 +138,14 @@ def within(name: str, places: tuple[str, ...]) -> bool:
 
 
 def imports(tree: ast.Module, known: set[str]) -> Iterator[Import]:
-    """Every import in a module, those in functions and under TYPE_CHECKING included; ``from package import module`` names the module."""
+    """Every import in a module, those in functions, under TYPE_CHECKING and by name included; ``from package import module`` names it."""
 
     def visit(node: ast.AST, lazy: bool, typed: bool) -> Iterator[Import]:
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.partition(":")[0]  # an import by name: "llava_ecg.model.llava", "llava_ecg.processor:Processor"
+            if name in known and name not in (PACKAGE, PACKAGE + "."):
+                yield Import(name, node.lineno, True, typed)
+        elif isinstance(node, ast.Import):
             yield from (Import(name.name, node.lineno, lazy, typed) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
@@ -155,6 +188,32 @@ def layer_faults(module: str, found: list[Import]) -> Iterator[str]:
                 yield f"{at}: {each.target} in {here}, which does without it"
             if within(each.target, NOT_AT_IMPORT.get(here, ())) and not each.lazy and not each.typed:
                 yield f"{at}: {each.target} at the top level of {here}; import it in the function that needs it"
+
+
+def room_faults(module: str, found: list[Import]) -> Iterator[str]:
+    """Imports that go up within a part of `ROOMS`."""
+    rows = ROOMS.get(part(module), ())
+    floor = {room: number for number, row in enumerate(rows) for room in row}
+    here = inner(module).split(".")[1] if inner(module).count(".") else ""
+    if not rows or not here:
+        return
+    if here not in floor:
+        yield f"{module}: a new room; give {here!r} its floor in ROOMS of tests/test_house.py"
+        return
+    for each in found:
+        there = inner(each.target).split(".")[1:2] if part(each.target) == part(module) else []
+        if there and there[0] != here and floor.get(there[0], -1) > floor[here]:
+            yield f"{module}:{each.line}: {here} imports {each.target}, which is above it"
+
+
+def named_in(sources: Mapping[str, str]) -> list[str]:
+    """The modules, outside of `AT_HOME`, in whose code a stream of the released models is named."""
+    found = []
+    for module, source in sources.items():
+        texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        if not within(inner(module), AT_HOME) and texts & set(MODALITIES):
+            found.append(module)
+    return found
 
 
 def habit_faults(module: str, tree: ast.Module) -> Iterator[str]:
@@ -208,9 +267,9 @@ def inspect(sources: Mapping[str, str]) -> list[str]:
     known = {*sources, *(f"{PACKAGE}.{name}" for name in FLOOR)}
     for module, source in sources.items():
         tree = ast.parse(source)
-        found = list(imports(tree, known))
-        edges[module] = {each.target for each in found if each.target in sources and not each.typed}
-        faults += [*layer_faults(module, found), *habit_faults(module, tree)]
+        found = [each for each in imports(tree, known) if inner(module) not in BY_NAME or not each.lazy]
+        edges[module] = {each.target for each in found if each.target in sources and not each.typed and each.target != module}
+        faults += [*layer_faults(module, found), *room_faults(module, found), *habit_faults(module, tree)]
     return faults + [f"a circle of imports: {circle}" for circle in circles(edges)]
 
 
@@ -234,6 +293,15 @@ def test_every_module_keeps_the_rules() -> None:
     assert inspect(sources) == []
 
 
+def test_few_files_know_the_released_models_streams() -> None:
+    found = named_in(modules(ROOT))
+    assert len(found) <= NAMED_IN, found
+    assert len(found) == NAMED_IN, f"fewer than {NAMED_IN}: write {len(found)} into NAMED_IN"
+    assert named_in({"llava_ecg.data.x": "y = {'ecg': 1}", "llava_ecg.ecg.x": "y = 'ecg'", "llava_ecg.data.z": "y = 'an ecg'"}) == [
+        "llava_ecg.data.x"
+    ]
+
+
 def test_sizes_are_reported() -> None:
     """A report and no gate: a case that needs more is a case to explain."""
     if found := oversize(modules(ROOT)):
@@ -251,6 +319,9 @@ def test_sizes_are_reported() -> None:
         ("model.llava", "from llava_ecg.grounding.audit import audit", "not below it"),
         ("registry", "from llava_ecg import remote", "not below it"),
         ("report", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llava_ecg.cli import main", "not below it"),
+        ("checkpoint.source", "from llava_ecg.checkpoint.opening import open_source", "which is above it"),
+        ("checkpoint.attic", "x = 1", "give 'attic' its floor in ROOMS"),
+        ("model.config", "def f(load):\n    return load('llava_ecg.processor:Processor')", "not below it"),
         ("attic", "x = 1", "give 'attic' its floor"),
         ("ecg.leads", "from . import filters", "relative import"),
         ("ecg.measure", "def f():\n    import wfdb.processing", "wfdb enters at ecg.formats.physionet only"),

@@ -19,11 +19,12 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import render
 from llava_ecg.ecg.simulate import simulate
 from llava_ecg.errors import InputError
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 from llava_ecg.model.towers.tower import preparers
 from llava_ecg.processor import Processor
+from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
 CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
@@ -119,7 +120,7 @@ def test_a_model_that_sees_images_alone_gets_the_page(letters: Any, recordings: 
 
 @torch.no_grad()
 def test_a_batch_answers_as_its_samples_do(folder: Path, processor: Processor, recordings: list[Recording]) -> None:
-    from llava_ecg.model.checkpoint import open_checkpoint
+    from llava_ecg.model.loading import open_checkpoint
 
     model = open_checkpoint(folder).model
     questions = ["Rate?", "What is the rhythm, and what else do you see?", "Is the image alone enough?"]

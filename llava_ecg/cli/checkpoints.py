@@ -84,7 +84,7 @@ def _add_merge(commands: Any) -> None:
 
 def run_fetch(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the folder where the language model lies now."""
-    from llava_ecg.model.fetch import fetch
+    from llava_ecg.checkpoint.places.fetch import fetch
 
     show(str(fetch(arguments.name, arguments.source, progress=_say)))
     return 0
@@ -92,7 +92,7 @@ def run_fetch(arguments: argparse.Namespace, _: Opener | None) -> int:
 
 def run_inspect(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print what lies in a checkpoint; what is missing is part of the report and no failure."""
-    from llava_ecg.model.report import inspect
+    from llava_ecg.checkpoint.inspect import inspect
 
     with contextlib.redirect_stdout(sys.stderr):  # no library's chatter gets into the JSON
         found = inspect(arguments.path, base=arguments.base, ecg_tower=arguments.ecg_tower, vision_tower=arguments.vision_tower)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from llava_ecg.data.encode import IGNORE, Encoded
-from llava_ecg.prepared import NEWLINE, Prepared
+from llava_ecg.streams import NEWLINE, Prepared
 
 
 def pad(samples: Sequence[Encoded], pad_id: int, side: Literal["right", "left"] = "right") -> dict[str, Any]:

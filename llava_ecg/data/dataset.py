@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from llava_ecg.data.conversation import Conversation, parse
-from llava_ecg.data.encode import Encoded, encode
+from llava_ecg.data.encode import Encoded, encode, tokenize
 from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
-from llava_ecg.prepared import Prepared, Preparer
+from llava_ecg.streams import Prepared, Preparer
 
 
 def load_conversations(path: Path) -> list[Conversation]:
@@ -57,6 +57,7 @@ class ConversationDataset(Dataset[Encoded]):
             the page that an image-only model sees); used only with `derive`.
         modality_dropout: the share of samples with several streams in which one of them is left out.
         seed: of that choice.
+        tell: is told, once a process, of each record that nothing is learnt from; a function of a module, where workers are spawned.
     """
 
     conversations: Sequence[Conversation]
@@ -69,7 +70,9 @@ class ConversationDataset(Dataset[Encoded]):
     readers: Mapping[str, Callable[[Path], Any]] = field(default_factory=dict)
     modality_dropout: float = 0.0
     seed: int = 0
+    tell: Callable[[str], None] | None = None
     _draws: int = field(default=0, init=False)
+    _told: set[int] = field(default_factory=set, init=False)
 
     def __len__(self) -> int:
         return len(self.conversations)
@@ -84,9 +87,50 @@ class ConversationDataset(Dataset[Encoded]):
         try:
             sources = [self._sources(conversation, marker) for marker in range(conversation.markers)]
             streams = {name: [self._prepare(name, given) for given in sources] for name in self.preparers}
-            return encode(conversation.turns, self.template, self.tokenizer, streams, max_length=self.max_length)
+            sample = encode(conversation.turns, self.template, self.tokenizer, streams, max_length=self.max_length)
         except InputError as error:
             raise InputError(f"record {conversation.id!r}: {error}") from error
+        if self.tell is not None and not sample.taught and number not in self._told:
+            self._told.add(number)
+            self.tell(f"record {conversation.id!r}: {self._untaught(sample)}")
+        return sample
+
+    def lengths(self) -> list[int]:
+        """How long each sample is, in tokens, without reading every file.
+
+        The text is counted. What stands at a marker is counted in the first record that has the same kinds of file there; where an image
+        becomes a number of tokens that depends on its shape, this is an estimate.
+
+        Raises:
+            InputError: one of these records can't be read; names it.
+        """
+        counts: dict[frozenset[str], int] = {}
+        found = []
+        for conversation in self.conversations:
+            length = len(tokenize(self.template.spans(conversation.turns), self.tokenizer)[0])
+            for marker in range(conversation.markers):
+                kinds = frozenset(name for name, given in conversation.sources.items() if marker < len(given))
+                if kinds not in counts:
+                    counts[kinds] = self._tokens_at(conversation, marker)
+                length += counts[kinds]
+            found.append(min(length, self.max_length))
+        return found
+
+    def _tokens_at(self, conversation: Conversation, marker: int) -> int:
+        """How many tower tokens stand at a marker, with all its streams."""
+        try:
+            sources = replace(self, modality_dropout=0.0)._sources(conversation, marker)
+            return sum(self.preparers[name].prepare(source).index.shape[0] for name, source in sources.items())
+        except InputError as error:
+            raise InputError(f"record {conversation.id!r}: {error}") from error
+
+    def _untaught(self, sample: Encoded) -> str:
+        if not sample.needed:
+            return "it has no answer, so nothing is learnt from it"
+        return (
+            f"its answer lies behind the first {self.max_length} tokens, so nothing is learnt from it; "
+            f"raise --model_max_length to {sample.needed}, which holds the whole record"
+        )
 
     def _sources(self, conversation: Conversation, marker: int) -> dict[str, Any]:
         """What stands at one marker: stream name -> source, as far as the model takes it."""

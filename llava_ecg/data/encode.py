@@ -9,7 +9,7 @@ image). Their ids are the pad id, their labels `IGNORE`; `Encoded.slots` says wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ import torch
 from llava_ecg.data.conversation import MARKER, Turn
 from llava_ecg.data.templates import Span, Template
 from llava_ecg.errors import InputError
-from llava_ecg.prepared import Prepared
+from llava_ecg.streams import Prepared
 
 IGNORE = -100
 
@@ -31,15 +31,27 @@ class Encoded:
         labels: int64 [S]; `IGNORE` where there is no loss.
         slots: int8 [S]; 0 for text, k for the k-th stream.
         streams: stream name -> what was prepared, in order of place.
+        needed: places up to the end of the last answer, before anything was cut; 0 without an answer.
     """
 
     ids: torch.Tensor
     labels: torch.Tensor
     slots: torch.Tensor
     streams: Mapping[str, tuple[Prepared, ...]]
+    needed: int = 0
 
     def __len__(self) -> int:
         return self.ids.shape[0]
+
+    @property
+    def taught(self) -> bool:
+        """Whether anything is learnt from it: a label that is predicted from a place before it."""
+        return bool((self.labels[1:] != IGNORE).any())
+
+    @property
+    def cut(self) -> bool:
+        """Whether an answer, or a part of one, was cut away."""
+        return self.needed > len(self)
 
 
 def encode(
@@ -69,6 +81,8 @@ def encode(
             raise InputError(f"{len(given)} sources of the stream {name!r} for {len(places)} {MARKER} markers")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     whole = place(ids, labels, places, streams, pad)
+    answers = torch.nonzero(whole.labels != IGNORE)
+    whole = replace(whole, needed=int(answers[-1]) + 1 if len(answers) else 0)
     return whole if max_length is None else truncate(whole, max_length)
 
 
@@ -158,11 +172,11 @@ def truncate(encoded: Encoded, length: int, *, streams: Literal["keep", "cut"] =
             last = int(torch.nonzero(encoded.slots)[-1]) + 1
             raise InputError(
                 f"the ECG and image tokens reach to place {last} of the sequence, over the limit of {length} tokens; "
-                f"raise --model_max_length to at least {last} or shorten the text before them"
+                f"raise --model_max_length to {len(encoded)}, which holds the whole record, or shorten the text before them"
             )
         for slot, name in enumerate(kept, 1):
             kept[name] = _first(kept[name], int((encoded.slots[:length] == slot).sum()))
-    return Encoded(encoded.ids[:length], encoded.labels[:length], encoded.slots[:length], kept)
+    return Encoded(encoded.ids[:length], encoded.labels[:length], encoded.slots[:length], kept, encoded.needed)
 
 
 def _first(prepared: Sequence[Prepared], count: int) -> tuple[Prepared, ...]:

@@ -7,50 +7,12 @@ remembers it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from llava_ecg.errors import InputError
-from llava_ecg.model.opening import open_source
-
-
-@dataclass
-class StreamConfig:
-    """One input beside the text.
-
-    Attributes:
-        tower: its encoder's name (``llava-ecg list towers``).
-        tower_config: the arguments of that tower's constructor.
-        projector: ``linear``, ``mlp2x_gelu``, ``identity``, ...
-        through: the stream whose projector follows this one's, or None (GEM: the ECG features are brought to the image tower's width
-            and then pass the image's projector).
-        preparation: the arguments of the tower's preparer.
-    """
-
-    tower: str
-    tower_config: dict[str, Any] = field(default_factory=dict)
-    projector: str = "linear"
-    through: str | None = None
-    preparation: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, values: StreamConfig | Mapping[str, Any]) -> StreamConfig:
-        """From a plain dict.
-
-        Raises:
-            InputError: a key that a stream does not have.
-        """
-        if isinstance(values, StreamConfig):
-            return values
-        known = [item.name for item in fields(cls)]
-        unknown = [key for key in values if key not in known]
-        if unknown:
-            raise InputError(f"a stream has no setting {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
-        if "tower" not in values:
-            raise InputError("a stream needs a tower; llava-ecg list towers names them")
-        return cls(**values)
+from llava_ecg.streams import StreamConfig
 
 
 class LlavaEcgConfig(PretrainedConfig):
@@ -102,45 +64,3 @@ class LlavaEcgConfig(PretrainedConfig):
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         """The language model's config: what generation asks for its caches and vocabulary."""
         return self.text_config
-
-
-class _ReleasedConfig(LlavaEcgConfig):
-    """What transformers' AutoConfig makes of a released folder: a `LlavaEcgConfig`.
-
-    The towers' shapes are not in those config files, so the folder's weights are looked at (headers only).
-    """
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """A `LlavaEcgConfig` for a released config.json.
-
-        Raises:
-            InputError: the folder is not known (read it with ``AutoConfig.from_pretrained``), or not whole.
-        """
-        name = kwargs.pop("name_or_path", None) or config_dict.get("_name_or_path")
-        if not name:
-            raise InputError("a released config alone does not say what its towers are like; open its folder with from_pretrained")
-        given = {key: kwargs.pop(key) for key in ("base", "ecg_tower", "vision_tower") if key in kwargs}  # for the model, and for us
-        found = LlavaEcgConfig.from_dict(LlavaEcgConfig(**open_source(name, **given).config).to_dict(), **kwargs)
-        if not kwargs.get("return_unused_kwargs"):
-            return found
-        config, unused = found
-        return config, unused | given
-
-
-class LlavaLlamaConfig(_ReleasedConfig):
-    """LLaVA, PULSE and GEM on Llama or Vicuna."""
-
-    model_type = "llava_llama"
-
-
-class LlavaMistralConfig(_ReleasedConfig):
-    """LLaVA-1.6 on Mistral."""
-
-    model_type = "llava_mistral"
-
-
-class LlavaQwenConfig(_ReleasedConfig):
-    """GEM on Qwen2."""
-
-    model_type = "llava_qwen"

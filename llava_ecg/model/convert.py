@@ -13,19 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llava_ecg.checkpoint import released, weights
+from llava_ecg.checkpoint.building import expected_shapes, guarded
+from llava_ecg.checkpoint.companions import TOKENIZER_CONFIG, TOKENIZER_FILES, ends_of, tokenizer_arguments
+from llava_ecg.checkpoint.files.headers import read_json
+from llava_ecg.checkpoint.fit import faults, refuse_faults
+from llava_ecg.checkpoint.keymaps import BARE, GEM, OURS, Table, from_ours
+from llava_ecg.checkpoint.opening import open_source, open_tower
+from llava_ecg.checkpoint.places.find import is_hub_id
+from llava_ecg.checkpoint.source import Source, TowerSource
+from llava_ecg.checkpoint.weights import SHARD_BYTES
 from llava_ecg.errors import InputError
-from llava_ecg.model import released, weights
-from llava_ecg.model.building import configured, expected_shapes
-from llava_ecg.model.companions import TOKENIZER_CONFIG, TOKENIZER_FILES, ends_of, tokenizer_arguments
-from llava_ecg.model.find import is_hub_id
-from llava_ecg.model.fit import faults, refuse_faults
-from llava_ecg.model.headers import read_json
-from llava_ecg.model.keymaps import BARE, GEM, OURS, Table, from_ours
-from llava_ecg.model.opening import open_source, open_tower
-from llava_ecg.model.parts import TowerSource
+from llava_ecg.model.config import LlavaEcgConfig
+from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import whole_folder, write_tower_config
-from llava_ecg.model.source import Source
-from llava_ecg.model.weights import SHARD_BYTES
 
 TARGETS = ("llava", "ours", "encoder")
 Progress = Callable[[str], None]
@@ -105,7 +106,7 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
         progress(
             f"{source.folder} has no tokenizer, so {dst} has none: nothing can be asked before {' or '.join(TOKENIZER_FILES)} is in it"
         )
-    expected = expected_shapes(source.config, str(source.folder))
+    expected = expected_shapes(source.config, str(source.folder), LlavaEcgForCausalLM.of)
     refuse_faults(faults(source, expected), str(source.folder))
     if outside:
         named = source.config["origin"]["config"].get(_CLIP_NAME)
@@ -115,7 +116,7 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
     if to == "llava":
         values, table = released.to_llava(config, source.shapes), GEM
     else:
-        values, table = configured(config, str(source.folder)).to_dict(), OURS
+        values, table = guarded(lambda: LlavaEcgConfig(**config), str(source.folder)).to_dict(), OURS
     everything = replace(source, tensors=source.tensors | source.computed)
     with _made(dst, sum(ref.nbytes for ref in everything.tensors.values())) as folder:
         _write_tensors(everything, folder, table, trust_pickle, shard_size, progress)

@@ -8,8 +8,7 @@ Axes: B batch, S sequence, D width of the language model, n values of a stream, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -19,9 +18,10 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.finite import finite_or_refused
+from llava_ecg.model.pretrained import from_pretrained
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.tower import build_tower, preparers
-from llava_ecg.prepared import NEWLINE, Preparer
+from llava_ecg.streams import NEWLINE, Preparer
 
 Streams = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -169,6 +169,11 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         )
 
     @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """A model with weights of no training, from the arguments of `LlavaEcgConfig`."""
+        return cls(LlavaEcgConfig(**config))
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """transformers' way in, to the loader of `llava_ecg.load`: every layout, and no key passed over in silence.
 
@@ -179,9 +184,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         Raises:
             InputError: as `llava_ecg.load`, and for a keyword that it does not have.
         """
-        # by name: the loader stands above the model and imports this module
-        loader = import_module("llava_ecg.model.pretrained")
-        return loader.from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs)
+        return from_pretrained(cls.of, pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """transformers' way out: the whole model, whatever it was loaded over."""

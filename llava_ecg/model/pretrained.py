@@ -8,20 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llava_ecg.checkpoint.building import Make
+from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import DTYPES, open_checkpoint
 from llava_ecg.model.config import LlavaEcgConfig
-from llava_ecg.model.opening import open_source
+from llava_ecg.model.opened import DTYPES, open_model
 
 # Without effect here: the loader always does, or never does, what they ask for.
 _IDLE = {"low_cpu_mem_usage", "use_safetensors", "weights_only", "trust_remote_code", "_from_auto", "_commit_hash", "adapter_kwargs"}
 
 
-def from_pretrained(cls: Any, name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any) -> Any:
+def from_pretrained(make: Make, name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any) -> Any:
     """A model by transformers' keywords; see `LlavaEcgForCausalLM.from_pretrained`.
 
     Args:
-        cls: the class that was asked, ours or a subclass.
+        make: the arguments of a config -> the model, of the class that was asked, ours or a subclass.
         config: as AutoConfig gave it. Its template and preparations hold where they differ from the folder's.
 
     Raises:
@@ -43,14 +44,14 @@ def from_pretrained(cls: Any, name: str | Path, *args: Any, config: LlavaEcgConf
     given["dtype"] = _dtype(name, given)
     given["device"] = _device(given)
     given |= _quantization(given.pop("quantization_config", None))
-    unknown = sorted(set(given) - (set(inspect.signature(open_checkpoint).parameters) - {"need_tokenizer", "model_class"}))
+    unknown = sorted(set(given) - (set(inspect.signature(open_model).parameters) - {"need_tokenizer", "make"}))
     if args or unknown:
         raise InputError(
             f"from_pretrained of a llava_ecg model has no keyword {', '.join(unknown) or 'without a name'}; see llava_ecg.load"
         )
     if config is not None:
         given = {"template": config.template, "preparation": {n: s["preparation"] for n, s in config.streams.items()}} | given
-    model = open_checkpoint(name, need_tokenizer=False, model_class=cls, **given).model
+    model = open_model(name, make, need_tokenizer=False, **given).model.eval()
     if attention is not None:
         model.set_attn_implementation(attention)
     info: dict[str, Any] = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}

@@ -25,14 +25,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from llava_ecg.checkpoint import quantize, weights
+from llava_ecg.checkpoint.companions import TOKENIZER_CONFIG, tokenizer_arguments, tokenizer_of
+from llava_ecg.checkpoint.files.headers import read_json
+from llava_ecg.checkpoint.source import ADAPTER, STREAMS
+from llava_ecg.checkpoint.standing import refuse_standing
+from llava_ecg.checkpoint.tokenizer import EMBEDDING, load_tokenizer
 from llava_ecg.errors import InputError
-from llava_ecg.model import quantize, weights
-from llava_ecg.model.companions import TOKENIZER_CONFIG, tokenizer_arguments, tokenizer_of
-from llava_ecg.model.headers import read_json
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.source import ADAPTER, STREAMS
-from llava_ecg.model.standing import refuse_standing
-from llava_ecg.model.tokenizer import EMBEDDING, load_tokenizer
 
 _STREAM_PARTS = ("towers.", "projectors.", "image_newline")
 _HEAD = "language_model.lm_head.weight"

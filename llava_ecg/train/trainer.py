@@ -11,6 +11,7 @@ from transformers import Trainer
 
 from llava_ecg.data.batch import pad
 from llava_ecg.data.encode import Encoded
+from llava_ecg.data.grouping import GroupedSampler
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 
@@ -22,7 +23,9 @@ class Collator:
         self.pad_id = pad_id
 
     def __call__(self, samples: list[Encoded]) -> dict[str, Any]:
-        return pad(samples, self.pad_id)
+        """A batch of `pad`, with ``cut`` bool [B], whether an answer was cut away in part, and ``untaught`` bool [B], whether wholly."""
+        told = {"cut": torch.tensor([each.cut for each in samples]), "untaught": torch.tensor([not each.taught for each in samples])}
+        return pad(samples, self.pad_id) | told
 
 
 def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
@@ -48,6 +51,28 @@ class LlavaEcgTrainer(Trainer):
     def __init__(self, *, model: LlavaEcgForCausalLM, **kwargs: Any) -> None:
         super().__init__(model=model, **kwargs)
         model.register_forward_hook(_connect, with_kwargs=True)
+        self._seen = torch.zeros(3, dtype=torch.long)  # samples, those with an answer cut, those with nothing to learn
+
+    def cut_report(self) -> str | None:
+        """What has been cut from the samples of all processes, None where nothing was. Every process has to ask."""
+        seen: Any = self.accelerator.reduce(self._seen.to(self.accelerator.device), reduction="sum")
+        samples, cut, untaught = seen.tolist()
+        if not cut and not untaught:
+            return None
+        longest = getattr(self.train_dataset, "max_length", None)
+        return (
+            f"warning: of {samples} samples, {cut} had an answer cut at {longest} tokens (--model_max_length), and from {untaught} nothing "
+            "was learnt"
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args: Any = self.args
+        if args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        kinds = [bool(each.sources) for each in dataset.conversations] if args.group_by_modality_length else None
+        group = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return GroupedSampler(dataset.lengths(), group, kinds=kinds, seed=args.seed if args.data_seed is None else args.data_seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
@@ -58,6 +83,9 @@ class LlavaEcgTrainer(Trainer):
         so that the step is the one that a single process would make.
         """
         args: Any = self.args
+        cut, untaught = inputs.pop("cut", None), inputs.pop("untaught", None)
+        if cut is not None and untaught is not None:
+            self._seen += torch.tensor([len(cut), int(cut.sum()), int(untaught.sum())])
         if num_items_in_batch is not None:
             num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(min=1)  # all may be cut away
         out = model(**inputs, supervised_only=True, num_items_in_batch=num_items_in_batch)
@@ -71,7 +99,7 @@ class LlavaEcgTrainer(Trainer):
         return (loss, out) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW (or what ``--optim`` says) with a group for each part that has its own learning rate."""
+        """AdamW (or what ``--optim`` says), with a group for each part that has its own learning rate."""
         if self.optimizer is None:
             args: Any = self.args
             bare: Any = self.model

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from llava_ecg import __version__
-from llava_ecg.model import weights
-from llava_ecg.model.released import to_llava
-from llava_ecg.model.shapes import expected
+from llava_ecg.checkpoint import weights
+from llava_ecg.checkpoint.released import to_llava
+from llava_ecg.checkpoint.shapes import expected
 
 WAYS = ("bfloat16", "nf4", "int8")
 TEXT = {
@@ -56,7 +56,7 @@ def config(layers: int) -> dict[str, Any]:
 
 def write(folder: Path, layers: int, device: str) -> None:
     """A released GEM folder with random bf16 weights in shards of 5 GB; no tokenizer."""
-    from llava_ecg.model.keymaps import GEM, from_ours
+    from llava_ecg.checkpoint.keymaps import GEM, from_ours
 
     ours = config(layers)
     shapes = expected(ours)
@@ -77,8 +77,9 @@ def write(folder: Path, layers: int, device: str) -> None:
 
 def load(folder: Path, way: str, device: str) -> dict[str, Any]:
     """Load once, in this process."""
-    from llava_ecg.model.building import build
-    from llava_ecg.model.opening import open_source
+    from llava_ecg.checkpoint.building import build
+    from llava_ecg.checkpoint.opening import open_source
+    from llava_ecg.model.llava import LlavaEcgForCausalLM
 
     torch.empty(1, device=device)
     status = Path("/proc/self/status")
@@ -90,7 +91,7 @@ def load(folder: Path, way: str, device: str) -> dict[str, Any]:
     before = held("VmRSS")
     began = time.perf_counter()
     source = open_source(folder)
-    model = build(source, device, torch.bfloat16, quantization=None if way == "bfloat16" else way)
+    model = build(source, LlavaEcgForCausalLM.of, device, torch.bfloat16, quantization=None if way == "bfloat16" else way)
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began

@@ -17,7 +17,7 @@ from llava_ecg.data.encode import IGNORE, Encoded, encode, place, truncate
 from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
 from llava_ecg.plugins import templates
-from llava_ecg.prepared import NEWLINE, Prepared
+from llava_ecg.streams import NEWLINE, Prepared
 
 from ..conftest import letter_tokenizer
 

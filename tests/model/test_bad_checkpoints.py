@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 import llava_ecg
 from llava_ecg.cli import main
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.loading import open_checkpoint
 from tests.model import released as write
 
 

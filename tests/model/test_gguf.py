@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llava_ecg.checkpoint.files.gguf import Gguf, byte_level_tokenizer, llama_config, llama_weights, read_gguf, unpermute
 from llava_ecg.errors import InputError
-from llava_ecg.model.gguf import Gguf, byte_level_tokenizer, llama_config, llama_weights, read_gguf, unpermute
 
 KINDS = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34)}  # number, elements, bytes
 CODES = {

@@ -25,9 +25,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from llava_ecg.checkpoint.files import pickles, torch_files
+from llava_ecg.checkpoint.files.headers import Header, read_folder, read_header, read_json, weight_files
 from llava_ecg.errors import InputError
-from llava_ecg.model import pickles, torch_files
-from llava_ecg.model.headers import Header, read_folder, read_header, read_json, weight_files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FORMATS = ("safetensors", "zip", "legacy")
@@ -492,7 +492,7 @@ def test_read_json(tmp_path: Path) -> None:
 
 
 def test_it_costs_no_heavy_import() -> None:
-    code = "import sys, llava_ecg.model.headers; print([m for m in ('torch', 'numpy', 'transformers', 'safetensors') if m in sys.modules])"
+    code = "import sys, llava_ecg.checkpoint.files.headers; print([m for m in 'torch numpy transformers safetensors'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -19,9 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from llava_ecg.checkpoint.places import hub
+from llava_ecg.checkpoint.places.hub import needed, snapshot
 from llava_ecg.errors import InputError
-from llava_ecg.model import hub
-from llava_ecg.model.hub import needed, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "org/gem"
@@ -403,7 +403,7 @@ def test_a_connection_that_breaks(fake: Hub, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_environment_is_the_librarys(server: Hub, tmp_path: Path) -> None:
     """In a process of its own, by the public door: HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE count, and no torch is loaded."""
     script = (
-        "import sys; from llava_ecg.model.find import find; print(find(sys.argv[1])); "
+        "import sys; from llava_ecg.checkpoint.places.find import find; print(find(sys.argv[1])); "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "no_proxy": "127.0.0.1"}

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from llava_ecg.model.towers.image import ImagePreparation, best_resolution, tile_order
-from llava_ecg.prepared import NEWLINE
+from llava_ecg.streams import NEWLINE
 
 
 def picture(wide: int, high: int) -> Image.Image:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from llava_ecg.model.building import configured, expected_shapes
-from llava_ecg.model.fit import faults
-from llava_ecg.model.keymaps import GEM, from_ours
+from llava_ecg.checkpoint.building import expected_shapes
+from llava_ecg.checkpoint.fit import faults
+from llava_ecg.checkpoint.keymaps import GEM, from_ours
+from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.opening import open_source
 from tests.model.released_7b import SEVEN_B, seven_b, sparse_seven_b
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,12 +26,12 @@ def test_seven_billion_parameters_on_the_meta_device(kind: str, tmp_path: Path) 
     sparse_seven_b(tmp_path / "x", kind)
     source = open_source(tmp_path / "x")
     with torch.device("meta"):
-        model = LlavaEcgForCausalLM(configured(source.config, kind))
+        model = LlavaEcgForCausalLM.of(source.config)
     state = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert faults(source, state) == []
     names = from_ours(state, GEM)
     assert {names[name]: shape for name, shape in state.items()} == {name: tuple(shape) for name, shape in seven_b(kind).items()}
-    assert expected_shapes(source.config, kind) == state
+    assert expected_shapes(source.config, kind, LlavaEcgForCausalLM.of) == state
     billions = sum(value.numel() for value in model.parameters()) / 1e9
     assert 7.0 < billions < 7.7
 
@@ -40,8 +40,8 @@ MEASURE = """
 import resource, sys, threading, time
 from pathlib import Path
 import torch
-from llava_ecg.model.checkpoint import open_checkpoint
-from llava_ecg.model.building import build
+from llava_ecg.model.loading import open_checkpoint
+from llava_ecg.checkpoint.building import build
 
 def status(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))

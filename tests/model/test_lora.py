@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llava_ecg.checkpoint.inspect import inspect
 from llava_ecg.cli import main
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.convert import convert, merge
-from llava_ecg.model.report import inspect
+from llava_ecg.model.loading import open_checkpoint
 from tests.model import released as write
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 110]])

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from llava_ecg.checkpoint.keymaps import from_ours, to_ours
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
-from llava_ecg.model.keymaps import from_ours, to_ours
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
 from llava_ecg.model.towers.tower import build_tower

@@ -11,11 +11,21 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from llava_ecg.checkpoint import quantize
+from llava_ecg.checkpoint.quantize import (
+    KINDS,
+    check,
+    is_quantized,
+    is_quantized_place,
+    place,
+    quantization,
+    refuse_quantized,
+    replace_linears,
+)
 from llava_ecg.errors import InputError
-from llava_ecg.model import quantize
-from llava_ecg.model.config import LlavaEcgConfig, StreamConfig
+from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.quantize import KINDS, check, is_quantized, is_quantized_place, place, quantization, refuse_quantized, replace_linears
+from llava_ecg.streams import StreamConfig
 
 TEXT: dict[str, Any] = {
     **{"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128},

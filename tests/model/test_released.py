@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import llava_ecg
+from llava_ecg.checkpoint.keymaps import GEM, from_ours
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import Checkpoint, TowerCheckpoint, open_checkpoint
-from llava_ecg.model.keymaps import GEM, from_ours
+from llava_ecg.model.loading import Checkpoint, TowerCheckpoint, open_checkpoint
 from tests.model import released as write
 from tests.model.released_files import State, Written
 

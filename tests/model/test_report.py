@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llava_ecg.checkpoint.fit import fit, refuse_faults
+from llava_ecg.checkpoint.inspect import LAYOUTS, Part, Report, inspect
+from llava_ecg.checkpoint.opening import open_source
+from llava_ecg.checkpoint.words import stream_report
 from llava_ecg.errors import InputError
-from llava_ecg.model.fit import fit, refuse_faults
-from llava_ecg.model.opening import open_source
-from llava_ecg.model.preparation import stream_report
-from llava_ecg.model.report import LAYOUTS, Part, Report, inspect
 from tests.model import released
 from tests.model.released_7b import seven_b, sparse_seven_b
 from tests.model.released_files import State
@@ -398,7 +398,7 @@ def test_every_layout_has_its_words() -> None:
 
 @pytest.mark.parametrize("kind", ["gem", "lora", "llava-1.6-mistral"])
 def test_frozen_and_trained_are_what_training_chooses(kind: str, tmp_path: Path, golden: Path) -> None:
-    from llava_ecg.model.checkpoint import open_checkpoint
+    from llava_ecg.model.loading import open_checkpoint
     from llava_ecg.train.arguments import ModelArguments
     from llava_ecg.train.run import freeze
 

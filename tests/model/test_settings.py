@@ -12,12 +12,12 @@ import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
 
+from llava_ecg.checkpoint import building
+from llava_ecg.checkpoint.inspect import inspect
 from llava_ecg.cli import main
 from llava_ecg.errors import InputError
-from llava_ecg.model import building
-from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.convert import convert
-from llava_ecg.model.report import inspect
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.towers.clip import ClipTower
 from llava_ecg.processor import Processor
 from tests.model import released as write

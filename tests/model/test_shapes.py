@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from llava_ecg.checkpoint.arithmetic import LARGEST
+from llava_ecg.checkpoint.shapes import expected
 from llava_ecg.errors import InputError
-from llava_ecg.model.shapes import LARGEST, expected
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -253,7 +254,7 @@ def test_whatever_stands_anywhere_nothing_but_an_input_error() -> None:
 
 def test_it_needs_no_torch() -> None:
     code = (
-        "import sys; from llava_ecg.model.shapes import expected\n"
+        "import sys; from llava_ecg.checkpoint.shapes import expected\n"
         "assert len(expected({'streams': {'ecg': {'tower': 'ecg_coca'}, 'image': {'tower': 'clip'}}})) > 800\n"
         "print(*sorted({'torch', 'transformers', 'numpy', 'safetensors'} & set(sys.modules)))"
     )

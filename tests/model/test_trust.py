@@ -17,14 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 import llava_ecg
+from llava_ecg.checkpoint.inspect import inspect
+from llava_ecg.checkpoint.opening import open_tower
 from llava_ecg.cli import main
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import compose, load_projectors
-from llava_ecg.model.config import StreamConfig
 from llava_ecg.model.convert import convert, merge
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.opening import open_tower
-from llava_ecg.model.report import inspect
+from llava_ecg.model.loading import compose, load_projectors
+from llava_ecg.streams import StreamConfig
 from tests.model import released as write
 from tests.model.released_files import write_weights
 

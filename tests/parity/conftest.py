@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llava_ecg.data.encode import IGNORE, Encoded, place
-from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.towers.image import tile_order
-from llava_ecg.prepared import Prepared
+from llava_ecg.streams import Prepared
 from tests.model import released
 
 THEIR_MARKER = -200

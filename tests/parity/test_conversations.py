@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from llava_ecg.data.conversation import Turn, parse
 from llava_ecg.data.encode import IGNORE, tokenize
-from llava_ecg.model.checkpoint import load_tokenizer
+from llava_ecg.model.loading import load_tokenizer
 from llava_ecg.plugins import templates
 from tests.model import released
 

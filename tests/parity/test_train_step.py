@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llava_ecg.checkpoint.keymaps import to_ours
 from llava_ecg.data.batch import pad
-from llava_ecg.model.keymaps import to_ours
 
 from .closeness import close
 from .conftest import tiny_model

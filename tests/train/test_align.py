@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from llava_ecg.model.checkpoint import compose, load_projectors, tower_stream
-from llava_ecg.train import align, towers
-from llava_ecg.train.align import FORM, UNKNOWN, WORDS, caption
+from llava_ecg.model.loading import compose, load_projectors, tower_stream
+from llava_ecg.train.tiny import align, towers
+from llava_ecg.train.tiny.align import FORM, UNKNOWN, WORDS, caption
 
 from .test_run import parts, toy  # noqa: F401  (fixtures)
 

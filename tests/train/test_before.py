@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from llava_ecg.errors import InputError
-from llava_ecg.train import arguments, checks
+from llava_ecg.train import arguments
+from llava_ecg.train import flags as rules
 from llava_ecg.train.run import main
 from llava_ecg.train.trainer import LlavaEcgTrainer
 
@@ -24,7 +26,7 @@ from .test_run import flags, losses, parts, toy  # noqa: F401  (fixtures)
         (["--report_to", "wandb"], "pip install wandb"),
         (["--report_to", "nonsense"], "unknown --report_to nonsense"),
         (["--eval_strategy", "steps"], "--eval_strategy steps needs data to evaluate on"),
-        (["--train_sampling_strategy", "group_by_length"], "leave it away"),
+        (["--train_sampling_strategy", "batch_rebalance"], "take group_by_length"),
         (["--use_liger_kernel", "true"], "liger"),
         (["--deepspeed", "zero2.json"], "deepspeed"),
     ],
@@ -38,8 +40,7 @@ def test_what_is_missing_is_said(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks, "find_spec", lambda _: None)
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "false")  # transformers sets it for the whole process, and here it is set back
+    monkeypatch.setattr(rules, "find_spec", lambda _: None)
     assert main([*flags(toy, parts, tmp_path / "out"), *words]) == 2
     captured = capsys.readouterr()
     error = captured.err.strip().splitlines()[-1]
@@ -50,10 +51,10 @@ def test_what_is_missing_is_said(
 
 def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
     args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    checks.check_flags(args)
+    rules.check_flags(args)
     args._n_gpu = 2
     with pytest.raises(InputError, match="torchrun --nproc_per_node 2"):
-        checks.check_flags(args)
+        rules.check_flags(args)
 
 
 def test_tf32_has_no_effect_on_a_cpu(
@@ -107,15 +108,81 @@ def test_the_smoothed_loss_is_that_of_torch(tmp_path: Path) -> None:
     torch.testing.assert_close(loss, expected)
 
 
+def written(path: Path, *records: tuple[str, str | None, str, str]) -> str:
+    """A file of records: id, ECG or None, question, answer ("" for none)."""
+    made = []
+    for name, ecg, question, answer in records:
+        turns = [{"from": "human", "value": question}, *([{"from": "gpt", "value": answer}] if answer else [])]
+        made.append({"id": name, "conversations": turns} | ({"ecg": ecg} if ecg else {}))
+    path.write_text(json.dumps(made))
+    return str(path)
+
+
+def asked_for(text: str) -> int:
+    """The length that a message tells to raise --model_max_length to."""
+    found = re.search(r"raise --model_max_length to (?:at least )?(\d+)", text)
+    assert found is not None, text
+    return int(found[1])
+
+
 def test_answers_behind_the_limit_are_refused(
     toy: Path,  # noqa: F811
     parts: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    data = tmp_path / "train.json"
-    talk = [{"from": "human", "value": "Why? " * 100}, {"from": "gpt", "value": "so"}]
-    data.write_text(json.dumps([{"id": "1", "conversations": talk}]))
-    assert main([*flags(toy, parts, tmp_path / "out"), "--data_path", str(data), "--model_max_length", "300"]) == 2
-    assert "raise --model_max_length" in capsys.readouterr().err.splitlines()[-1]
-    assert main([*flags(toy, parts, tmp_path / "out"), "--data_path", str(data), "--model_max_length", "1000"]) == 0
+    data = written(tmp_path / "train.json", ("long", None, "Why? " * 100, "so"), ("short", None, "Why? " * 60, "so"))
+    words = [*flags(toy, parts, tmp_path / "out"), "--data_path", data, "--model_max_length"]
+    assert main([*words, "300"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "'short'" in error
+    # the length that is advised is the least at which an answer fits whole
+    assert main([*words, str(asked_for(error))]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("record 'long': its answer lies behind") == 1
+    assert "'short'" not in captured.err
+    assert "had an answer cut" in captured.out
+    enough = re.search(r"raise --model_max_length to (\d+)", captured.err)
+    assert enough is not None
+    assert main([*words, enough[1]]) == 0
+    captured = capsys.readouterr()
+    assert "warning" not in captured.out + "".join(line for line in captured.err.splitlines(True) if line.startswith("llava_ecg"))
+    assert main([*words, str(int(enough[1]) - 1)]) == 0
+    assert "of 8 samples, 4 had an answer cut" in capsys.readouterr().out
+
+
+def test_the_length_that_holds_the_towers_is_not_advised(
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ecg = json.loads((toy / "train.json").read_text())[0]["ecg"]
+    data = written(tmp_path / "train.json", ("one", ecg, "<image>\nWhat is the rhythm?", "Sinus rhythm."))
+    words = [*flags(toy, parts, tmp_path / "out"), "--data_path", data, "--model_max_length"]
+    assert main([*words, "20"]) == 2
+    advised = asked_for(capsys.readouterr().err.splitlines()[-1])
+    assert main([*words, str(advised)]) == 0
+    captured = capsys.readouterr()
+    assert "had an answer cut" not in captured.out
+    assert all(loss > 0 for loss in losses(captured.out))
+    assert main([*words, str(advised - 1)]) == 0
+    assert "of 4 samples, 4 had an answer cut at" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_records_without_an_answer_are_told(
+    workers: str,
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = written(tmp_path / "train.json", ("mute", None, "Why?", ""), ("one", None, "Why?", "so"))
+    words = [*flags(toy, parts, tmp_path / "out"), "--max_steps", "1", "--dataloader_num_workers", workers]
+    assert main([*words, "--data_path", data]) == 0
+    captured = capfd.readouterr()
+    assert captured.err.count("record 'mute': it has no answer") == 1
+    assert "of 2 samples, 0 had an answer cut at 2048 tokens (--model_max_length), and from 1 nothing was learnt" in captured.out
+    assert main([*words, "--data_path", written(tmp_path / "none.json", ("mute", None, "Why?", ""))]) == 2
+    assert "no record has an answer" in capfd.readouterr().err.splitlines()[-1]

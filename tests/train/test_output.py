@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llava_ecg.errors import InputError
-from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.saving import save_checkpoint, whole_folder
 from llava_ecg.train.run import main
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llava_ecg.model.checkpoint import open_checkpoint
 from llava_ecg.model.convert import convert, merge
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.train.run import main
 from tests.model import released as write
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llava_ecg.model.checkpoint import open_checkpoint
+from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.clip import ClipTower
 from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
-from llava_ecg.train import towers
 from llava_ecg.train.run import main
+from llava_ecg.train.tiny import towers
 from playground import make_toy
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}

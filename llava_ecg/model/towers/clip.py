@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from llava_ecg.model.shapes import check_selection
+from llava_ecg.checkpoint.towers.clip import check_selection
 from llava_ecg.model.towers.image import ImagePreparation
 
 

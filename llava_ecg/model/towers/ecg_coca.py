@@ -21,7 +21,7 @@ from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
-from llava_ecg.prepared import Prepared
+from llava_ecg.streams import Prepared
 
 
 class _Mlp(nn.Module):

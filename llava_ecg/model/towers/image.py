@@ -20,7 +20,7 @@ from llava_ecg.ecg.images import as_seen, read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import render
 from llava_ecg.errors import InputError
-from llava_ecg.prepared import NEWLINE, Prepared
+from llava_ecg.streams import NEWLINE, Prepared
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

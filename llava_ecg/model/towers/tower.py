@@ -15,7 +15,7 @@ import torch
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.plugins import towers
-from llava_ecg.prepared import Preparer
+from llava_ecg.streams import Preparer
 
 
 class Tower(Protocol):

@@ -1,0 +1,386 @@
+"""What lies in a checkpoint, for ``llava-ecg inspect``: from the headers of its files, in less than a second. Imports no torch.
+
+Frozen or trained is what ``python -m llava_ecg.train --model_name_or_path PATH`` does without further flags: towers are frozen, the rest
+is trained, a LoRA is first added into its weights. That is chosen in `llava_ecg.train.run.freeze`, which a test holds this equal to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llava_ecg.checkpoint.arithmetic import Shapes
+from llava_ecg.checkpoint.companions import TOKENIZER_FILES, ends_of, tokenizer_fault
+from llava_ecg.checkpoint.files.headers import TensorRef, read_header, weight_files
+from llava_ecg.checkpoint.fit import Fit, fit
+from llava_ecg.checkpoint.listing import aligned, listed, size
+from llava_ecg.checkpoint.opening import open_source
+from llava_ecg.checkpoint.places.find import find
+from llava_ecg.checkpoint.shapes import expected
+from llava_ecg.checkpoint.source import Source, TowerSource, tower_alone
+from llava_ecg.checkpoint.towers.facts import plain, shown
+from llava_ecg.checkpoint.towers.known import TOWERS
+from llava_ecg.checkpoint.words import Stream, stream_report
+from llava_ecg.errors import InputError
+
+LAYOUTS = {
+    "llava": "a model in the layout of the released LLaVA, PULSE and GEM",
+    "lora": "a LoRA in LLaVA's layout, over another model",
+    "projectors": "projectors alone, as LLaVA's first stage leaves them, over another model",
+    "ours": "a model in llava_ecg's own layout, whole",
+    "ours over a base": "a model in llava_ecg's own layout, over the language model of another",
+    "language model": "a language model alone",
+    "tower": "an encoder alone",
+}
+FROZEN, TRAINED, MERGED = "frozen", "trained", "merged"
+_HEAD = "language_model.lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a model.
+
+    Attributes:
+        name: as in the model: ``language_model``, ``towers.ecg``, ``projectors.ecg``, ``image_newline``; ``lora.`` and a part's name for
+            the LoRA of that part.
+        title: the same for a person.
+        kind: ``llama``, ``ecg_coca``, ``linear``, ``rank 8``, ...
+        tensors: how many it has in the files.
+        parameters: how many these hold; of a part that is in no file, how many it will have.
+        dtypes: torch's name -> parameters in it.
+        size: bytes.
+        where: file or folder, relative to the checkpoint's folder where it lies in there.
+        tuning: ``frozen`` or ``trained`` when the model is fine-tuned without further flags; ``merged`` for a LoRA, which is then added
+            into its weights (``--lora_enable`` keeps the language model frozen and goes on with its LoRA).
+        ranks: of a LoRA.
+    """
+
+    name: str
+    title: str
+    kind: str
+    tensors: int
+    parameters: int
+    dtypes: dict[str, int]
+    size: int
+    where: str
+    tuning: str
+    ranks: tuple[int, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """``bfloat16``, or ``bfloat16 + float32`` with the commoner first."""
+        return " + ".join(sorted(self.dtypes, key=lambda name: -self.dtypes[name]))
+
+
+@dataclass(frozen=True)
+class File:
+    """A weight file: ``safetensors`` or ``pickle``; `refused` is what it asks for beyond tensors, so that it wants --trust-pickle."""
+
+    path: Path
+    format: str
+    size: int
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect` found.
+
+    Attributes:
+        name: what it was asked for by.
+        layout: a key of `LAYOUTS`.
+        folder: folder, or file of a tower.
+        base: the model that it stands on; empty where it is whole.
+        tokenizer: folder of its tokenizer.
+        template: of the chat; None for a tower alone, as is `longest`, in tokens.
+        parts, streams, files: as they say.
+        fit: missing, left over, mis-shaped; None where only the model itself, once built, could tell (a plug-in's parts).
+        left_over: names that no model of ours has, known even then.
+        fresh: parts that are in no file and start untrained.
+        unused: how many tensors of a tower's files are not the tower's.
+        computed: how many buffers the files hold that are no weights, since they are computed when a model is built.
+        absent: stream -> why its tower, which lies elsewhere, is not here.
+        notes: what a user should know about how its parts came together.
+        untold: why nothing can be asked: no tokenizer, or one whose files are damaged; None if nothing is wrong with it.
+    """
+
+    name: str
+    layout: str
+    folder: Path
+    base: str
+    tokenizer: Path | None
+    template: str | None
+    longest: int | None
+    parts: tuple[Part, ...]
+    streams: dict[str, Stream]
+    files: tuple[File, ...]
+    fit: Fit | None
+    left_over: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: int = 0
+    computed: int = 0
+    absent: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    untold: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        parts = [
+            {"name": part.name, "kind": part.kind, "tensors": part.tensors, "parameters": part.parameters, "dtypes": part.dtypes}
+            | {"bytes": part.size, "where": part.where, "fine_tuning": part.tuning}
+            | ({"ranks": list(part.ranks)} if part.ranks else {})
+            for part in self.parts
+        ]
+        streams = {
+            name: stream.settings
+            | {"width": stream.width, "tokens": stream.tokens, "words": list(stream.words), "warnings": list(stream.warnings)}
+            for name, stream in self.streams.items()
+        }
+        files = [{"path": str(f.path), "format": f.format, "bytes": f.size, "refused": list(f.refused)} for f in self.files]
+        found = self.fit
+        return {
+            "name": self.name,
+            "layout": self.layout,
+            "description": LAYOUTS[self.layout],
+            "folder": str(self.folder),
+            "base": self.base or None,
+            "files": files,
+            "tokenizer": None if self.tokenizer is None else str(self.tokenizer),
+            "template": plain(self.template),
+            "model_max_length": plain(self.longest),
+            "parts": parts,
+            "parameters": sum(part.parameters for part in self.parts),
+            "bytes": sum(part.size for part in self.parts),
+            "streams": plain(streams),
+            "complete": None if found is None else not found.phrases and not self.absent and not self.untold,
+            "missing": None if found is None else list(found.missing),
+            "left_over": list(self.left_over if found is None else found.left_over),
+            "mis_shaped": None if found is None else list(found.mis_shaped),
+            "untrained": list(self.fresh),
+            "absent": dict(self.absent),
+            "notes": [*([self.untold] if self.untold else []), *self.notes],
+            "unused": self.unused,
+            "computed": self.computed,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for a person; of long lists the beginning."""
+        return [f"{self.name}: {LAYOUTS[self.layout]}", "", *self._head(), "", *self._table(), *self._preparation(), "", *self._weights()]
+
+    def _head(self) -> list[str]:
+        formats = Counter(file.format for file in self.files)
+        files = " and ".join(f"{count} {kind} file{'s' * (count > 1)}" for kind, count in formats.items())
+        rows = [("file" if self.folder.is_file() else "folder", str(self.folder))]
+        rows += [("stands on", self.base)] if self.base else []
+        rows.append(("weights", f"{files}, {size(sum(file.size for file in self.files))}"))
+        if self.layout != "tower":
+            inside = "in the folder" if self.tokenizer == self.folder else str(self.tokenizer)
+            rows.append(("tokenizer", "missing" if self.tokenizer is None else inside))
+            rows += [("template", shown(self.template)), ("sequence", f"at most {shown(self.longest)} tokens")]
+        for file in self.files:
+            if file.refused:
+                asked = ", ".join(file.refused[:3]) + (f" and {len(file.refused) - 3} more" if len(file.refused) > 3 else "")
+                rows.append(("trust", f"{file.path.name} asks for {asked} when it is opened: it wants --trust-pickle"))
+        return [f"  {label:<9}  {value}" for label, value in rows]
+
+    def _table(self) -> list[str]:
+        head = ("part", "kind", "parameters", "dtype", "size", "fine-tuning", "where")
+        rows = [(p.title, p.kind, f"{p.parameters:,}", p.dtype or "-", size(p.size), p.tuning, p.where) for p in self.parts]
+        total = ("total", "", f"{sum(p.parameters for p in self.parts):,}", "", size(sum(p.size for p in self.parts)), "", "")
+        notes = ["  fine-tuning: what python -m llava_ecg.train does without further flags"]
+        if any(part.tuning == FROZEN for part in self.parts):
+            notes[0] += "; --unfreeze_ecg_tower and --unfreeze_vision_tower train a tower too"
+        if any(part.tuning == MERGED for part in self.parts):
+            notes.append("  merged: added into its weights; --lora_enable keeps the language model frozen and goes on with its LoRA")
+        return [*aligned([head, *rows, *([total] if len(rows) > 1 else [])], right=(2, 4)), *notes]
+
+    def _preparation(self) -> list[str]:
+        usual = " (where a model does not say otherwise)" if self.layout == "tower" else ""
+        lines = ["", f"preparation{usual}"] if self.streams else []
+        wide = max((len(name) for name in self.streams), default=0)
+        for name, stream in self.streams.items():
+            phrases = [*stream.words, *(f"warning: {warning}" for warning in stream.warnings)]
+            lines += [f"  {name if at == 0 else '':<{wide}}  {phrase}" for at, phrase in enumerate(phrases)]
+        return lines
+
+    def _weights(self) -> list[str]:
+        lines = [f"not here: {why}" for why in self.absent.values()]
+        lines += [f"tokenizer: {self.untold}"] if self.untold else []
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
+        lines += [f"unused: {self.unused:,} other tensors that lie in the files"] if self.unused else []
+        lines += [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"] if self.computed else []
+        found = self.fit
+        if found is None:
+            lines.append("missing or left over: can't be told without building it, since a part of it is a plug-in's")
+            return lines + listed("left over", self.left_over)
+        if not found.phrases:
+            other = "other " if self.fresh else ""
+            but = "apart from that " if self.absent or self.untold else ""
+            return [*lines, f"{but}complete: every tensor has its place, and every {other}place its tensor"]
+        lists = (("missing", found.missing), ("left over", found.left_over), ("mis-shaped", found.mis_shaped))
+        return lines + [line for label, names in lists for line in listed(label, names)]
+
+
+def inspect(
+    path: str | Path, *, base: str | Path | None = None, ecg_tower: str | Path | None = None, vision_tower: str | Path | None = None
+) -> Report:
+    """Look into a checkpoint of any layout, or a tower alone.
+
+    Args:
+        path: folder or file, name of an embedded checkpoint, or hub id.
+        base, ecg_tower, vision_tower: as for `llava_ecg.load`.
+
+    Raises:
+        InputError: no checkpoint, a damaged one, or one that stands on what is not here.
+    """
+    place = find(path)
+    alone = _tower_alone(place)
+    if alone is None:
+        return _report(open_source(place, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, partial=True), str(path))
+    if any(part is not None for part in (base, ecg_tower, vision_tower)):
+        raise InputError(f"{place} holds a tower alone and takes no other part; leave --base, --ecg-tower and --vision-tower away")
+    return _tower_report(alone, str(path))
+
+
+def _tower_alone(path: Path) -> TowerSource | None:
+    """The tower that a file or folder holds and nothing else; None for a folder with anything else."""
+    if path.is_file() or (path / "config.json").is_file():
+        return tower_alone(path)
+    bare = any(file.suffix in (".pt", ".pth") for file in path.iterdir()) and not (path / "adapter_config.json").is_file()
+    return tower_alone(path) if bare else None
+
+
+def _report(source: Source, name: str) -> Report:
+    shapes = expected(source.config)
+    if shapes is not None:
+        absent = tuple(f"towers.{stream}." for stream in source.absent)
+        shapes = {name: shape for name, shape in shapes.items() if not absent or not name.startswith(absent)}
+    found = None if shapes is None else fit(source, shapes)
+    refs = [*source.tensors.values(), *(ref for delta in source.deltas.values() for ref in (delta.a, delta.b))]
+    streams: Mapping[str, Mapping[str, Any]] = source.config.get("streams") or {}
+    ends_of(source)  # damaged, it would stop whoever opens the model
+    return Report(
+        name=name,
+        layout=source.layout,
+        folder=source.folder,
+        base=source.stacks,
+        tokenizer=source.tokenizer,
+        template=source.config.get("template", "v1"),  # what a config that leaves it out means, as in LlavaEcgConfig
+        longest=source.config.get("model_max_length", 4096),
+        parts=tuple(_parts(source, shapes)),
+        streams={key: stream_report(key, stream) for key, stream in streams.items()},
+        files=_files([*weight_files(source.folder), *(ref.path for ref in refs)]),
+        fit=found,
+        left_over=tuple(source.left_over),
+        fresh=tuple(prefix.removesuffix(".") for prefix in source.fresh),
+        computed=len(source.computed),
+        absent=dict(source.absent),
+        notes=source.notes,
+        untold=_untold(source),
+    )
+
+
+def _untold(source: Source) -> str | None:
+    if source.tokenizer is None:
+        return f"{source.folder} has none (none of {', '.join(TOKENIZER_FILES)}), so nothing can be asked of it: copy its files there"
+    return tokenizer_fault(source.tokenizer)
+
+
+def _tower_report(tower: TowerSource, name: str) -> Report:
+    if not isinstance(tower.kind, str) or not isinstance(tower.tower_config, Mapping) or not isinstance(tower.preparation, Mapping):
+        raise InputError(f"{tower.path} is damaged: its config.json has a tower, tower_config or preparation of the wrong kind")
+    shapes = TOWERS[tower.kind].shapes(tower.tower_config, str(tower.path))[1] if tower.kind in TOWERS else None
+    stream = {"tower": tower.kind, "tower_config": tower.tower_config, "preparation": tower.preparation}
+    title = f"{tower.stream} tower"
+    folder = tower.path.parent if tower.path.is_file() else tower.path
+    return Report(
+        name=name,
+        layout="tower",
+        folder=tower.path,
+        base="",
+        tokenizer=None,
+        template=None,
+        longest=None,
+        parts=(_part(f"towers.{tower.stream}", title, tower.kind, tower.tensors.values(), folder, FROZEN),),
+        streams={tower.stream: stream_report(tower.stream, stream)},
+        files=_files(ref.path for ref in tower.tensors.values()),
+        fit=None if shapes is None else fit(Source("tower", name, folder, {}, tower.tensors), shapes),
+        left_over=(),
+        fresh=(),
+        unused=tower.unused,
+    )
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _parts(source: Source, shapes: Shapes | None) -> Iterable[Part]:
+    """The language model, towers, projectors, the newline, and the LoRA of each that has one."""
+    text = source.config.get("text_config") or {}
+    streams = source.config.get("streams") or {}
+    rows = [("language_model", "language model", shown(text.get("model_type", "llama")), TRAINED)]
+    rows += [(f"towers.{name}", f"{name} tower", shown(each["tower"]), FROZEN) for name, each in streams.items()]
+    for name, each in streams.items():
+        rows.append((f"projectors.{name}", f"{name} projector", shown(each.get("projector", "linear")), TRAINED))
+    if source.config.get("image_newline") or "image_newline" in source.tensors:
+        rows.append(("image_newline", "newline", "embedding", TRAINED))
+    tied = bool(text.get("tie_word_embeddings"))
+    for name, title, kind, tuning in rows:
+        own = [ref for key, ref in source.tensors.items() if _of(key, name) and not (tied and key == _HEAD)]
+        part = _part(name, title, kind, own, source.folder, tuning)
+        if not own and name.removeprefix("towers.") in source.absent:
+            part = replace(part, where="not here")
+        wanted = [shape for key, shape in (shapes or {}).items() if _of(key, name)]
+        if own or not wanted:
+            yield part
+        else:
+            new = any(_of(prefix, name) for prefix in source.fresh)
+            where = "in no file: begins at random" if new else "in no file: missing"
+            yield Part(name, title, kind, 0, sum(map(math.prod, wanted)) if new else 0, {}, 0, where, tuning)
+    for name, title, _, _ in rows:
+        deltas = [delta for key, delta in source.deltas.items() if _of(key, name)]
+        if deltas:
+            ranks = sorted({delta.a.shape[0] for delta in deltas if delta.a.shape})  # a damaged one has none
+            pairs = [ref for delta in deltas for ref in (delta.a, delta.b)]
+            kind = f"rank {' and '.join(map(str, ranks))}, {len(deltas):,} pair{'s' * (len(deltas) > 1)}"
+            yield replace(_part(f"lora.{name}", f"LoRA of the {title}", kind, pairs, source.folder, MERGED), ranks=tuple(ranks))
+
+
+def _of(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def _part(name: str, title: str, kind: str, refs: Iterable[TensorRef], folder: Path, tuning: str) -> Part:
+    dtypes: Counter[str] = Counter()
+    size, count, files = 0, 0, {}
+    for ref in refs:
+        dtypes[ref.dtype] += ref.numel
+        size, count = size + ref.nbytes, count + 1
+        files[ref.path] = True
+    return Part(name, title, kind, count, sum(dtypes.values()), dict(dtypes), size, _where(files, folder), tuning)
+
+
+def _where(files: Iterable[Path], folder: Path) -> str:
+    """In which file, or how many files of which folder."""
+    groups: dict[Path, list[Path]] = {}
+    for file in files:
+        groups.setdefault(file.parent, []).append(file)
+    places = []
+    for parent, members in groups.items():
+        inside = parent == folder or folder in parent.parents
+        place = parent.relative_to(folder) if inside else parent
+        places.append(str(place / members[0].name) if len(members) == 1 else f"{len(members)} files" + f" in {place}" * (parent != folder))
+    return " + ".join(places)
+
+
+def _files(paths: Iterable[Path]) -> tuple[File, ...]:
+    found = []
+    for path in dict.fromkeys(paths):
+        header = read_header(path)
+        found.append(File(path, header.format, path.stat().st_size, header.refused))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""A name -> a folder: a path, an embedded checkpoint, the hub."""
