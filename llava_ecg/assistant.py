@@ -233,7 +233,7 @@ class _Writer(BaseStreamer):
         self.text = ""
         self.first: float | None = None
         self._reason = "length"
-        self._given = 0
+        self._given = self._context = self._told = 0
 
     def put(self, value: torch.Tensor) -> None:
         """New ids (transformers also passes the prompt's, which are none with embeddings)."""
@@ -242,17 +242,38 @@ class _Writer(BaseStreamer):
             return
         self.first = self.first or time.perf_counter()
         self.ids += ids
-        whole = self.tokenizer.decode(self.ids, skip_special_tokens=True)
-        end = whole.find(self.stop)
+        piece = self._new_text() if self._reason == "length" else ""
+        if not piece:
+            return
+        start = max(0, len(self.text) - len(self.stop))
+        self.text += piece
+        end = self.text.find(self.stop, start)
         if end >= 0:
-            self._reason, whole = "stop", whole[:end]
-        self.text = whole
-        # a character of several tokens ends in U+FFFD until it is whole; a stop text may be half there
-        safe = len(whole.rstrip("\ufffd")) if end >= 0 else len(whole.rstrip("\ufffd")) - _overlap(whole, self.stop)
-        self._give(safe)
+            self._reason, self.text = "stop", self.text[:end]
+        self._give(len(self.text) if end >= 0 else len(self.text) - _overlap(self.text, self.stop))
+
+    def _new_text(self) -> str:
+        """The text of the ids that have not been told yet; "" while they end in the midst of a character.
+
+        Only the last ids are decoded, together with those before them that say whether a space stands in between: decoding all of them at
+        each token would cost the square of an answer's length.
+        """
+        before = self._decoded(self.ids[self._context : self._told])
+        whole = self._decoded(self.ids[self._context :])
+        if len(whole) <= len(before) or whole.endswith("\ufffd"):
+            return ""
+        self._context, self._told = self._told, len(self.ids)
+        return whole[len(before) :]
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def end(self) -> None:
-        """No more ids will come."""
+        """No more ids will come: what is left of the text is told, a character that was broken off as U+FFFD."""
+        if self._reason != "stop":
+            before = self._decoded(self.ids[self._context : self._told])
+            self.text += self._decoded(self.ids[self._context :])[len(before) :]
         self._give(len(self.text))
 
     def finished(self) -> str:

@@ -187,3 +187,36 @@ def test_a_stop_text_is_never_shown(letters: Any) -> None:
     assert writer.finished() == "stop"
     writer, pieces = write(Joined(letters), "one <e", "<e>")
     assert "".join(pieces) == writer.text == "one <e"
+
+
+class Counting:
+    """A tokenizer that counts how many ids it was given to decode."""
+
+    def __init__(self, own: Any) -> None:
+        self.own, self.decoded = own, 0
+
+    def decode(self, ids: list[int], **options: Any) -> str:
+        self.decoded += len(ids)
+        text: str = self.own.decode(ids, **options)
+        return text
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pieces_are_what_all_ids_together_say(seed: int, shared: Path) -> None:
+    """Against decoding all ids at once: any ids but single bytes, and text of more than one alphabet, which is bytes in part."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / "golden/tokenizer")
+    rng = np.random.default_rng(seed)
+    whole = [one for name, one in tokenizer.get_vocab().items() if not name.startswith("<")]
+    ids = [int(one) for one in rng.choice(whole, 120)]
+    if seed % 3 == 0:
+        ids = tokenizer("The QRS is 90 ms. Der Puls ist gleichmäßig, 心電図 ♥ normal.\n- ok", add_special_tokens=False)["input_ids"] * 3
+    counting, pieces = Counting(tokenizer), []
+    writer = _Writer(counting, "</never>", (), pieces.append, None)
+    for one in ids:
+        writer.put(torch.tensor([one]))
+    writer.end()
+    assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True).lstrip()
+    if seed % 3 == 0:
+        assert counting.decoded < 20 * len(ids), "the time is linear in the length of an answer"

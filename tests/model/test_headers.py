@@ -492,7 +492,8 @@ def test_read_json(tmp_path: Path) -> None:
 
 
 def test_it_costs_no_heavy_import() -> None:
-    code = "import sys, llava_ecg.checkpoint.files.headers; print([m for m in 'torch numpy transformers safetensors'.split() if m in sys.modules])"
+    code = "import sys, llava_ecg.checkpoint.files.headers; heavy = 'torch numpy transformers safetensors'"
+    code += "; print([m for m in heavy.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
