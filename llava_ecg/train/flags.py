@@ -126,7 +126,9 @@ def check_flags(args: TrainingArguments, model_args: ModelArguments | None = Non
     """
     evaluated: Any = args.eval_strategy
     if evaluated != "no":
-        raise InputError(f"--eval_strategy {evaluated.value} needs data to evaluate on, and {_NO_EVALUATION}")
+        raise InputError(
+            f"--eval_strategy {evaluated.value} needs data to evaluate on, and none is taken here; leave it away, and ask the saved model"
+        )
     groups = [group for group in (args, model_args, data_args) if group is not None]
     for group in groups:
         _check_numbers(group)

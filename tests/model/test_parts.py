@@ -42,8 +42,17 @@ def test_limb_leads_are_derived() -> None:
     small = Recording(eight.signal[rows], 500.0, tuple(STANDARD[row] for row in rows))
     values = TOWER.preparer().prepare(small).values[0]
     torch.testing.assert_close(values[2], torch.from_numpy(eight.signal[1] - eight.signal[0]))
-    with pytest.raises(InputError, match="8 leads and the model's ECG tower takes 12"):
-        TOWER.preparer(leads="as_filed").prepare(small)
+    filed = TOWER.preparer(leads="as_filed").prepare(small)
+    assert torch.equal(filed.values[0], values) and "8 leads are filed" in filed.notes[0]
+    with pytest.raises(InputError, match="7 leads and the model's ECG tower takes 12"):
+        TOWER.preparer(leads="as_filed").prepare(small.select(small.leads[1:]))
+
+
+def test_of_more_than_twelve_leads_a_gem_sees_the_twelve() -> None:
+    twelve = recording()
+    more = Recording(np.concatenate([twelve.signal[:3] * 2, twelve.signal]), 500.0, ("V7", "V8", "V9", *STANDARD))
+    filed = TOWER.preparer(leads="as_filed").prepare(more)
+    assert torch.equal(filed.values[0], torch.from_numpy(twelve.signal)) and "15 leads are filed" in filed.notes[0]
 
 
 def test_rate_length_and_what_is_not_a_number() -> None:

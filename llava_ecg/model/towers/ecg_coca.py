@@ -9,7 +9,7 @@ Axes: B batch, L leads, T samples, P tokens (class token first), W width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +120,8 @@ class EcgPreparation:
 
     Attributes:
         samples, tokens, lead_count: T, P and L of the tower.
-        leads: ``standard``: by name in standard order, limb leads derived where they can be; ``as_filed``: the rows as they come (GEM).
+        leads: ``standard``: by name in standard order, limb leads derived where they can be; ``as_filed``: the rows as they come (GEM),
+            or in standard order, which is noted, where another number of leads is filed and twelve can be had.
         rate: resampled to this many Hz; None takes the samples as they are filed (GEM).
     """
 
@@ -147,13 +148,18 @@ class EcgPreparation:
         Raises:
             InputError: leads are missing.
         """
+        notes = []
         filed = [name for name in source.leads if name not in source.derived]  # what was computed stands behind and not in file order
-        recording = source.select(STANDARD if self.leads == "standard" else filed)
+        names: Sequence[str] = filed
+        if self.leads == "standard" or (len(filed) != self.lead_count == len(STANDARD) and not source.with_derived().missing):
+            names = STANDARD
+        if self.leads != "standard" and names is STANDARD:
+            notes.append(f"{len(filed)} leads are filed: the model was given the twelve in standard order, limb leads computed from I and II")
+        recording = source.select(names)
         if len(recording.leads) != self.lead_count:
             raise InputError(
                 f"{source.source or 'the recording'} has {len(recording.leads)} leads and the model's ECG tower takes {self.lead_count}"
             )
-        notes = []
         if self.rate is not None:
             recording = recording.window(0, self.samples / self.rate).resample(self.rate)
         used = self.samples / recording.rate
