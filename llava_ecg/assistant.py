@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from llava_ecg.grounding.audit import Audit
 from llava_ecg.model.loading import Checkpoint, open_checkpoint
 from llava_ecg.processor import Processor
 
+SEVERAL = "several ECGs were asked about, and nothing says which of them this is about"
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
 
 
@@ -123,7 +124,7 @@ class Assistant:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
         """
         started = time.perf_counter()
-        sample, notes = self.processor.encode(turns, case.sources())
+        sample, notes = self.processor.encode(turns, *(each.sources(self.processor.derive) for each in (case, *case.more)))
         room = self.processor.room(sample)
         prepared_at = time.perf_counter()
         writer = _Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
@@ -132,6 +133,8 @@ class Assistant:
         text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
         if case.recording is None:
             notes.append(NO_SIGNAL)
+        if case.more:
+            notes.append(f"{SEVERAL}: no claim is held against a signal")
         notes += self.checkpoint.notes
         if not text and writer.finished() != "cancelled":
             notes.append("the answer is empty: the model chose no token that stands for text")
@@ -182,6 +185,9 @@ class Assistant:
 
 def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | None, *, whole: bool) -> Audit:
     """The audit of an answer against what the model was shown of the case; see `llava_ecg.grounding.answer.audit_answer`."""
+    if case.more:
+        found = audit_answer(question, text, None, whole=whole)
+        return replace(found, verdicts=tuple(replace(verdict, reason=SEVERAL) for verdict in found.verdicts))
     sex = None if case.recording is None else case.recording.metadata.get("sex")
     return audit_answer(question, text, case.within(shown), whole=whole, sex=sex)
 

@@ -49,12 +49,18 @@ class Decoding:
 class Case:
     """What is asked about. Measured and rendered once, when first needed.
 
+    Attributes:
+        recording, image: an ECG and the image of its page, either or both.
+        more: further ones that the same question is about; each is shown at a place of its own. Then no claim can be held against a signal,
+            since nothing says which of them it is about.
+
     Raises:
         InputError: a path, or something else that is no recording, where a recording or an image is wanted.
     """
 
     recording: Recording | None = None
     image: Image | None = None
+    more: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
         if self.recording is not None and not isinstance(self.recording, Recording):
@@ -91,6 +97,7 @@ class Case:
 
         return render(self.recording)
 
-    def sources(self) -> dict[str, Any]:
-        """Stream name -> source, for the streams that this case can feed."""
-        return {name: source for name, source in (("ecg", self.recording), ("image", self.page)) if source is not None}
+    def sources(self, derive: bool = True) -> dict[str, Any]:
+        """Stream name -> source, for the streams that this case can feed; without `derive` what was given and no page drawn from it."""
+        page = self.page if derive else self.image
+        return {name: source for name, source in (("ecg", self.recording), ("image", page)) if source is not None}

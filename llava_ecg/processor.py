@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from llava_ecg.checkpoint.source import Source
 from llava_ecg.checkpoint.tokenizer import tokenizer_of_source
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import MARKER, Turn
-from llava_ecg.data.encode import Encoded, encode
+from llava_ecg.data.encode import Encoded
+from llava_ecg.data.encoder import Encoder, Kept, marked, notes_of
 from llava_ecg.data.templates import Template
 from llava_ecg.ecg.formats import Options, read
 from llava_ecg.ecg.formats.reader import check_millivolts, millivolts_per
@@ -41,10 +42,7 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.towers.tower import preparers
 from llava_ecg.plugins import templates
-from llava_ecg.streams import Prepared, Preparer
-
-Kept = dict[tuple[str, int], tuple[Any, Prepared]]
-"""(stream, id of the source) -> the source, held so that its id stays its own, and what was made of it."""
+from llava_ecg.streams import Preparer
 
 _KEPT = 8
 _AS_IT_IS = Template(system="", first_user="{}", user="{}", answer="{}", stop="")
@@ -72,6 +70,8 @@ class Processor:
         model_max_length: the longest sequence, in tokens, that the model reads.
         name: what the model was asked for by, for messages.
         template: the chat template.
+        derive: whether what a question lacks is derived, as in `LlavaEcgConfig`.
+        encoder: what makes the joint sequence.
     """
 
     tokenizer: Any
@@ -80,15 +80,18 @@ class Processor:
     model_max_length: int = 4096
     name: str = ""
     template: Template = field(init=False)
+    derive: bool = True
+    encoder: Encoder = field(init=False, repr=False)
     _kept: Kept = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.template = templates.get(self.template_name)
+        self.encoder = Encoder(self.template, self.tokenizer, self.preparers, self.derive)
 
     @classmethod
     def of(cls, config: LlavaEcgConfig, tokenizer: Any, name: str = "", towers: Mapping[str, Any] | None = None) -> Processor:
         """A model's processor. No weights are needed: without `towers` (the model's own) they are built on the meta device."""
-        return cls(tokenizer, config.template, preparers(config, towers), config.model_max_length, name)
+        return cls(tokenizer, config.template, preparers(config, towers), config.model_max_length, name, config.derive)
 
     @classmethod
     def from_pretrained(
@@ -146,7 +149,8 @@ class Processor:
             text: a question, or a conversation (a list of `Turn` or of ``{"role", "content"}``) that ends with one; or a list of either.
                 The template is applied to it, unless `apply_chat_template` has done so.
             ecg: what it is about: a path, a `Recording`, or an array [L, T] with its `rate`; or a list with one for each text, None where
-                there is none. A single one goes with every text, a single text with every source.
+                there is none. A single one goes with every text, a single text with every source. A list within the list: several that one
+                text is about, each with its image.
             images: of the page, in the same way: a path or a PIL image. A model that sees images and is given the ECG alone gets the
                 page drawn.
             rate, unit, leads: of arrays, and of files that do not say; as `llava_ecg.ecg.formats.read` takes them. An array is in mV and
@@ -169,10 +173,7 @@ class Processor:
         count = _count(texts, given)
         options = Options.of(rate, unit, leads)
         columns = {name: self._column(name, value, options) for name, value in given.items()}
-        rows = [
-            self.with_derived({name: each for name, column in columns.items() if (each := column[row % len(column)]) is not None})
-            for row in range(max(map(len, columns.values()), default=1))
-        ]
+        rows = [_places(columns, row) for row in range(max(map(len, columns.values()), default=1))]
         kept: Kept = {}
         encoded = [self._encode(texts[row % len(texts)], rows[row % len(rows)], kept) for row in range(count)]
         for note in dict.fromkeys(note for _, notes in encoded for note in notes):
@@ -183,31 +184,23 @@ class Processor:
         del batch["labels"]
         return Inputs(batch)
 
-    def encode(self, turns: Sequence[Turn], sources: Mapping[str, Any]) -> tuple[Encoded, list[str]]:
+    def encode(self, turns: Sequence[Turn], *places: Mapping[str, Any]) -> tuple[Encoded, list[str]]:
         """The joint sequence of a conversation, and what a user should know about how its sources were prepared.
 
         Each source is prepared once; the last few are kept, for the turns of a chat.
 
         Args:
             turns: alternating, a user's first and last.
-            sources: stream name -> source (a `Recording`, a PIL image); those that the model has no stream for are left out.
+            places: what the question is about, each as stream name -> source (a `Recording`, a PIL image); sources that the model has no
+                stream for are left out, and what its streams make of the others is shown too.
 
         Raises:
             InputError: the model can't see any of them, or one can't be prepared.
         """
-        encoded = self._encode(turns, sources, self._kept)
+        encoded = self._encode(turns, places, self._kept)
         while len(self._kept) > _KEPT:
             self._kept.pop(next(iter(self._kept)))
         return encoded
-
-    def with_derived(self, sources: Mapping[str, Any]) -> dict[str, Any]:
-        """The sources, and what the model's other streams make of them (the page drawn from a recording), as in training."""
-        whole = dict(sources)
-        for name, preparer in self.preparers.items():
-            made = preparer.derive(sources) if name not in whole else None
-            if made is not None:
-                whole[name] = made
-        return whole
 
     def room(self, sample: Encoded) -> int:
         """How many tokens are left for an answer.
@@ -237,7 +230,7 @@ class Processor:
             return self(conversation, **{name: value for name, value in kwargs.items() if name != "return_dict"})
         if not add_generation_prompt or kwargs:
             raise InputError("a prompt ends where its answer begins, and is text: call the processor itself to add sources")
-        return self.template.prompt(_marked(_turns(conversation)))
+        return self.template.prompt(marked(_turns(conversation)))
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
         """The tokenizer's."""
@@ -249,23 +242,21 @@ class Processor:
         lines: list[str] = self.tokenizer.batch_decode(*args, **kwargs)
         return lines
 
-    def _encode(self, text: Any, sources: Mapping[str, Any], kept: Kept) -> tuple[Encoded, list[str]]:
-        given: dict[str, list[Prepared | None]] = {}
-        for name, preparer in self.preparers.items():
-            key = (name, id(sources.get(name)))
-            if name in sources and key not in kept:
-                kept[key] = (sources[name], preparer.prepare(sources[name]))
-            given[name] = [kept[key][1] if name in sources else None]
-        if all(entry[0] is None for entry in given.values()):
-            model = f"the model {self.name}".rstrip()
-            raise InputError(
-                f"{model} takes {', '.join(given) or 'text only'}, and the question came with {', '.join(sources) or 'nothing'}"
-            )
-        notes = [note for entry in given.values() if entry[0] is not None for note in entry[0].notes]
+    def _encode(self, text: Any, places: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Encoded, list[str]]:
+        for place in places:
+            if not set(self.encoder.whole(place)) & set(self.preparers):
+                model = f"the model {self.name}".rstrip()
+                raise InputError(
+                    f"{model} takes {', '.join(self.preparers) or 'text only'}, and the question came with {', '.join(place) or 'nothing'}"
+                )
+        shown = [self.encoder.shown(place) for place in places]
         begin = (self.template.system + self.template.first_user).partition("{}")[0]
-        if isinstance(text, str) and begin and text.startswith(begin) and text.count(MARKER) == 1:
-            return encode([Turn("user", text)], _AS_IT_IS, self.tokenizer, given), notes  # what apply_chat_template wrote
-        return encode(_marked(_turns(text)), self.template, self.tokenizer, given), notes
+        if isinstance(text, str) and begin and text.startswith(begin) and text.count(MARKER) == len(places):
+            written = replace(self.encoder, template=_AS_IT_IS)  # what apply_chat_template wrote
+            sample = written.sample([Turn("user", text)], shown, kept=kept)
+        else:
+            sample = self.encoder.sample(marked(_turns(text), len(places)), shown, kept=kept)
+        return sample, notes_of(sample)
 
     def _column(self, name: str, value: Any, options: Options) -> list[Any]:
         """The sources of one stream, read: one for each text, or a single one for all."""
@@ -273,11 +264,17 @@ class Processor:
             known = ", ".join(self.preparers) or "none"
             raise InputError(f"the model {self.name} has no stream {name!r}; its streams are {known}")
         each = list(value) if isinstance(value, (list, tuple)) else [value]
+        return [
+            [self._source(name, one, options) for one in of] if isinstance(of, (list, tuple)) else self._source(name, of, options)
+            for of in each
+        ]
+
+    def _source(self, name: str, source: Any, options: Options) -> Any:
         if name == "ecg":
-            return [_recording(source, options) for source in each]
+            return _recording(source, options)
         if name == "image":
-            return [_image(source) for source in each]
-        return [self.preparers[name].read(Path(source)) if isinstance(source, (str, Path)) else source for source in each]
+            return _image(source)
+        return self.preparers[name].read(Path(source)) if isinstance(source, (str, Path)) else source
 
 
 def load_tokenizer(name: str | Path, *inputs: Any, **kwargs: Any) -> Any:
@@ -342,10 +339,14 @@ def _turn(message: Any) -> Turn:
     return Turn("assistant" if _ROLES[message["role"]] == "assistant" else "user", content)
 
 
-def _marked(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns with one marker, in front of the first: a marker that a user typed is only text, and goes."""
-    clean = [Turn(turn.role, turn.text.replace(MARKER, "")) for turn in turns]
-    return [Turn("user", f"{MARKER}\n{clean[0].text.strip()}"), *clean[1:]]
+def _places(columns: Mapping[str, Sequence[Any]], row: int) -> list[dict[str, Any]]:
+    """What one text is about: its sources by stream; several places where one of its sources is a list."""
+    given = {name: column[row % len(column)] for name, column in columns.items()}
+    several = {name: list(each) if isinstance(each, (list, tuple)) else [each] for name, each in given.items()}
+    count = max(map(len, several.values()), default=1)
+    return [
+        {name: each[number] for name, each in several.items() if number < len(each) and each[number] is not None} for number in range(count)
+    ]
 
 
 def _recording(source: Any, options: Options) -> Recording | None:

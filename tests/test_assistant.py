@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from llava_ecg.assistant import NO_SIGNAL, Answer, Assistant, _Writer
+from llava_ecg import report
+from llava_ecg.assistant import NO_SIGNAL, SEVERAL, Answer, Assistant, _Writer, audit_of
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
+from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
-from llava_ecg.ecg.simulate import simulate
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
@@ -220,3 +222,28 @@ def test_pieces_are_what_all_ids_together_say(seed: int, shared: Path) -> None:
     assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True).lstrip()
     if seed % 3 == 0:
         assert counting.decoded < 20 * len(ids), "the time is linear in the length of an answer"
+
+
+def test_several_ecgs_are_asked_about_and_not_audited(assistant: Assistant, recording: Recording) -> None:
+    case = Case(recording, more=(Case(simulate(seed=2)[0]), Case(image=page())))
+    answer = ask(assistant, case)
+    one = ask(assistant, Case(recording))
+    assert answer.tokens["ecg"] == 2 * one.tokens["ecg"] and answer.tokens["image"] == 3 * one.tokens["image"]
+    assert any("several ECGs" in note for note in answer.notes)
+    found = audit_of("Rate?", "The rate is 72 bpm.", case, None, whole=True)
+    assert [(v.status.value, v.reason) for v in found.verdicts] == [("unmeasurable", SEVERAL)]
+
+
+def test_the_audit_measures_what_was_shown(assistant: Assistant) -> None:
+    slow, fast = (simulate(Heart(rate_bpm=rate, muscle_mv=0.0), seed=1)[0].signal for rate in (60, 110))
+    long = Recording(np.concatenate([slow, fast, fast], axis=1), 500.0, STANDARD)
+    case = Case(long)
+    answer = ask(assistant, case)
+    assert answer.shown == (0.0, 10.0)
+    (verdict,) = audit_of("Rate?", "The rate is 60 bpm.", case, answer.shown, whole=True).verdicts
+    assert verdict.status.value == "supported"
+    assert case.measurements is not None and case.measurements.heart_rate_bpm is not None and case.measurements.heart_rate_bpm > 80
+    said = report.beside(answer, case)
+    assert said is not None and "0 to 10 s" in said and "over the whole 30.0 s: rate 9" in said
+    assert report.beside(ask(assistant, Case(long.window(0, 10))), Case(long.window(0, 10))) is None
+    assert report.answer_dict("Rate?", answer, case, None)["measurements_shown"]["heart_rate_bpm"] == pytest.approx(60, abs=1)

@@ -447,3 +447,18 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_module_entry() -> None:
     done = subprocess.run([sys.executable, "-m", "llava_ecg", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"llava-ecg {__version__}\n"
+
+
+def test_several_ecgs_are_shown_each(ecg: list[str], run: Any, tmp_path: Path) -> None:
+    stand_in = Assistant()
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "p.png")
+    code, out, _ = run(["ask", *ecg, "--ecg", ecg[1], "--image", str(tmp_path / "p.png"), "--out", str(tmp_path / "o")], stand_in)
+    case = stand_in.given["case"]
+    assert code == 0 and len(case.more) == 1
+    assert (case.image is not None, case.more[0].recording is not None, case.more[0].image) == (True, True, None)
+    assert out.count("ECG      ") == 2
+    (written,) = (tmp_path / "o").glob("*.json")
+    assert json.loads(written.read_text())["files"]["more"] == [str(Path(ecg[1]).resolve())]
+    assert not list((tmp_path / "o").glob("*_audit.png")), "no waves are marked: of which ECG?"
+    code, _, err = run(["ask", *ecg, "--ecg", ecg[1], "--page", str(tmp_path / "q.png")], Assistant())
+    assert code == 2 and "several are asked about" in err

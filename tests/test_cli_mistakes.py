@@ -57,7 +57,7 @@ def refused(result: tuple[int, str, str], sentence: str) -> None:
     ("words", "sentence"),
     [
         (
-            ["ask", "--ecg", "a", "--ecg", "b"],
+            ["chat", "--ecg", "a", "--ecg", "b"],
             "argument --ecg: it is given twice (a and b) and takes one recording at a time; give it once",
         ),
         (
@@ -90,7 +90,7 @@ def test_once_is_each_time_anew() -> None:
     parser = cli.build_parser()
     for name in ("a", "b"):
         found = parser.parse_args(["ask", "why", "--ecg", name, "--json", "--json", "--prepare", "ecg.rate=1", "--prepare", "ecg.rate=2"])
-        assert (found.ecg, found.model, found.question, len(found.prepare)) == (Path(name), DEFAULT_MODEL, "why", 2)
+        assert (found.ecg[0], found.model, found.question, len(found.prepare)) == (Path(name), DEFAULT_MODEL, "why", 2)
 
 
 # -- a flag that is none

@@ -228,3 +228,25 @@ def test_it_goes_to_disk_and_back(tmp_path: Path, folder: Path, processor: Proce
 def test_mistakes_are_one_sentence(processor: Processor, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         processor(**given)
+
+
+def test_several_ecgs_in_one_question(processor: Processor, recordings: list[Recording]) -> None:
+    both = processor("Compare them.", ecg=[recordings], images=[[page(1), None]])
+    alone = [processor("Compare them.", ecg=recordings[0], images=page(1)), processor("Compare them.", ecg=recordings[1])]
+    for name in ("ecg", "image"):
+        values = [each["streams"][name]["values"] for each in alone]
+        assert torch.equal(both["streams"][name]["values"], torch.cat(values)), "the second gets the page drawn"
+    assert both["slots"].bool().sum() == sum(int(each["slots"].bool().sum()) for each in alone)
+    first = int((both["slots"][0] == 1).nonzero()[0])
+    runs = both["slots"][0][first:]
+    order = [int(slot) for slot, before in zip(runs[1:], runs[:-1], strict=True) if slot and slot != before]
+    assert order == [2, 1, 2], "ECG first at each place"
+
+
+def test_a_model_trained_without_pages_is_asked_without(letters: Any, recordings: list[Recording]) -> None:
+    settings = config()
+    settings.derive = False
+    bare = Processor.of(settings, letters)
+    assert set(bare(QUESTION, ecg=recordings[0])["streams"]) == {"ecg"}
+    assert set(bare(QUESTION, ecg=recordings[0], images=page())["streams"]) == {"ecg", "image"}
+    assert LlavaEcgConfig(**settings.to_dict()).derive is False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ def add(commands: Any) -> None:
     ask.add_argument(
         "question", nargs="?", default=DEFAULT_QUESTION, help="what to ask; - reads it from standard input (default: %(default)s)"
     )
-    flags.add_case(ask)
+    flags.add_case(ask, several=True)
     flags.add_model(ask)
     ask.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, the page with marks (PNG) and the answer (JSON)")
     ask.add_argument("--page", type=Path, metavar="PAGE", help="draw the page with the waves that the answer cites marked (PNG or JPEG)")
@@ -54,8 +56,12 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
     """Answer one question; with ``--out``, keep the page and the answer."""
     from llava_ecg import files, report
 
-    if arguments.ecg is None and arguments.image is None:
+    if not arguments.ecg and not arguments.image:
         raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
+    others = [*zip_longest(arguments.ecg[1:], arguments.image[1:])]
+    if others and arguments.page is not None:
+        raise InputError("--page marks the waves of one ECG, and several are asked about; leave it away")
+    arguments.ecg, arguments.image = next(iter(arguments.ecg), None), next(iter(arguments.image), None)
     question = files.check_question(_question(arguments.question))
     if arguments.out is not None:
         files.check_folder(arguments.out)
@@ -68,8 +74,11 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         recording, image = _inputs(arguments)
         if not arguments.json:
             _show_inputs(recording, image, arguments.image)
-        case = _case(recording, image)
-        if not arguments.json:
+        case = _case(recording, image, [_others(arguments, ecg, image_file) for ecg, image_file in others])
+        for each, (_, image_file) in zip(case.more, others, strict=True):
+            if not arguments.json:
+                _show_inputs(each.recording, each.image, image_file)
+        if not arguments.json and not case.more:
             show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
         assistant = _open(arguments, open_assistant)
         answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
@@ -134,11 +143,19 @@ def _inputs(arguments: argparse.Namespace) -> tuple[Recording | None, Image | No
     return recording, None if arguments.image is None else read_image(arguments.image)
 
 
-def _case(recording: Recording | None, image: Image | None) -> Case:
+def _others(arguments: argparse.Namespace, ecg: Path | None, image: Path | None) -> Case:
+    """A further ECG that the question is about."""
+    from llava_ecg.case import Case
+    from llava_ecg.ecg.images import read_image
+
+    return Case(None if ecg is None else _recording(ecg, arguments), None if image is None else read_image(image))
+
+
+def _case(recording: Recording | None, image: Image | None, more: Sequence[Case] = ()) -> Case:
     """What is asked about, measured before a model is loaded: a recording that is too short is refused here."""
     from llava_ecg.case import Case
 
-    case = Case(recording, image)
+    case = Case(recording, image, tuple(more))
     _ = case.measurements
     return case
 
@@ -191,10 +208,13 @@ def _stem(arguments: argparse.Namespace) -> str:
     return (arguments.ecg or arguments.image).stem or "ecg"
 
 
-def _files(arguments: argparse.Namespace, case: Case) -> dict[str, str | None]:
-    """What was asked about, by whole paths: the recording's file and the image's, None where there was none."""
+def _files(arguments: argparse.Namespace, case: Case) -> dict[str, Any]:
+    """What was asked about, by whole paths: the recording's file and the image's, None where there was none; ``more``, if several were."""
     recording = None if case.recording is None else str(Path(case.recording.source).resolve())
-    return {"ecg": recording, "image": None if arguments.image is None else str(arguments.image.resolve())}
+    found: dict[str, Any] = {"ecg": recording, "image": None if arguments.image is None else str(arguments.image.resolve())}
+    if case.more:
+        found["more"] = [str(Path(each.recording.source).resolve()) for each in case.more if each.recording is not None]
+    return found
 
 
 def _write_answer(arguments: argparse.Namespace, found: dict[str, Any], stem: str) -> Path | None:
@@ -213,7 +233,7 @@ def _write_marked(arguments: argparse.Namespace, case: Case, answer: Answer, ste
     from llava_ecg.files import write_image
 
     target = arguments.page or (None if arguments.out is None else arguments.out / f"{stem}_audit.png")
-    if target is None or case.recording is None or case.measurements is None or answer.audit is None:
+    if target is None or case.more or case.recording is None or case.measurements is None or answer.audit is None:
         return None
     from llava_ecg.grounding.picture import picture
 

@@ -98,10 +98,12 @@ def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rate": arguments.rate, "unit": arguments.unit, "leads": arguments.leads}
 
 
-def add_case(parser: argparse.ArgumentParser) -> None:
-    """--ecg, --image, --missing-leads, and those of `add_reading`."""
-    parser.add_argument("--ecg", type=Path, metavar="FILE", help="the signal: WFDB header, DICOM, npy, npz or csv")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="an image of the page (by default it is drawn from the signal)")
+def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """--ecg, --image, --missing-leads, and those of `add_reading`; `several`: the first two are lists."""
+    how: dict[str, Any] = {"action": "append", "default": []} if several else {}
+    again = "; again for each ECG that one question is about" if several else ""
+    parser.add_argument("--ecg", type=Path, metavar="FILE", help=f"the signal: WFDB header, DICOM, npy, npz or csv{again}", **how)
+    parser.add_argument("--image", type=Path, metavar="FILE", help="an image of the page (by default it is drawn from the signal)", **how)
     parser.add_argument(
         "--missing-leads",
         choices=("refuse", "zero"),

@@ -12,10 +12,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from llava_ecg.data.conversation import Conversation, parse
-from llava_ecg.data.encode import Encoded, encode, tokenize
+from llava_ecg.data.encode import Encoded, tokenize
+from llava_ecg.data.encoder import Encoder
 from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
-from llava_ecg.streams import Prepared, Preparer
+from llava_ecg.streams import Preparer
 
 
 def load_conversations(path: Path) -> list[Conversation]:
@@ -55,7 +56,8 @@ class ConversationDataset(Dataset[Encoded]):
         derive: make the source of a stream that a record lacks from its others (the page of a recording), where its preparer can.
         readers: stream name -> reader, for sources that the model does not take but another may be derived from (the recording behind
             the page that an image-only model sees); used only with `derive`.
-        modality_dropout: the share of samples with several streams in which one of them is left out.
+        modality_dropout: the share of samples with several streams in which one of them is left out. Which, follows from seed, epoch,
+            record and marker alone: the same in any number of workers, another in each epoch.
         seed: of that choice.
         tell: is told, once a process, of each record that nothing is learnt from; a function of a module, where workers are spawned.
     """
@@ -71,7 +73,6 @@ class ConversationDataset(Dataset[Encoded]):
     modality_dropout: float = 0.0
     seed: int = 0
     tell: Callable[[str], None] | None = None
-    _draws: int = field(default=0, init=False)
     _told: set[int] = field(default_factory=set, init=False)
 
     def __len__(self) -> int:
@@ -80,14 +81,17 @@ class ConversationDataset(Dataset[Encoded]):
     def __getitem__(self, number: int) -> Encoded:
         """Read, prepare and encode one conversation.
 
+        Args:
+            number: of the record, and in later epochs plus the number of records for each epoch (`llava_ecg.data.grouping.EpochSampler`).
+
         Raises:
             InputError: a file is missing or unreadable, or the streams do not fit; names the record.
         """
+        epoch, number = divmod(number, len(self.conversations))
         conversation = self.conversations[number]
         try:
-            sources = [self._sources(conversation, marker) for marker in range(conversation.markers)]
-            streams = {name: [self._prepare(name, given) for given in sources] for name in self.preparers}
-            sample = encode(conversation.turns, self.template, self.tokenizer, streams, max_length=self.max_length)
+            places = [self._left(self._sources(conversation, marker), epoch, number, marker) for marker in range(conversation.markers)]
+            sample = self.encoder.sample(conversation.turns, places, max_length=self.max_length)
         except InputError as error:
             raise InputError(f"record {conversation.id!r}: {error}") from error
         if self.tell is not None and not sample.taught and number not in self._told:
@@ -116,10 +120,30 @@ class ConversationDataset(Dataset[Encoded]):
             found.append(min(length, self.max_length))
         return found
 
+    def goes_without(self) -> bool:
+        """Whether a record lacks a stream that could be made from its others and is not: then a question is not to get it either.
+
+        The first such record is read.
+
+        Raises:
+            InputError: it can't be.
+        """
+        if self.derive:
+            return False
+        for conversation in self.conversations:
+            if conversation.sources and not set(self.preparers) <= set(conversation.sources):
+                try:
+                    place = self._sources(conversation, 0)
+                except InputError as error:
+                    raise InputError(f"record {conversation.id!r}: {error}") from error
+                if len(replace(self.encoder, derive=True).shown(place)) > len(place):
+                    return True
+        return False
+
     def _tokens_at(self, conversation: Conversation, marker: int) -> int:
         """How many tower tokens stand at a marker, with all its streams."""
         try:
-            sources = replace(self, modality_dropout=0.0)._sources(conversation, marker)
+            sources = self._sources(conversation, marker)
             return sum(self.preparers[name].prepare(source).index.shape[0] for name, source in sources.items())
         except InputError as error:
             raise InputError(f"record {conversation.id!r}: {error}") from error
@@ -142,19 +166,17 @@ class ConversationDataset(Dataset[Encoded]):
             for name, given in conversation.sources.items()
             if name in readers and marker < len(given)
         }
-        for name in [name for name in self.preparers if name not in sources] if self.derive else ():
-            derived = self.preparers[name].derive(sources)
-            if derived is not None:
-                sources[name] = derived
-        sources = {name: source for name, source in sources.items() if name in self.preparers}
-        if not sources:
-            raise InputError("none of its files is of a kind that the model takes")
-        if len(sources) > 1 and self.modality_dropout:
-            self._draws += 1  # another choice each time a record comes round, the same in a repeated run
-            rng = np.random.default_rng([self.seed, self._draws])
-            if rng.random() < self.modality_dropout:
-                del sources[str(rng.choice(sorted(sources)))]
-        return sources
+        return self.encoder.shown(sources)
 
-    def _prepare(self, name: str, sources: Mapping[str, Any]) -> Prepared | None:
-        return self.preparers[name].prepare(sources[name]) if name in sources else None
+    def _left(self, sources: dict[str, Any], epoch: int, number: int, marker: int) -> dict[str, Any]:
+        """The sources without the one that is dropped this time, if one is."""
+        if len(sources) < 2 or not self.modality_dropout:
+            return sources
+        rng = np.random.default_rng([self.seed, epoch, number, marker])
+        lost = str(rng.choice(sorted(sources))) if rng.random() < self.modality_dropout else None
+        return {name: source for name, source in sources.items() if name != lost}
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes the samples."""
+        return Encoder(self.template, self.tokenizer, self.preparers, self.derive)

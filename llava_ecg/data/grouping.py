@@ -27,10 +27,44 @@ class GroupedSampler(Sampler[int]):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next round is of; without it each round is the next one."""
+        self.epoch = epoch
+
     def __iter__(self) -> Iterator[int]:
         rng = torch.Generator().manual_seed(self.seed + self.epoch)
         self.epoch += 1
         return iter(grouped(self.lengths, self.kinds, self.group, rng))
+
+
+class EpochSampler(Sampler[int]):
+    """An order that tells the epoch with each number: number + epoch * count, for data that differ from epoch to epoch.
+
+    Args:
+        count: of the samples.
+        own: the order, such as a `GroupedSampler`; None for a random one.
+        seed: of the random one, together with the number of the epoch.
+    """
+
+    def __init__(self, count: int, own: GroupedSampler | None = None, *, seed: int = 0) -> None:
+        self.count, self.own, self.seed, self.epoch = count, own, seed, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next round is of; without it each round is the next one."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.count
+        if self.own is not None:
+            self.own.set_epoch(self.epoch)
+            order = list(self.own)
+        else:
+            order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        self.epoch += 1
+        return iter([first + number for number in order])
 
 
 def grouped(lengths: Sequence[int], kinds: Sequence[object], group: int, rng: torch.Generator) -> list[int]:

@@ -28,6 +28,8 @@ class LlavaEcgConfig(PretrainedConfig):
             one that it does not use.)
         origin: where the weights came from, if that was another layout: its ``config`` as it was filed and the name prefixes of what
             was taken from ``outside`` its folder, so that `llava_ecg.model.convert` can write that layout again.
+        derive: whether a stream that a question lacks is made from the others, as a page is drawn from a recording; False for a model that
+            was trained on signals without their page.
     """
 
     model_type = "llava_ecg"
@@ -41,6 +43,7 @@ class LlavaEcgConfig(PretrainedConfig):
         model_max_length: int = 4096,
         image_newline: bool | None = None,
         origin: Mapping[str, Any] | None = None,
+        derive: bool = True,
         **kwargs: Any,
     ) -> None:
         if not isinstance(text_config, PretrainedConfig):
@@ -54,6 +57,7 @@ class LlavaEcgConfig(PretrainedConfig):
         merged = any(stream["preparation"].get("merge") == "spatial_unpad" for stream in self.streams.values())
         self.image_newline = merged if image_newline is None else image_newline
         self.origin = origin
+        self.derive = derive
         kwargs.setdefault("tie_word_embeddings", False)  # the language model ties its own
         super().__init__(**kwargs)
 

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset = build_dataset(model, tokenizer, data_args, args)
         if dataset.max_length < args.model_max_length and "model_max_length" in args.given:
             lines.append(f"note: --model_max_length is {dataset.max_length} here, since the language model knows no more places than that")
+        model.config.derive = not dataset.goes_without()
         lines.append(f"{len(dataset)} conversations from {data_args.data_path}")
         if args.process_index == 0:
             print("\n".join(lines))

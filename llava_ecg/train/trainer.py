@@ -11,7 +11,7 @@ from transformers import Trainer
 
 from llava_ecg.data.batch import pad
 from llava_ecg.data.encode import Encoded
-from llava_ecg.data.grouping import GroupedSampler
+from llava_ecg.data.grouping import EpochSampler, GroupedSampler
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 
@@ -67,12 +67,18 @@ class LlavaEcgTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         args: Any = self.args
-        if args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        seed = args.seed if args.data_seed is None else args.data_seed
+        order = self._grouped(dataset, seed) if args.train_sampling_strategy == "group_by_length" else None
+        if dataset.modality_dropout:
+            return EpochSampler(len(dataset), order, seed=seed)
+        return super()._get_train_sampler(train_dataset) if order is None else order
+
+    def _grouped(self, dataset: Any, seed: int) -> GroupedSampler:
+        args: Any = self.args
         kinds = [bool(each.sources) for each in dataset.conversations] if args.group_by_modality_length else None
         group = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return GroupedSampler(dataset.lengths(), group, kinds=kinds, seed=args.seed if args.data_seed is None else args.data_seed)
+        return GroupedSampler(dataset.lengths(), group, kinds=kinds, seed=seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None

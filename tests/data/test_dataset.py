@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from llava_ecg.data.conversation import MARKER, Conversation, Turn
 from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.data.encode import encode
+from llava_ecg.data.grouping import EpochSampler, GroupedSampler
 from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
 from llava_ecg.streams import Prepared
@@ -103,3 +105,48 @@ def test_a_record_that_teaches_nothing_is_told_once() -> None:
         "raise --model_max_length to 8, which holds the whole record",
         "record 'mute': it has no answer, so nothing is learnt from it",
     ]
+
+
+def test_what_is_dropped_follows_from_seed_epoch_and_record_alone() -> None:
+    data = dataset(*[told(f"{MARKER}\nwhy", "so", ecg=str(number), image="a") for number in range(40)], modality_dropout=0.5, seed=3)
+
+    def streams(number: int) -> tuple[bool, ...]:
+        return tuple(bool(given) for given in data[number].streams.values())
+
+    first = [streams(number) for number in range(40)]
+    assert [streams(number) for number in reversed(range(40))][::-1] == first, "whatever was asked for before"
+    second = [streams(40 + number) for number in range(40)]
+    assert first != second and len(set(first)) == 3
+    loader = DataLoader(data, batch_size=1, sampler=EpochSampler(40, seed=3), num_workers=2, collate_fn=_streams_of)
+    for epoch, expected in enumerate((first, second)):  # workers are started anew for each round
+        found = [each for batch in loader for each in batch]
+        order = [number - 40 * epoch for number in _order(40, epoch)]
+        assert found == [expected[number] for number in order]
+
+
+def _streams_of(samples: list[Any]) -> list[tuple[bool, ...]]:
+    return [tuple(bool(given) for given in sample.streams.values()) for sample in samples]
+
+
+def _order(count: int, epoch: int) -> list[int]:
+    sampler = EpochSampler(count, seed=3)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_an_order_that_tells_the_epoch() -> None:
+    sampler = EpochSampler(7, seed=1)
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == list(range(7)) and sorted(second) == list(range(7, 14)) and [n - 7 for n in second] != first
+    sampler.set_epoch(1)
+    assert list(sampler) == second, "a run that is resumed goes on as it would have"
+    grouped = EpochSampler(7, GroupedSampler([5, 1, 4, 2, 3, 6, 9], 2, seed=1))
+    assert sorted(grouped) == list(range(7)) and sorted(grouped) == list(range(7, 14))
+
+
+def test_a_set_that_goes_without_pages_is_told() -> None:
+    bare, whole = told(f"{MARKER}\nwhy", "so", ecg="1"), told(f"{MARKER}\nwhy", "so", ecg="2", image="a")
+    image_alone = told(f"{MARKER}\nwhy", "so", image="a")
+    assert dataset(whole, bare).goes_without()
+    assert not dataset(whole, bare, derive=True).goes_without()
+    assert not dataset(whole, image_alone, told("why", "so")).goes_without()

@@ -154,7 +154,7 @@ class EcgPreparation:
         if self.leads == "standard" or (len(filed) != self.lead_count == len(STANDARD) and not source.with_derived().missing):
             names = STANDARD
         if self.leads != "standard" and names is STANDARD:
-            notes.append(f"{len(filed)} leads are filed: the model was given the twelve in standard order, limb leads computed from I and II")
+            notes.append(f"{len(filed)} leads are filed: the model was given twelve in standard order, limb leads computed from I and II")
         recording = source.select(names)
         if len(recording.leads) != self.lead_count:
             raise InputError(
