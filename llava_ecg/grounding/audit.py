@@ -65,7 +65,7 @@ def audit(
     """Hold each claim of an answer against what was measured.
 
     A number is supported within the tolerance, a range if the measured value lies in it widened by the tolerance, a comparison if it holds
-    with the tolerance given. A word is supported if its threshold is met by more than half the tolerance, contradicted if it is missed by
+    with the tolerance given. A word is supported if its threshold is met by more than its own uncertainty, contradicted if it is missed by
     more than the tolerance, and in between borderline, which counts as neither. A claim that is made twice is judged once.
     What the text denies is contradicted where it clearly is so; what it only thinks possible is never contradicted.
 

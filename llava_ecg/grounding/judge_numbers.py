@@ -131,8 +131,8 @@ def _distance(claim: Claim, name: str, measured: float) -> float:
 def judge_category(claim: Claim, measurements: Measurements, tolerances: Tolerances, sex: str | None) -> Found:
     """A category of rate, PR, QRS, QTc or axis.
 
-    Yes where the measured value lies inside by more than half the tolerance, its own uncertainty; no where it lies outside by more than the
-    whole, and probably not by more than the half; in between the border decides, and nobody can.
+    Yes where the measured value lies inside by more than its own uncertainty, half the tolerance or less; no where it lies outside by more than the
+    whole, and probably not by more than its uncertainty; in between the border decides, and nobody can.
     """
     name = MEASURED_AS[claim.quantity]
     measured = getattr(measurements, name)
@@ -143,13 +143,13 @@ def judge_category(claim: Claim, measurements: Measurements, tolerances: Toleran
     if claim.quantity != "qtc_category" and (claim.quantity, str(claim.value)) not in CATEGORIES:
         return Found(State.OPEN, reason=f"{claim.value} has no bounds in the frontal plane")
     bounds, note = _bounds(claim, sex)
-    allowed = tolerances.of(name, measured, measurements)
+    allowed, near = tolerances.of(name, measured, measurements), tolerances.near(name, measured, measurements)
     distance = outside(name, measured, bounds)
     if distance > 0:
-        state = State.NO if distance > allowed else State.PROBABLY_NOT if distance > allowed / 2 else State.BORDER
+        state = State.NO if distance > allowed else State.PROBABLY_NOT if distance > near else State.BORDER
         return Found(state, measured, allowed, note)
     inside = _depth(name, measured, bounds)
-    return Found(State.YES if inside > allowed / 2 else State.BORDER, measured, allowed, note)
+    return Found(State.YES if inside > near else State.BORDER, measured, allowed, note)
 
 
 def _depth(name: str, measured: float, bounds: Bounds) -> float:

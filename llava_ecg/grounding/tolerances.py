@@ -30,6 +30,7 @@ class Tolerances:
         wave_mv, wave_fraction: the larger of 0.1 mV, a small square, and 15 % of the measured value (R, S, Q, T and QRS amplitudes).
         sum_mv, sum_fraction: of Sokolow-Lyon and Cornell, which add two amplitudes.
         near_st_mv: 0.03, around the thresholds of "ST elevation" and "depression".
+        near_rate_bpm: 1, around those of brady- and tachycardia: a rate is measured to a few tenths.
     """
 
     rate_bpm: float = 5.0
@@ -53,6 +54,7 @@ class Tolerances:
     sum_mv: float = 0.2
     sum_fraction: float = 0.1
     near_st_mv: float = 0.03
+    near_rate_bpm: float = 1.0
 
     def of(self, name: str, measured: float, measurements: Measurements | None = None) -> float:
         """The tolerance of the measurement `name` at a measured value; wider where its beats disagree."""
@@ -62,6 +64,10 @@ class Tolerances:
         beats = sum(beat.kind in ("dominant", "paced") for beat in measurements.beats)
         error = 2 * measurements.spread[name] / math.sqrt(beats) if beats > 1 else 0.0
         return min(max(base, error), 2 * base)
+
+    def near(self, name: str, measured: float, measurements: Measurements | None = None) -> float:
+        """How near to a threshold the measurement's own uncertainty decides: half the tolerance, of the rate `near_rate_bpm`."""
+        return self.near_rate_bpm if name == "heart_rate_bpm" else self.of(name, measured, measurements) / 2
 
     def _base(self, name: str, size: float) -> float:
         if name == "heart_rate_bpm":
