@@ -1,4 +1,5 @@
-"""Packaging of llava-ecg: metadata, dependencies, extras, the console script, and the embedded checkpoint that travels in the wheel."""
+"""Packaging of llava-ecg: metadata, dependencies, extras, the console script, and the embedded checkpoint that travels
+in the wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ ROOT = Path(__file__).resolve().parent
 GEM_TINY = "checkpoints/gem-tiny"
 
 # Lower bounds are what the code needs; constraints.txt holds the exact versions that the tests run with.
-# torchvision and timm stay out on purpose: where their CUDA libraries are missing, every transformers model import fails.
+# torchvision and timm stay out on purpose: where their CUDA libraries are missing, every transformers model import
+# fails.
 BASE = [
     "torch>=2.11",
     "transformers>=5.17",
@@ -29,7 +31,15 @@ BASE = [
 ]
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
 QUANT = ["bitsandbytes>=0.50"]
-TEST = [*QUANT, "accelerate>=1.10", "peft>=0.19", "pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "setuptools>=77"]
+TEST = [
+    *QUANT,
+    "accelerate>=1.10",
+    "peft>=0.19",
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.120",
+    "setuptools>=77",
+]
 EXTRAS = {
     "flash": ["flash-attn>=2.7"],
     "quant": QUANT,
@@ -40,15 +50,19 @@ EXTRAS = {
 
 
 def version() -> str:
-    """The version that llava_ecg/__init__.py states, read as text: importing the package would need its dependencies."""
-    found = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "llava_ecg/__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    """The version that llava_ecg/__init__.py states, read as text: importing the package would need its
+    dependencies."""
+    found = re.search(
+        r'^__version__ = "([^"]+)"$', (ROOT / "llava_ecg/__init__.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
     if found is None:
         raise RuntimeError('llava_ecg/__init__.py has no line __version__ = "..."')
     return found.group(1)
 
 
 def checkpoint_files() -> list[tuple[str, list[str]]]:
-    """The embedded checkpoint as data_files wants it: for each of its folders, where its files go and which they are."""
+    """The embedded checkpoint as data_files wants it: for each of its folders, where its files go and which they
+    are."""
     folders: dict[str, list[str]] = {}
     for path in sorted((ROOT / GEM_TINY).rglob("*")):
         if path.is_file():
@@ -60,14 +74,16 @@ def checkpoint_files() -> list[tuple[str, list[str]]]:
 setup(
     name="llava-ecg",
     version=version(),
-    description="Language models that read ECGs and are held to the measured signal. Research use, not a medical device.",
+    description="Language models that read ECGs and are held to the measured signal. Research use, not a medical "
+    "device.",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    # Said, though it is the default: with it, `pip install -e` writes the path of this folder into site-packages. Without it, it writes a
-    # finder, which is asked too late in the folder that holds a clone: there the clone itself is taken for the package, an empty one.
+    # Said, though it is the default: with it, `pip install -e` writes the path of this folder into site-packages.
+    # Without it, it writes a finder, which is asked too late in the folder that holds a clone: there the clone itself
+    # is taken for the package, an empty one.
     package_dir={"": "."},
     packages=find_packages(include=["llava_ecg", "llava_ecg.*"]),
     package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json", "**/*.safetensors"]},

@@ -1,7 +1,7 @@
 """llava_ecg: language models that read ECGs and can be held to what they say. Research use, not a medical device.
 
-Importing it costs nothing and tells transformers' Auto classes about our checkpoints (`llava_ecg.auto`). The public names are fetched
-when they are first used::
+Importing it costs nothing and tells transformers' Auto classes about our checkpoints (`llava_ecg.auto`). The public
+names are fetched when they are first used::
 
     import llava_ecg
 

@@ -1,7 +1,7 @@
 """The only inference: `Assistant.ask`. Chat, evaluation and serving all call it.
 
-With a signal and no image the page is rendered for a model that sees images; with an image and no signal the ECG stream is left out, and
-the answer says that nothing could be measured.
+With a signal and no image the page is rendered for a model that sees images; with an image and no signal the ECG stream
+is left out, and the answer says that nothing could be measured.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Answer:
         seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
         finished: ``stop``, ``length`` or ``cancelled``.
         notes: what a reader should know about how it came to be.
-        audit: the answer's claims held against the measurements of what was shown; None without anything to read them from.
-        shown: from and to which second of the recording the model was shown; None where that is not known, as of an image alone.
+        audit: the answer's claims held against the measurements of what was shown; None without anything to read them
+            from.
+        shown: from and to which second of the recording the model was shown; None where that is not known, as of an
+            image alone.
         overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
     """
 
@@ -76,7 +78,9 @@ class Assistant:
         self.processor = Processor.of(model.config, self.checkpoint.tokenizer, self.checkpoint.name, model.towers)
 
     @classmethod
-    def open(cls, model: str | Path = "gem-tiny", *, device: str | None = None, dtype: str | None = None, **more: Any) -> Assistant:
+    def open(
+        cls, model: str | Path = "gem-tiny", *, device: str | None = None, dtype: str | None = None, **more: Any
+    ) -> Assistant:
         """Load a model.
 
         Args:
@@ -124,7 +128,9 @@ class Assistant:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
         """
         started = time.perf_counter()
-        sample, notes = self.processor.encode(turns, *(each.sources(self.processor.derive) for each in (case, *case.more)))
+        sample, notes = self.processor.encode(
+            turns, *(each.sources(self.processor.derive) for each in (case, *case.more))
+        )
         room = self.processor.room(sample)
         prepared_at = time.perf_counter()
         writer = _Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
@@ -157,11 +163,16 @@ class Assistant:
         )
 
     def _stops(self) -> tuple[int, ...]:
-        """The ids that end an answer: the language model's own, the tokenizer's, and the template's where it is one token."""
+        """The ids that end an answer: the language model's own, the tokenizer's, and the template's where it is one
+        token."""
         language_model: Any = self.checkpoint.model.language_model
         own = language_model.generation_config.eos_token_id
         tokenizer = self.checkpoint.tokenizer
-        ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, _single_token(tokenizer, self.processor.template.stop)]
+        ends = [
+            *(own if isinstance(own, list) else [own]),
+            tokenizer.eos_token_id,
+            _single_token(tokenizer, self.processor.template.stop),
+        ]
         return tuple(dict.fromkeys(token for token in ends if token is not None))
 
     def _generate(self, sample: Encoded, decoding: Decoding, new_tokens: int, writer: _Writer) -> None:
@@ -184,7 +195,8 @@ class Assistant:
 
 
 def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | None, *, whole: bool) -> Audit:
-    """The audit of an answer against what the model was shown of the case; see `llava_ecg.grounding.answer.audit_answer`."""
+    """The audit of an answer against what the model was shown of the case; see
+    `llava_ecg.grounding.answer.audit_answer`."""
     if case.more:
         found = audit_answer(question, text, None, whole=whole)
         return replace(found, verdicts=tuple(replace(verdict, reason=SEVERAL) for verdict in found.verdicts))
@@ -202,7 +214,11 @@ def _settings(overrides: Mapping[str, Any]) -> str:
     """``template=plain, image.aspect=pad``."""
     said = []
     for name, value in overrides.items():
-        said += [f"{name}.{key}={each}" for key, each in value.items()] if isinstance(value, Mapping) else [f"{name}={value}"]
+        said += (
+            [f"{name}.{key}={each}" for key, each in value.items()]
+            if isinstance(value, Mapping)
+            else [f"{name}={value}"]
+        )
     return ", ".join(said)
 
 
@@ -261,8 +277,8 @@ class _Writer(BaseStreamer):
     def _new_text(self) -> str:
         """The text of the ids that have not been told yet; "" while they end in the midst of a character.
 
-        Only the last ids are decoded, together with those before them that say whether a space stands in between: decoding all of them at
-        each token would cost the square of an answer's length.
+        Only the last ids are decoded, together with those before them that say whether a space stands in between:
+        decoding all of them at each token would cost the square of an answer's length.
         """
         before = self._decoded(self.ids[self._context : self._told])
         whole = self._decoded(self.ids[self._context :])

@@ -1,13 +1,15 @@
-"""After ``import llava_ecg``, transformers' Auto classes open our checkpoints, whichever of the two packages is imported first.
+"""After ``import llava_ecg``, transformers' Auto classes open our checkpoints, whichever of the two packages is
+imported first.
 
-Nothing is imported for that: a finder on ``sys.meta_path`` waits for the four modules that define the Auto classes, and for the two
-that define our configs, and `register` runs right after each has been executed. What transformers is told about are classes that
-stand in for ours and fetch them when a checkpoint of ours is really met; so ``import llava_ecg`` stays light, and no import made in
-the middle of another can run in a circle.
+Nothing is imported for that: a finder on ``sys.meta_path`` waits for the four modules that define the Auto classes, and
+for the two that define our configs, and `register` runs right after each has been executed. What transformers is told
+about are classes that stand in for ours and fetch them when a checkpoint of ours is really met; so ``import llava_ecg``
+stays light, and no import made in the middle of another can run in a circle.
 
-The model types are ours and those that GEM, PULSE and LLaVA were released under, but for ``llava``: that is transformers' own, and other
-programs rely on it, though LLaVA's first releases say it too. Those open with `llava_ecg.load` and with the class itself. Where another
-package registers one of these types too, the one that registered last has it, as always in transformers.
+The model types are ours and those that GEM, PULSE and LLaVA were released under, but for ``llava``: that is
+transformers' own, and other programs rely on it, though LLaVA's first releases say it too. Those open with
+`llava_ecg.load` and with the class itself. Where another package registers one of these types too, the one that
+registered last has it, as always in transformers.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ CONFIG_MODULE, RELEASED_CONFIGS = "llava_ecg.model.config", "llava_ecg.model.rel
 
 
 def register() -> None:
-    """Tell each Auto class that is loaded by now about each of our configs: its stand-in, or itself once it is loaded. Repeatable."""
+    """Tell each Auto class that is loaded by now about each of our configs: its stand-in, or itself once it is loaded.
+    Repeatable."""
     auto_config = _loaded(_AUTO + "configuration_auto", "AutoConfig")
     if auto_config is None:
         return
@@ -38,26 +41,32 @@ def register() -> None:
 
 
 def install() -> None:
-    """Register with what is loaded, and with what will be. Once is enough; again, or after a reload of this module, does no harm."""
+    """Register with what is loaded, and with what will be. Once is enough; again, or after a reload of this module,
+    does no harm."""
     stale = [finder for finder in sys.meta_path if _is_ours(finder)]
     sys.meta_path.insert(0, Finder())
     for finder in stale:
         sys.meta_path.remove(finder)
     for name in WATCHED:
         if name in sys.modules:
-            import_module(name)  # waits where another thread is still executing it: its import began before our finder stood there
+            import_module(
+                name
+            )  # waits where another thread is still executing it: its import began before our finder stood there
     _register_or_warn()
 
 
 class Finder:
-    """Finds the modules of `WATCHED` where they are found anyway, and has `register` run after each; any other import passes by."""
+    """Finds the modules of `WATCHED` where they are found anyway, and has `register` run after each; any other import
+    passes by."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
         """The module's spec as the other finders give it, its loader wrapped; None for a module that is not watched."""
         if name not in WATCHED:
             return None
         for finder in list(sys.meta_path):
-            spec: Any = None if _is_ours(finder) or not hasattr(finder, "find_spec") else finder.find_spec(name, path, target)
+            spec: Any = (
+                None if _is_ours(finder) or not hasattr(finder, "find_spec") else finder.find_spec(name, path, target)
+            )
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
                     spec.loader = _Loader(spec.loader)
@@ -106,7 +115,7 @@ def _loaded(module: str, name: str) -> Any:
     return None if found is None else vars(found).get(name)
 
 
-# -- stand-ins -------------------------------------------------------------------------------------------------------------------------
+# -- stand-ins ---------------------------------------------------------------------------------------------------------
 
 
 class _Config:
@@ -161,7 +170,8 @@ class Model:
 
 
 class Tokenizer:
-    """For `llava_ecg.processor.load_tokenizer`, where a folder does not name its tokenizer's class; most do, and need none of ours."""
+    """For `llava_ecg.processor.load_tokenizer`, where a folder does not name its tokenizer's class; most do, and need
+    none of ours."""
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:

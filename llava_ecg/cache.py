@@ -9,7 +9,8 @@ from llava_ecg.errors import InputError
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """Where fetched models are kept: `cache`, else $LLAVA_ECG_CACHE, else $XDG_CACHE_HOME/llava_ecg, else ~/.cache/llava_ecg."""
+    """Where fetched models are kept: `cache`, else $LLAVA_ECG_CACHE, else $XDG_CACHE_HOME/llava_ecg, else
+    ~/.cache/llava_ecg."""
     own, shared = os.environ.get("LLAVA_ECG_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
     try:
         if cache is not None or own:

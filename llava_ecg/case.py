@@ -1,4 +1,5 @@
-"""What is asked about, and how an answer is chosen: the two things a question comes with. No torch is loaded for them."""
+"""What is asked about, and how an answer is chosen: the two things a question comes with. No torch is loaded for
+them."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ class Case:
 
     Attributes:
         recording, image: an ECG and the image of its page, either or both.
-        more: further ones that the same question is about; each is shown at a place of its own. Then no claim can be held against a signal,
-            since nothing says which of them it is about.
+        more: further ones that the same question is about; each is shown at a place of its own. Then no claim can be
+            held against a signal, since nothing says which of them it is about.
 
     Raises:
         InputError: a path, or something else that is no recording, where a recording or an image is wanted.
@@ -69,7 +70,10 @@ class Case:
                 "or put an array into llava_ecg.ecg.Recording"
             )
         if isinstance(self.image, str | bytes | PathLike):
-            raise InputError(f"a Case takes an image of Pillow, not {_shown(self.image)}; read it with llava_ecg.ecg.images.read_image")
+            raise InputError(
+                f"a Case takes an image of Pillow, not {_shown(self.image)}; read it with "
+                "llava_ecg.ecg.images.read_image"
+            )
 
     @cached_property
     def measurements(self) -> Measurements | None:
@@ -77,7 +81,8 @@ class Case:
         return None if self.recording is None else measure(self.recording)
 
     def within(self, shown: tuple[float, float] | None) -> Measurements | None:
-        """The measurements from and to a second of the recording; of all of it where that is what was shown, or not known."""
+        """The measurements from and to a second of the recording; of all of it where that is what was shown, or not
+        known."""
         if self.recording is None or shown is None or (shown[0] <= 0 and shown[1] >= self.recording.duration - 0.05):
             return self.measurements
         if shown not in self._parts:
@@ -98,6 +103,7 @@ class Case:
         return render(self.recording)
 
     def sources(self, derive: bool = True) -> dict[str, Any]:
-        """Stream name -> source, for the streams that this case can feed; without `derive` what was given and no page drawn from it."""
+        """Stream name -> source, for the streams that this case can feed; without `derive` what was given and no page
+        drawn from it."""
         page = self.page if derive else self.image
         return {name: source for name, source in (("ecg", self.recording), ("image", page)) if source is not None}

@@ -1,6 +1,7 @@
 """A conversation about an ECG in the terminal: ``llava-ecg chat``.
 
-`Chat` is the conversation and knows no terminal: lines come from `read_line`, text goes to `write`. `run` gives it the real ones.
+`Chat` is the conversation and knows no terminal: lines come from `read_line`, text goes to `write`. `run` gives it the
+real ones.
 """
 
 from __future__ import annotations
@@ -121,20 +122,24 @@ class Chat:
         self._stop.set()
 
     def say(self, *lines: str) -> None:
-        """Show lines; what would steer the terminal, or a line end that a file's value brings along, is shown as text."""
+        """Show lines; what would steer the terminal, or a line end that a file's value brings along, is shown as
+        text."""
         self._write("\n".join(map(files.printable_line, lines)) + "\n")
 
     def banner(self) -> None:
         """Who answers, what is open, where help is."""
         self.say(
-            f"{self.assistant.name} - {terminal.RESEARCH_USE}", "Type a question, or /help. Ctrl-C stops an answer, Ctrl-D leaves.", ""
+            f"{self.assistant.name} - {terminal.RESEARCH_USE}",
+            "Type a question, or /help. Ctrl-C stops an answer, Ctrl-D leaves.",
+            "",
         )
         self._show_case()
 
     # -- questions
 
     def ask(self, question: str) -> None:
-        """Put a question, show the answer as it comes and one line on its audit. An answer that fails leaves the conversation as it was."""
+        """Put a question, show the answer as it comes and one line on its audit. An answer that fails leaves the
+        conversation as it was."""
         question = files.check_question(question)
         if self.case.recording is None and self.case.image is None:
             raise InputError("nothing is open yet; /open FILE reads a signal, /image FILE a picture of the page")
@@ -162,7 +167,9 @@ class Chat:
     def _keep(self, exchange: Exchange) -> None:
         answer = exchange.answer
         if not answer.text.strip():
-            why = "stopped before the first word" if answer.finished == "cancelled" else "the model gave an empty answer"
+            why = (
+                "stopped before the first word" if answer.finished == "cancelled" else "the model gave an empty answer"
+            )
             self.say(f"[{why}; the question is forgotten]", "")
             return
         self.exchanges.append(exchange)
@@ -178,12 +185,20 @@ class Chat:
         shown = self.exchanges[-1].answer.shown if self.exchanges else None
         checked = audit_of(question, text, self.case, shown, whole=False)
         return Answer(
-            text=text, model=self.assistant.name, tokens={}, seconds={}, finished="cancelled", notes=(), audit=checked, shown=shown
+            text=text,
+            model=self.assistant.name,
+            tokens={},
+            seconds={},
+            finished="cancelled",
+            notes=(),
+            audit=checked,
+            shown=shown,
         )
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """Within, the first Ctrl-C sets the flag that the assistant looks at, and the second raises KeyboardInterrupt."""
+        """Within, the first Ctrl-C sets the flag that the assistant looks at, and the second raises
+        KeyboardInterrupt."""
         self._stop.clear()
         if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
             yield
@@ -207,9 +222,13 @@ class Chat:
         command = COMMANDS.get("/exit" if word in ("/quit", "/q") else word)
         if command is None:
             if pasted.is_dropped(line):
-                raise InputError(f"to read that file, type /open {line} (a signal) or /image {line} (a picture of the page)")
+                raise InputError(
+                    f"to read that file, type /open {line} (a signal) or /image {line} (a picture of the page)"
+                )
             near = difflib.get_close_matches(word.lower(), COMMANDS, n=3, cutoff=0.4)
-            raise InputError(f"unknown command {word}; " + (f"did you mean {' or '.join(near)}?" if near else "/help lists them"))
+            raise InputError(
+                f"unknown command {word}; " + (f"did you mean {' or '.join(near)}?" if near else "/help lists them")
+            )
         argument = pasted.file_name(rest)
         if argument and not command.takes:
             raise InputError(f"{word} takes nothing after it, not {argument!r}")
@@ -245,7 +264,8 @@ class Chat:
         self.say(*self.case.measurements.table().split("\n"))
 
     def audit(self, path: str = "") -> None:
-        """Show the claims of the last answer, held against the signal; with a name, draw the page with the waves they cite marked."""
+        """Show the claims of the last answer, held against the signal; with a name, draw the page with the waves they
+        cite marked."""
         if not self.exchanges:
             raise InputError("there is no answer yet")
         answer, recording = self.exchanges[-1].answer, self.case.recording
@@ -263,7 +283,8 @@ class Chat:
         self.say(f"marked page written to {target} ({image.width} x {image.height} pixels)")
 
     def page(self, path: str = "") -> None:
-        """Write the page that the model sees; without a name, under a free one in the working folder. No file is written over."""
+        """Write the page that the model sees; without a name, under a free one in the working folder. No file is
+        written over."""
         page = self.case.page
         if page is None:
             raise InputError("there is no page; /open FILE reads a signal, /image FILE a picture of the page")
@@ -336,7 +357,8 @@ class Chat:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the chat: what does it, what it takes, what it is for, and whether Tab completes file names after it."""
+    """A command of the chat: what does it, what it takes, what it is for, and whether Tab completes file names after
+    it."""
 
     run: Callable[[Chat, str], None]
     takes: str
@@ -347,10 +369,15 @@ class Command:
 COMMANDS = {
     "/help": Command(Chat.help, "", "this list"),
     "/open": Command(Chat.open, "FILE", "another signal; begins a new conversation", path=True),
-    "/image": Command(Chat.image, "[FILE]", "an image of the page beside the signal; without FILE the page is drawn again", path=True),
+    "/image": Command(
+        Chat.image, "[FILE]", "an image of the page beside the signal; without FILE the page is drawn again", path=True
+    ),
     "/measure": Command(Chat.measure, "", "what was read, and what was measured on it"),
     "/audit": Command(
-        Chat.audit, "[FILE]", "the claims of the last answer, held against the signal; with FILE, marked on the page", path=True
+        Chat.audit,
+        "[FILE]",
+        "the claims of the last answer, held against the signal; with FILE, marked on the page",
+        path=True,
     ),
     "/page": Command(Chat.page, "[FILE]", "write the page that the model sees, as PNG or JPEG", path=True),
     "/save": Command(Chat.save, "FILE", "write the conversation as JSON", path=True),
@@ -372,7 +399,8 @@ def run(
         assistant,
         case,
         terminal.line_reader(
-            {name: command.does for name, command in COMMANDS.items()}, {n for n, command in COMMANDS.items() if command.path}
+            {name: command.does for name, command in COMMANDS.items()},
+            {n for n, command in COMMANDS.items() if command.path},
         ),
         terminal.write,
         decoding=decoding,

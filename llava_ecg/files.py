@@ -1,7 +1,8 @@
-"""What a person hands in and takes away: recordings, images and questions in; pages and JSON out. Every mistake is one sentence.
+"""What a person hands in and takes away: recordings, images and questions in; pages and JSON out. Every mistake is one
+sentence.
 
-Nothing here needs a model: `read_recording` costs a reader, `read_image` costs Pillow, and the checks of where to write are made before
-anything slow begins, so that an answer is never lost to a folder that can't be written.
+Nothing here needs a model: `read_recording` costs a reader, `read_image` costs Pillow, and the checks of where to write
+are made before anything slow begins, so that an answer is never lost to a folder that can't be written.
 """
 
 from __future__ import annotations
@@ -37,8 +38,12 @@ def check_question(text: str) -> str:
         InputError: empty, or `QUESTION_LIMIT` characters and more.
     """
     if len(text) >= QUESTION_LIMIT:
-        raise InputError(f"the question has {len(text):,} characters; it must have fewer than {QUESTION_LIMIT:,}: shorten it")
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")  # lone surrogates come from bytes that are no UTF-8
+        raise InputError(
+            f"the question has {len(text):,} characters; it must have fewer than {QUESTION_LIMIT:,}: shorten it"
+        )
+    text = (
+        text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
+    )  # lone surrogates come from bytes that are no UTF-8
     clean = _CONTROL.sub("", text).strip()
     if not clean:
         raise InputError("the question is empty; leave it out for a general interpretation")
@@ -46,9 +51,11 @@ def check_question(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with what would steer a terminal or turn its writing around shown as ``\x1b`` or ``\u202e``; line ends and tabs stay.
+    r"""The text with what would steer a terminal or turn its writing around shown as ``\x1b`` or ``\u202e``; line ends
+    and tabs stay.
 
-    Everything that a command prints goes through here or through `printable_line`: `llava_ecg.terminal.show` sees to it.
+    Everything that a command prints goes through here or through `printable_line`: `llava_ecg.terminal.show` sees to
+    it.
     """
     return STEERING.sub(_escaped, text.replace("\r\n", "\n"))
 
@@ -113,7 +120,8 @@ def complete_leads(recording: Recording, missing: str) -> Recording:
 
 
 def check_folder(path: Path) -> Path:
-    """The folder, after checking that files can be written there; where it is not there yet, the first of them makes it.
+    """The folder, after checking that files can be written there; where it is not there yet, the first of them makes
+    it.
 
     Raises:
         InputError: it can't be made, is a file, or nothing can be written there.
@@ -168,7 +176,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain dicts and lists as indented JSON; see `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    write_bytes(
+        path,
+        (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"),
+    )
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -1,7 +1,9 @@
-"""File names as people type, paste or drop them into the terminal: quoted, with backslashes before blanks, as a file:// address.
+"""File names as people type, paste or drop them into the terminal: quoted, with backslashes before blanks, as a file://
+address.
 
-What terminals write when a file is dropped on them: ``my\\ ecg.hea`` (macOS Terminal, iTerm2, Konsole), ``'my ecg.hea'`` (GNOME Terminal,
-with ``'\\''`` for an apostrophe), ``"C:\\my ecg.hea"`` (Windows); file managers copy ``file:///home/me/my%20ecg.hea``.
+What terminals write when a file is dropped on them: ``my\\ ecg.hea`` (macOS Terminal, iTerm2, Konsole), ``'my
+ecg.hea'`` (GNOME Terminal, with ``'\\''`` for an apostrophe), ``"C:\\my ecg.hea"`` (Windows); file managers copy
+``file:///home/me/my%20ecg.hea``.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ _WINDOWS = re.compile(r"[\"']?(?:[A-Za-z]:\\|\\\\)")
 def file_name(text: str) -> str:
     """The one file name in a text.
 
-    A name that is there as it stands is never changed; one that stays in pieces when it is read as a shell would (``my ecg.hea``) is taken
-    whole.
+    A name that is there as it stands is never changed; one that stays in pieces when it is read as a shell would (``my
+    ecg.hea``) is taken whole.
 
     Raises:
         InputError: several files at once.
@@ -49,7 +51,8 @@ def expanded(name: str) -> Path:
 
 
 def is_dropped(line: str) -> bool:
-    """Whether a line is nothing but the whole path of a file, as a terminal writes it when the file is dropped on it."""
+    """Whether a line is nothing but the whole path of a file, as a terminal writes it when the file is dropped on
+    it."""
     if not line.lstrip("'\"").lower().startswith(("/", "~/", "file://")):
         return False
     try:

@@ -1,4 +1,5 @@
-"""The sockets, on one page. A package plugs in with an entry point in the group ``llava_ecg.<kind>s``; see docs/extending.md."""
+"""The sockets, on one page. A package plugs in with an entry point in the group ``llava_ecg.<kind>s``; see
+docs/extending.md."""
 
 from __future__ import annotations
 

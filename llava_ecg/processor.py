@@ -1,4 +1,5 @@
-"""`Processor`: a question and its sources -> what a model takes. `Assistant` uses it, and transformers' AutoProcessor gives it out.
+"""`Processor`: a question and its sources -> what a model takes. `Assistant` uses it, and transformers' AutoProcessor
+gives it out.
 
 ::
 
@@ -54,7 +55,8 @@ class Inputs(BatchFeature):
     """What a `Processor` returns: a mapping, to be passed as ``model.generate(**inputs)`` or ``model(**inputs)``."""
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Inputs:
-        """All tensors moved, those of the streams too (transformers' own does not look into them); `dtype` for floating ones."""
+        """All tensors moved, those of the streams too (transformers' own does not look into them); `dtype` for floating
+        ones."""
         self.data = _to(self.data, device, dtype)
         return self
 
@@ -89,8 +91,11 @@ class Processor:
         self.encoder = Encoder(self.template, self.tokenizer, self.preparers, self.derive)
 
     @classmethod
-    def of(cls, config: LlavaEcgConfig, tokenizer: Any, name: str = "", towers: Mapping[str, Any] | None = None) -> Processor:
-        """A model's processor. No weights are needed: without `towers` (the model's own) they are built on the meta device."""
+    def of(
+        cls, config: LlavaEcgConfig, tokenizer: Any, name: str = "", towers: Mapping[str, Any] | None = None
+    ) -> Processor:
+        """A model's processor. No weights are needed: without `towers` (the model's own) they are built on the meta
+        device."""
         return cls(tokenizer, config.template, preparers(config, towers), config.model_max_length, name, config.derive)
 
     @classmethod
@@ -116,7 +121,12 @@ class Processor:
             InputError: no such checkpoint, or one without a tokenizer.
         """
         source = open_source(
-            _at(name, kwargs), base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, template=template, preparation=preparation
+            _at(name, kwargs),
+            base=base,
+            ecg_tower=ecg_tower,
+            vision_tower=vision_tower,
+            template=template,
+            preparation=preparation,
         )
         return cls.of(LlavaEcgConfig(**source.config), _tokenizer(source, **kwargs), source.name)
 
@@ -146,28 +156,32 @@ class Processor:
         """A batch, ready for ``model.generate``.
 
         Args:
-            text: a question, or a conversation (a list of `Turn` or of ``{"role", "content"}``) that ends with one; or a list of either.
-                The template is applied to it, unless `apply_chat_template` has done so.
-            ecg: what it is about: a path, a `Recording`, or an array [L, T] with its `rate`; or a list with one for each text, None where
-                there is none. A single one goes with every text, a single text with every source. A list within the list: several that one
-                text is about, each with its image.
-            images: of the page, in the same way: a path or a PIL image. A model that sees images and is given the ECG alone gets the
-                page drawn.
-            rate, unit, leads: of arrays, and of files that do not say; as `llava_ecg.ecg.formats.read` takes them. An array is in mV and
-                has the standard leads, if nothing is said.
+            text: a question, or a conversation (a list of `Turn` or of ``{"role", "content"}``) that ends with one; or
+                a list of either. The template is applied to it, unless `apply_chat_template` has done so.
+            ecg: what it is about: a path, a `Recording`, or an array [L, T] with its `rate`; or a list with one for
+                each text, None where there is none. A single one goes with every text, a single text with every source.
+                A list within the list: several that one text is about, each with its image.
+            images: of the page, in the same way: a path or a PIL image. A model that sees images and is given the ECG
+                alone gets the page drawn.
+            rate, unit, leads: of arrays, and of files that do not say; as `llava_ecg.ecg.formats.read` takes them. An
+                array is in mV and has the standard leads, if nothing is said.
             return_tensors: ``pt``; there is no other.
             padding: a batch is always padded to its longest, on the left.
             streams: sources of the model's other streams, by name.
 
         Returns:
-            input_ids, position_ids int64 [B, S]; attention_mask bool [B, S]; slots int8 [B, S] (0 text, k the model's k-th stream);
+            input_ids, position_ids int64 [B, S]; attention_mask bool [B, S]; slots int8 [B, S] (0 text, k the model's
+            k-th stream);
             streams: name -> {values [n, ...], index int64 [N]}.
 
         Raises:
-            InputError: nothing the model can see, numbers that do not fit, a file that can't be read, or more tokens than it reads.
+            InputError: nothing the model can see, numbers that do not fit, a file that can't be read, or more tokens
+                than it reads.
         """
         if return_tensors != "pt" or padding not in (True, "longest"):
-            raise InputError("inputs come as return_tensors='pt' and with padding=True only: that is what the model takes")
+            raise InputError(
+                "inputs come as return_tensors='pt' and with padding=True only: that is what the model takes"
+            )
         texts = _texts(text)
         given = {name: value for name, value in {"ecg": ecg, "image": images, **streams}.items() if value is not None}
         count = _count(texts, given)
@@ -191,8 +205,8 @@ class Processor:
 
         Args:
             turns: alternating, a user's first and last.
-            places: what the question is about, each as stream name -> source (a `Recording`, a PIL image); sources that the model has no
-                stream for are left out, and what its streams make of the others is shown too.
+            places: what the question is about, each as stream name -> source (a `Recording`, a PIL image); sources that
+                the model has no stream for are left out, and what its streams make of the others is shown too.
 
         Raises:
             InputError: the model can't see any of them, or one can't be prepared.
@@ -219,17 +233,22 @@ class Processor:
     def apply_chat_template(
         self, conversation: Sequence[Any], *, tokenize: bool = False, add_generation_prompt: bool = True, **kwargs: Any
     ) -> Any:
-        """The prompt of a conversation, with one marker where its ECG and image will stand; it may be passed on as ``text``.
+        """The prompt of a conversation, with one marker where its ECG and image will stand; it may be passed on as
+        ``text``.
 
         Args:
-            conversation: as ``text`` takes it; what its content says of images is left out, the sources come with the call.
+            conversation: as ``text`` takes it; what its content says of images is left out, the sources come with the
+                call.
             tokenize: True returns `Inputs`, of this conversation and the sources in `kwargs`.
-            add_generation_prompt: the answer's beginning is always there, as these templates write it with the question.
+            add_generation_prompt: the answer's beginning is always there, as these templates write it with the
+                question.
         """
         if tokenize:
             return self(conversation, **{name: value for name, value in kwargs.items() if name != "return_dict"})
         if not add_generation_prompt or kwargs:
-            raise InputError("a prompt ends where its answer begins, and is text: call the processor itself to add sources")
+            raise InputError(
+                "a prompt ends where its answer begins, and is text: call the processor itself to add sources"
+            )
         return self.template.prompt(marked(_turns(conversation)))
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
@@ -247,7 +266,8 @@ class Processor:
             if not set(self.encoder.whole(place)) & set(self.preparers):
                 model = f"the model {self.name}".rstrip()
                 raise InputError(
-                    f"{model} takes {', '.join(self.preparers) or 'text only'}, and the question came with {', '.join(place) or 'nothing'}"
+                    f"{model} takes {', '.join(self.preparers) or 'text only'}, and the question came with "
+                    f"{', '.join(place) or 'nothing'}"
                 )
         shown = [self.encoder.shown(place) for place in places]
         begin = (self.template.system + self.template.first_user).partition("{}")[0]
@@ -265,7 +285,9 @@ class Processor:
             raise InputError(f"the model {self.name} has no stream {name!r}; its streams are {known}")
         each = list(value) if isinstance(value, (list, tuple)) else [value]
         return [
-            [self._source(name, one, options) for one in of] if isinstance(of, (list, tuple)) else self._source(name, of, options)
+            [self._source(name, one, options) for one in of]
+            if isinstance(of, (list, tuple))
+            else self._source(name, of, options)
             for of in each
         ]
 
@@ -278,20 +300,25 @@ class Processor:
 
 
 def load_tokenizer(name: str | Path, *inputs: Any, **kwargs: Any) -> Any:
-    """The tokenizer of a checkpoint that does not name its class, or that leaves the tokenizer to its base: what AutoTokenizer asks.
+    """The tokenizer of a checkpoint that does not name its class, or that leaves the tokenizer to its base: what
+    AutoTokenizer asks.
 
     Raises:
         InputError: no such checkpoint, or one without a tokenizer.
     """
     source = open_source(_at(name, kwargs))
     if source.tokenizer == source.folder:
-        kwargs["config"] = LlavaEcgConfig(**source.config).text_config  # opened as its language model's kind; we would be asked again
+        kwargs["config"] = LlavaEcgConfig(
+            **source.config
+        ).text_config  # opened as its language model's kind; we would be asked again
     return _tokenizer(source, *inputs, **kwargs)
 
 
 def _tokenizer(source: Source, *inputs: Any, **kwargs: Any) -> Any:
     """The tokenizer of a source, with the arguments that are meant for it."""
-    return tokenizer_of_source(source, *inputs, **{key: value for key, value in kwargs.items() if key not in _NOT_A_TOKENIZERS})
+    return tokenizer_of_source(
+        source, *inputs, **{key: value for key, value in kwargs.items() if key not in _NOT_A_TOKENIZERS}
+    )
 
 
 def _at(name: str | Path, kwargs: Mapping[str, Any]) -> str | Path:
@@ -312,28 +339,47 @@ def _texts(text: Any) -> list[Any]:
 
 def _count(texts: Sequence[Any], given: Mapping[str, Any]) -> int:
     """How many samples a batch has: a single text or source goes with all, lists have to be equally long."""
-    sizes = {"text": len(texts)} | {name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))}
+    sizes = {"text": len(texts)} | {
+        name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))
+    }
     count = max(sizes.values())
     if set(sizes.values()) - {1, count} or 0 in sizes.values():
         said = ", ".join(f"{size} of {name}" for name, size in sizes.items())
-        raise InputError(f"a batch of {said} does not fit together; give one source for each text, or a single one for all")
+        raise InputError(
+            f"a batch of {said} does not fit together; give one source for each text, or a single one for all"
+        )
     return count
 
 
 def _turns(text: Any) -> list[Turn]:
     """A question or conversation as turns that alternate, a user's first and last."""
-    turns = [Turn("user", text)] if isinstance(text, str) else [each if isinstance(each, Turn) else _turn(each) for each in text]
-    if not turns or any(turn.role != ("user", "assistant")[number % 2] for number, turn in enumerate(turns)) or turns[-1].role != "user":
-        raise InputError(f"a conversation goes from user to assistant and ends with a user, and this is {', '.join(t.role for t in turns)}")
+    turns = (
+        [Turn("user", text)]
+        if isinstance(text, str)
+        else [each if isinstance(each, Turn) else _turn(each) for each in text]
+    )
+    if (
+        not turns
+        or any(turn.role != ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
+        or turns[-1].role != "user"
+    ):
+        raise InputError(
+            "a conversation goes from user to assistant and ends with a user, and this is "
+            f"{', '.join(t.role for t in turns)}"
+        )
     return turns
 
 
 def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
-        raise InputError(f"a turn is {{'role': 'user' or 'assistant', 'content': text}}, and this is {str(message)[:80]!r}")
+        raise InputError(
+            f"a turn is {{'role': 'user' or 'assistant', 'content': text}}, and this is {str(message)[:80]!r}"
+        )
     content = message.get("content")
     if isinstance(content, list):
-        content = "\n".join(part["text"] for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+        content = "\n".join(
+            part["text"] for part in content if isinstance(part, Mapping) and part.get("type") == "text"
+        )
     if not isinstance(content, str):
         raise InputError(f"the content of a turn is text or a list of parts, and this is a {type(content).__name__}")
     return Turn("assistant" if _ROLES[message["role"]] == "assistant" else "user", content)
@@ -345,7 +391,8 @@ def _places(columns: Mapping[str, Sequence[Any]], row: int) -> list[dict[str, An
     several = {name: list(each) if isinstance(each, (list, tuple)) else [each] for name, each in given.items()}
     count = max(map(len, several.values()), default=1)
     return [
-        {name: each[number] for name, each in several.items() if number < len(each) and each[number] is not None} for number in range(count)
+        {name: each[number] for name, each in several.items() if number < len(each) and each[number] is not None}
+        for number in range(count)
     ]
 
 
@@ -356,14 +403,18 @@ def _recording(source: Any, options: Options) -> Recording | None:
     if isinstance(source, (str, Path)):
         return read(source, rate=options.rate, unit=options.unit, leads=options.leads)
     if not isinstance(source, (np.ndarray, torch.Tensor)):
-        raise InputError(f"an ECG is given as a path, a Recording or an array of leads, and this is a {type(source).__name__}")
+        raise InputError(
+            f"an ECG is given as a path, a Recording or an array of leads, and this is a {type(source).__name__}"
+        )
     if options.rate is None:
         raise InputError("an array does not say how it was sampled; give rate=, in Hz")
     try:
         signal = np.asarray(source, dtype=np.float32) * np.float32(millivolts_per(options.unit or "mV") or 1)
     except (TypeError, ValueError) as error:
         raise InputError(f"the array holds no numbers ({error})") from error
-    return check_millivolts(Recording(signal, float(options.rate), options.leads or STANDARD), Path("the array"), options)
+    return check_millivolts(
+        Recording(signal, float(options.rate), options.leads or STANDARD), Path("the array"), options
+    )
 
 
 def _image(source: Any) -> Image.Image | None:
@@ -375,9 +426,15 @@ def _image(source: Any) -> Image.Image | None:
     try:
         if source is not None:
             source.load()
-    except (OSError, ValueError, SyntaxError, AssertionError) as error:  # opened without looking; here it is found damaged or closed
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        AssertionError,
+    ) as error:  # opened without looking; here it is found damaged or closed
         raise InputError(
-            f"the image can't be read ({error or 'its file is closed'}); give its path, or the image before its file is closed"
+            f"the image can't be read ({error or 'its file is closed'}); give its path, or the image before its "
+            "file is closed"
         ) from error
     return source
 

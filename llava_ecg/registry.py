@@ -1,8 +1,8 @@
 """Name -> thing, for everything that can be plugged in.
 
-An entry is the string ``"package.module:attribute"`` until somebody asks for it, so listing what exists imports nothing.
-Entries come from three places: built in, installed (an entry point of the registry's group, in any distribution), or added at run
-time. A name is taken once; taking it again is an error that names the holder.
+An entry is the string ``"package.module:attribute"`` until somebody asks for it, so listing what exists imports
+nothing. Entries come from three places: built in, installed (an entry point of the registry's group, in any
+distribution), or added at run time. A name is taken once; taking it again is an error that names the holder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Registry:
                 found[point.name] = point.value
             elif holder != point.value:
                 raise InputError(
-                    f"the {self.kind} name {point.name!r} of the installed entry point {point.value} is taken by {holder}; "
+                    f"the {self.kind} name {point.name!r} of the installed entry point {point.value} is taken by "
+                    f"{holder}; "
                     "uninstall or rename one of them"
                 )
         return found

@@ -1,4 +1,5 @@
-"""How a recording, its measurements, an answer and its audit look: as text for a person, as plain dicts for ``--json``."""
+"""How a recording, its measurements, an answer and its audit look: as text for a person, as plain dicts for
+``--json``."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def plain(value: Any) -> Any:
-    """The value as ``json.dumps(..., allow_nan=False)`` takes it: numpy scalars and arrays unpacked, dates as ISO text, NaN as None."""
+    """The value as ``json.dumps(..., allow_nan=False)`` takes it: numpy scalars and arrays unpacked, dates as ISO text,
+    NaN as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,7 +109,8 @@ def notes_of(answer: Answer) -> list[str]:
 
 
 def beside(answer: Answer, case: Case) -> str | None:
-    """The line on what was measured beyond the part that the model was shown and the audit goes by; None where that is all there is."""
+    """The line on what was measured beyond the part that the model was shown and the audit goes by; None where that is
+    all there is."""
     whole, part = case.measurements, case.within(answer.shown)
     if whole is None or part is whole or answer.shown is None or case.recording is None:
         return None

@@ -1,6 +1,7 @@
 """An input beside the text: how it is described (`StreamConfig`), made ready (`Preparer`) and handed on (`Prepared`).
 
-Plain dataclasses below data, checkpoint and model, which share them and do not know each other. No torch is loaded for them.
+Plain dataclasses below data, checkpoint and model, which share them and do not know each other. No torch is loaded for
+them.
 
 Axes: N tower tokens in the sequence, P tokens that a tower makes of one value.
 """
@@ -29,8 +30,8 @@ class StreamConfig:
         tower: its encoder's name (``llava-ecg list towers``).
         tower_config: the arguments of that tower's constructor.
         projector: ``linear``, ``mlp2x_gelu``, ``identity``, ...
-        through: the stream whose projector follows this one's, or None (GEM: the ECG features are brought to the image tower's width
-            and then pass the image's projector).
+        through: the stream whose projector follows this one's, or None (GEM: the ECG features are brought to the image
+            tower's width and then pass the image's projector).
         preparation: the arguments of the tower's preparer.
     """
 
@@ -65,10 +66,11 @@ class Prepared:
     Attributes:
         values: [n, ...] what the tower eats; n is 1 but for tiled images.
         tokens: P, tokens that the tower makes of one value.
-        index: int64 [N]: which of the n * P tower tokens stands at each place of the sequence; `NEWLINE` for the model's learned
-            row-end embedding.
+        index: int64 [N]: which of the n * P tower tokens stands at each place of the sequence; `NEWLINE` for the
+            model's learned row-end embedding.
         notes: what a user should know about the preparation.
-        shown: from and to which second of the recording `values` show; None where that is not known, as of a given image.
+        shown: from and to which second of the recording `values` show; None where that is not known, as of a given
+            image.
     """
 
     values: torch.Tensor

@@ -1,4 +1,5 @@
-"""Standard input and output: lines with editing, history and completion where there is a terminal, and text shown as it comes."""
+"""Standard input and output: lines with editing, history and completion where there is a terminal, and text shown as it
+comes."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def write(text: str) -> None:
 
 
 def show(*lines: str, file: TextIO | None = None) -> None:
-    """Print lines at once, to standard output or ``file``. What came from a stranger's file can't steer the terminal or fake a line.
+    """Print lines at once, to standard output or ``file``. What came from a stranger's file can't steer the terminal or
+    fake a line.
 
     Args:
         lines: without line ends; a table is split before.
@@ -38,7 +40,8 @@ def show(*lines: str, file: TextIO | None = None) -> None:
 
 
 def show_json(value: Any, file: TextIO | None = None) -> None:
-    """Print plain dicts and lists as JSON on one line; of what steers a terminal, JSON itself escapes a part and this the rest."""
+    """Print plain dicts and lists as JSON on one line; of what steers a terminal, JSON itself escapes a part and this
+    the rest."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     print(STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text), file=file, flush=True)
 
@@ -49,7 +52,8 @@ def width() -> int | None:
 
 
 class Stream:
-    """Text that comes in pieces, written as it comes: words kept whole at the edge of a terminal, control characters shown as text.
+    """Text that comes in pieces, written as it comes: words kept whole at the edge of a terminal, control characters
+    shown as text.
 
     Args:
         write: takes text.
@@ -108,8 +112,9 @@ class Stream:
 def line_reader(commands: Mapping[str, str], with_file: Collection[str]) -> Callable[[str], str]:
     """What reads a line after a prompt; raises EOFError at the end of the input and KeyboardInterrupt on Ctrl-C.
 
-    With a terminal on both sides that can move its cursor there is line editing, a history that is kept, and completion (Tab). Otherwise
-    lines are read as they are; those that come from no terminal are shown after the prompt, so that the output reads as a conversation.
+    With a terminal on both sides that can move its cursor there is line editing, a history that is kept, and completion
+    (Tab). Otherwise lines are read as they are; those that come from no terminal are shown after the prompt, so that
+    the output reads as a conversation.
 
     Args:
         commands: what completes at the start of a line, and what it is for.
@@ -165,7 +170,11 @@ def completer(commands: Mapping[str, str], with_file: Collection[str]) -> Comple
             if space and word in with_file:
                 yield from files.get_completions(Document(rest), complete_event)
             elif text.startswith("/") and not space:
-                yield from (Completion(name, -len(text), display_meta=does) for name, does in commands.items() if name.startswith(text))
+                yield from (
+                    Completion(name, -len(text), display_meta=does)
+                    for name, does in commands.items()
+                    if name.startswith(text)
+                )
 
     return Commands()
 

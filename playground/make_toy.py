@@ -3,9 +3,9 @@
     python playground/make_toy.py OUT --count 300 --seed 0 --pages
     python playground/make_toy.py OUT --count 2000 --pages --real ../shared/data
 
-It writes OUT/ecg/*.npz (signal int16 [12, T] in uV, rate, unit, leads), OUT/image/*.png with --pages, OUT/train.json, OUT/test.json, and
-OUT/truth.json (record -> source, split, what is true or was measured, times of its beats). The same arguments give the same bytes.
-About 15 ms a record, 30 with a page.
+It writes OUT/ecg/*.npz (signal int16 [12, T] in uV, rate, unit, leads), OUT/image/*.png with --pages, OUT/train.json,
+OUT/test.json, and OUT/truth.json (record -> source, split, what is true or was measured, times of its beats). The same
+arguments give the same bytes. About 15 ms a record, 30 with a page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from llava_ecg.errors import InputError
 
 @dataclass(frozen=True)
 class Facts:
-    """What the text may say of an ECG; None is "not measured" for a number and "not known" for the rest, of which nothing is said.
+    """What the text may say of an ECG; None is "not measured" for a number and "not known" for the rest, of which
+    nothing is said.
 
     Units as in `Measurements`. `conduction` and `rhythm` are the names of `llava_ecg.ecg.simulate`.
     """
@@ -56,7 +57,10 @@ class Facts:
         if truth.heart_rate_bpm is None:
             raise InputError("a simulated recording with fewer than two beats has no heart rate; make it longer")
         shared = cls.__dataclass_fields__.keys() - {"heart_rate_bpm"}
-        return cls(heart_rate_bpm=truth.heart_rate_bpm, **{name: value for name, value in truth.to_dict().items() if name in shared})
+        return cls(
+            heart_rate_bpm=truth.heart_rate_bpm,
+            **{name: value for name, value in truth.to_dict().items() if name in shared},
+        )
 
     @classmethod
     def of_measurements(cls, measured: Measurements) -> Facts | None:
@@ -68,7 +72,8 @@ class Facts:
         return cls(heart_rate_bpm=measured.heart_rate_bpm, **{name: values[name] for name in names})
 
 
-# ---------------------------------------------------------------- words; every category is taken of the rounded number that is said
+# ---------------------------------------------------------------- words; every category is taken of the rounded number
+# that is said
 
 
 def _near(value: float, step: int) -> int:
@@ -85,10 +90,18 @@ def _rate(facts: Facts) -> tuple[int, str, str]:
 
 def _rhythm(facts: Facts) -> tuple[str, str]:
     """How the rhythm looks, and what it is consistent with."""
-    waves = {True: "with a P wave before each QRS complex", False: "without P waves", None: "with P waves that could not be judged"}
+    waves = {
+        True: "with a P wave before each QRS complex",
+        False: "without P waves",
+        None: "with P waves that could not be judged",
+    }
     regular = {True: "regular", False: "irregular", None: "of unknown regularity"}[facts.rhythm_regular]
     if facts.premature_beats:
-        beats = "a premature ventricular beat" if facts.premature_beats == 1 else f"{facts.premature_beats} premature ventricular beats"
+        beats = (
+            "a premature ventricular beat"
+            if facts.premature_beats == 1
+            else f"{facts.premature_beats} premature ventricular beats"
+        )
         return f"irregular with {beats}", "sinus rhythm with premature ventricular beats"
     if facts.p_present is False and facts.rhythm_regular is False:
         name = "atrial fibrillation"
@@ -151,7 +164,9 @@ def _findings(facts: Facts) -> list[str]:
     elif facts.qrs_ms is not None and _near(facts.qrs_ms, 5) >= 120:
         out.append("a wide QRS complex")
     if facts.st_territory is not None:
-        out.append(f"{facts.st_territory} ST {'elevation' if facts.st_mv > 0 else 'depression'} of {abs(facts.st_mv):.1f} mV")
+        out.append(
+            f"{facts.st_territory} ST {'elevation' if facts.st_mv > 0 else 'depression'} of {abs(facts.st_mv):.1f} mV"
+        )
     if facts.t_inverted:
         out.append("inverted T waves")
     if facts.high_voltage:
@@ -197,7 +212,10 @@ def questions(facts: Facts, rng: np.random.Generator) -> list[tuple[str, str]]:
     asked = [
         (("What is the heart rate?", "How fast is the heart beating?"), f"The heart rate is {bpm} bpm, {rate}."),
         (("Is the rhythm regular?", "Does the heart beat regularly?"), f"{steady}{looks}, at {bpm} bpm."),
-        (("What is the rhythm?", "Which rhythm does this ECG show?"), f"The rhythm is {looks}, consistent with {name} at {bpm} bpm."),
+        (
+            ("What is the rhythm?", "Which rhythm does this ECG show?"),
+            f"The rhythm is {looks}, consistent with {name} at {bpm} bpm.",
+        ),
         (("What are the PR, QRS and QTc intervals?", "Give the intervals."), _intervals(facts)),
         (("What is the QRS axis?", "Is there an axis deviation?"), _axis(facts)),
         (("Is there a bundle branch block?", "Is the QRS complex wide?"), block),
@@ -206,11 +224,16 @@ def questions(facts: Facts, rng: np.random.Generator) -> list[tuple[str, str]]:
 
 
 def conversation(facts: Facts, rng: np.random.Generator) -> list[dict[str, str]]:
-    """The turns of one record in LLaVA form: mostly an interpretation and a question or two, else two or three short questions."""
+    """The turns of one record in LLaVA form: mostly an interpretation and a question or two, else two or three short
+    questions."""
     short = questions(facts, rng)
     if rng.random() < 0.65:
-        ask = ("Interpret this ECG.", "Interpret this ECG.", "Please describe this ECG.", "What does this ECG show?")[rng.integers(4)]
-        pairs = [(ask, interpretation(facts, rng))] + [short[i] for i in rng.choice(len(short), rng.integers(1, 3), replace=False)]
+        ask = ("Interpret this ECG.", "Interpret this ECG.", "Please describe this ECG.", "What does this ECG show?")[
+            rng.integers(4)
+        ]
+        pairs = [(ask, interpretation(facts, rng))] + [
+            short[i] for i in rng.choice(len(short), rng.integers(1, 3), replace=False)
+        ]
     else:
         pairs = [short[i] for i in rng.choice(len(short), rng.integers(2, 4), replace=False)]
     turns = [{"from": who, "value": text} for pair in pairs for who, text in zip(("human", "gpt"), pair, strict=True)]
@@ -245,7 +268,8 @@ def simulated(count: int, seed: int, test_share: float) -> Iterator[Record]:
 def challenge_2021(folder: Path, limit: int) -> Iterator[Record]:
     """Records of cinc2021/, every other one for testing, patients apart.
 
-    PTB (S) may hold a patient several times, so it is for testing alone; PTB-XL (HR) is left out, as its patients may stand in ptbxl/.
+    PTB (S) may hold a patient several times, so it is for testing alone; PTB-XL (HR) is left out, as its patients may
+    stand in ptbxl/.
     """
     from llava_ecg.ecg.formats import read
 
@@ -268,7 +292,9 @@ def ptbxl(folder: Path, limit: int, rng: np.random.Generator) -> Iterator[Record
         row, gain = rows[i], float(rng.uniform(0.12, 0.3))
         recording = Recording((signals[i] * (gain / 1000)).astype(np.float32), 250.0, STANDARD)
         split = "test" if int(row["strat_fold"]) >= 9 else "train"
-        for record in _measured(f"ptbxl-{row['ecg_id']}", f"ptbxl/{row['ecg_id']}, gain {gain:.3f} mV", split, recording):
+        for record in _measured(
+            f"ptbxl-{row['ecg_id']}", f"ptbxl/{row['ecg_id']}, gain {gain:.3f} mV", split, recording
+        ):
             yield replace(record, facts=replace(record.facts, axis_deg=None))
 
 
@@ -313,15 +339,21 @@ def save(record: Record, out: Path, dpi: float | None) -> dict[str, Any]:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make_toy.py", description="make a toy data set of ECGs, pages, and questions with true answers")
+    parser = argparse.ArgumentParser(
+        prog="make_toy.py", description="make a toy data set of ECGs, pages, and questions with true answers"
+    )
     parser.add_argument("out", type=Path, help="folder to write; made if need be")
     parser.add_argument("--count", type=int, default=300, help="simulated records (default 300)")
     parser.add_argument("--seed", type=int, default=0, help="fixes everything (default 0)")
     parser.add_argument("--test-share", type=float, default=0.1, help="of the simulated records (default 0.1)")
     parser.add_argument("--pages", action="store_true", help="also write the 12-lead page of each record")
     parser.add_argument("--dpi", type=float, default=50.0, help="of the pages (default 50: 550 x 425 pixels)")
-    parser.add_argument("--real", type=Path, metavar="DIR", help="folder with cinc2021/, ptbxl/, cinc2011/; their facts are measured")
-    parser.add_argument("--cinc2021", type=int, default=60, help="at most so many records of it, with --real (default 60)")
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="folder with cinc2021/, ptbxl/, cinc2011/; their facts are measured"
+    )
+    parser.add_argument(
+        "--cinc2021", type=int, default=60, help="at most so many records of it, with --real (default 60)"
+    )
     parser.add_argument("--ptbxl", type=int, default=600, help="(default 600)")
     parser.add_argument("--cinc2011", type=int, default=80, help="(default 80)")
     arguments = parser.parse_args(argv)

@@ -4,14 +4,15 @@ Hardware: any CPU, 1 to 2 cores. Time: about 6 minutes a network on one core. Me
 
     python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl \
         --out llava_ecg/ecg/waves/delineator.safetensors
-    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --fold 0 --out /tmp/fold0.safetensors
-    python scripts/train_delineator.py --data ../shared/data/ludb --epochs 2 --simulated 20 --out /tmp/x.safetensors   # a trial
+    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --fold 0 --out
+    /tmp/fold0.safetensors python scripts/train_delineator.py --data ../shared/data/ludb --epochs 2 --simulated 20 --out
+    /tmp/x.safetensors   # a trial
 
 The first trains on every record, the second without fold 0 of 5; scripts/train_delineator.sh makes all six.
 
-Marks: LUDB, the Lobachevsky University Database (Kalyakulina et al., IEEE Access 2020; ODC-By 1.0). Fold k holds the records
-whose place in the list of record numbers, shuffled with a fixed seed, is k modulo 5. The architecture is described in
-`llava_ecg.ecg.waves.net`, which runs it in numpy; the twin here is the torch one that learns.
+Marks: LUDB, the Lobachevsky University Database (Kalyakulina et al., IEEE Access 2020; ODC-By 1.0). Fold k holds the
+records whose place in the list of record numbers, shuffled with a fixed seed, is k modulo 5. The architecture is
+described in `llava_ecg.ecg.waves.net`, which runs it in numpy; the twin here is the torch one that learns.
 
 Axes: B records, L leads, T samples at 250 Hz, C channels.
 """
@@ -43,7 +44,10 @@ IGNORED = -1  # outside the first and last mark of a lead nobody looked
 CLASSES = ("p", "qrs", "t")  # 1, 2, 3; 0 is none
 LIVE = 0.02
 SURE = 0.75  # probability from which a guess is taught
-EDGE, SIMULATED_EDGE = 3, 4  # samples on either side of an edge of a guess and of a simulated wave that are not: hands teach the edges
+EDGE, SIMULATED_EDGE = (
+    3,
+    4,
+)  # samples on either side of an edge of a guess and of a simulated wave that are not: hands teach the edges
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ MARGIN = 10  # samples: 40 ms to either side of a wave by hand, where its neighb
 def marked(path: Path) -> Example:
     """One record of LUDB, ``path`` without suffix, with its labels.
 
-    Where P waves were left unmarked, only the surroundings of the marked waves are taught, or the network would learn to deny P waves that
-    are to be seen.
+    Where P waves were left unmarked, only the surroundings of the marked waves are taught, or the network would learn
+    to deny P waves that are to be seen.
     """
     record = read_marked(path)
     signal = resample(record.signal, record.rate, net.RATE)
@@ -128,19 +132,25 @@ class Unmarked:
 
 
 def read_unmarked(folder: Path) -> list[Unmarked]:
-    """The recordings of PTB-XL's folds 1 to 8 (fold 9 is left to tests); ``folder`` as ../shared/data/README.md says."""
+    """The recordings of PTB-XL's folds 1 to 8 (fold 9 is left to tests); ``folder`` as ../shared/data/README.md
+    says."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     signals = np.load(folder / "signals_250hz_int16.npy", mmap_mode="r")
     return [
-        Unmarked(row["ecg_id"], highpass(signals[int(row["row"])].astype(np.float32) / 1000, net.RATE), row["rhythm"] in ("AFIB", "AFLT"))
+        Unmarked(
+            row["ecg_id"],
+            highpass(signals[int(row["row"])].astype(np.float32) / 1000, net.RATE),
+            row["rhythm"] in ("AFIB", "AFLT"),
+        )
         for row in rows
         if row["strat_fold"] != "9"
     ]
 
 
 def guessed(unmarked: Sequence[Unmarked], model: Delineator) -> list[Example]:
-    """Unmarked recordings with the model's own labels, without those it is unsure of and without the edges, which hands teach."""
+    """Unmarked recordings with the model's own labels, without those it is unsure of and without the edges, which hands
+    teach."""
     network = net.Network(exported(model), {}, "")
     out = []
     for each in unmarked:
@@ -185,7 +195,9 @@ class Delineator(nn.Module):
         widths, kernels = net.CHANNELS, net.KERNELS
         before = (net.PATCH, *widths[:-1])
         self.down = nn.ModuleList(Block(i, w, k) for i, w, k in zip(before, widths, kernels, strict=True))
-        self.up = nn.ModuleList(Block(widths[n] + widths[n + 1], widths[n], kernels[n]) for n in reversed(range(len(widths) - 1)))
+        self.up = nn.ModuleList(
+            Block(widths[n] + widths[n + 1], widths[n], kernels[n]) for n in reversed(range(len(widths) - 1))
+        )
         self.head = nn.Conv1d(widths[0], net.PATCH * net.CLASSES, 1)
 
     def forward(self, signal: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
@@ -213,7 +225,8 @@ def stretched(example: Example, factor: float) -> Example:
 
 
 def shortened(example: Example, rng: np.random.Generator) -> Example:
-    """The example without a part of each pause between T and the next P, as in tachycardia; the step at each cut is taken out."""
+    """The example without a part of each pause between T and the next P, as in tachycardia; the step at each cut is
+    taken out."""
     usual = np.median(np.where(example.labels == IGNORED, 0, example.labels), axis=0)
     votes = (example.labels > 0).sum(axis=0)
     quiet = votes == 0
@@ -249,7 +262,11 @@ def augmented(example: Example, rng: np.random.Generator, samples: int) -> tuple
         signal = np.pad(signal, ((0, 0), (0, short)))
         labels = np.pad(labels, ((0, 0), (0, short)), constant_values=IGNORED)
     if rng.random() < 0.8:
-        signal = signal * rng.choice([-1.0, 1.0], p=[0.3, 0.7], size=(len(signal), 1)) * np.exp(rng.normal(0, 0.2, (len(signal), 1)))
+        signal = (
+            signal
+            * rng.choice([-1.0, 1.0], p=[0.3, 0.7], size=(len(signal), 1))
+            * np.exp(rng.normal(0, 0.2, (len(signal), 1)))
+        )
     signal, labels = noisy(signal, labels, rng)
     return net.normalise(signal), labels
 
@@ -260,18 +277,27 @@ def noisy(signal: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> t
     t = np.arange(samples) / net.RATE
     size = np.percentile(np.abs(signal), 98, axis=1, keepdims=True)
     if rng.random() < 0.5:
-        signal = signal + rng.standard_normal(signal.shape) * size * rng.uniform(0, 0.06) * rng.uniform(0.3, 1.7, (leads, 1))
+        signal = signal + rng.standard_normal(signal.shape) * size * rng.uniform(0, 0.06) * rng.uniform(
+            0.3, 1.7, (leads, 1)
+        )
     if rng.random() < 0.4:
         for hz in rng.uniform(0.1, 0.7, 2):
             signal = signal + size * rng.normal(0, 0.12, (leads, 1)) * np.sin(2 * np.pi * (hz * t + rng.random()))
     if rng.random() < 0.25:
         hz = rng.choice([50.0, 60.0])
-        signal = signal + size * rng.uniform(0, 0.12) * rng.uniform(0.2, 1, (leads, 1)) * np.sin(2 * np.pi * (hz * t + rng.random()))
+        signal = signal + size * rng.uniform(0, 0.12) * rng.uniform(0.2, 1, (leads, 1)) * np.sin(
+            2 * np.pi * (hz * t + rng.random())
+        )
     if rng.random() < 0.15:
         for row in rng.choice(leads, size=int(rng.integers(1, 4)), replace=False):
             kind, level = rng.integers(4), rng.uniform(0.01, 0.3)
             hum = np.sin(2 * np.pi * (rng.choice([50.0, 60.0, rng.uniform(1, 60)]) * t + rng.random()))
-            signal[row] = (0.0, level * rng.standard_normal(samples), level * hum, level * (hum + rng.standard_normal(samples)))[kind]
+            signal[row] = (
+                0.0,
+                level * rng.standard_normal(samples),
+                level * hum,
+                level * (hum + rng.standard_normal(samples)),
+            )[kind]
             labels[row] = 0
     if rng.random() < 0.02:
         signal = rng.standard_normal(signal.shape) * rng.uniform(0.01, 0.5)
@@ -293,7 +319,11 @@ def batch_of(examples: Sequence[Example], rng: np.random.Generator) -> tuple[tor
 
 
 def train(
-    model: Delineator, sources: Sequence[tuple[Sequence[Example], int]], epochs: int, rate: float, rng: np.random.Generator
+    model: Delineator,
+    sources: Sequence[tuple[Sequence[Example], int]],
+    epochs: int,
+    rate: float,
+    rng: np.random.Generator,
 ) -> Delineator:
     """AdamW, one cycle, an exponential mean of the weights, which is what comes back.
 
@@ -307,7 +337,9 @@ def train(
     drawn = [(examples, min(count, len(examples))) for examples, count in sources]
     batches = sum(count for _, count in drawn) // size
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate / 10, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=epochs * batches + 1, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=epochs * batches + 1, pct_start=0.15
+    )
     begin = time.perf_counter()
     for epoch in range(epochs):
         chosen = [examples[at] for examples, count in drawn for at in rng.permutation(len(examples))[:count]]
@@ -324,24 +356,36 @@ def train(
             average.update_parameters(model)
             total += loss.item()
         if epoch % 5 == 4 or epoch == epochs - 1:
-            print(f"epoch {epoch + 1:>3} of {epochs}  loss {total / batches:.4f}  {time.perf_counter() - begin:.0f} s", flush=True)
+            print(
+                f"epoch {epoch + 1:>3} of {epochs}  loss {total / batches:.4f}  {time.perf_counter() - begin:.0f} s",
+                flush=True,
+            )
     return average.module
 
 
 def exported(model: Delineator) -> dict[str, np.ndarray]:
-    """The weights as `llava_ecg.ecg.waves.net` reads them, each norm folded into its convolution: ``down0.first.weight`` [out, in, tap]."""
+    """The weights as `llava_ecg.ecg.waves.net` reads them, each norm folded into its convolution:
+    ``down0.first.weight`` [out, in, tap]."""
     arrays: dict[str, np.ndarray] = {}
     model.eval()
-    blocks = {f"down{n}": block for n, block in enumerate(model.down)} | {f"up{n}": block for n, block in enumerate(model.up)}
+    blocks = {f"down{n}": block for n, block in enumerate(model.down)} | {
+        f"up{n}": block for n, block in enumerate(model.up)
+    }
     with torch.no_grad():
         for name, block in blocks.items():
-            for part, convolution, norm in (("first", block.first, block.norm_first), ("second", block.second, block.norm_second)):
+            for part, convolution, norm in (
+                ("first", block.first, block.norm_first),
+                ("second", block.second, block.norm_second),
+            ):
                 gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
                 arrays[f"{name}.{part}.weight"] = (convolution.weight * gain[:, None, None]).numpy()
                 arrays[f"{name}.{part}.bias"] = ((convolution.bias - norm.running_mean) * gain + norm.bias).numpy()
             arrays[f"{name}.pooled.weight"] = block.pooled.weight[:, :, 0].numpy().copy()
             arrays[f"{name}.pooled.bias"] = block.pooled.bias.numpy().copy()
-        arrays["head.weight"], arrays["head.bias"] = model.head.weight[:, :, 0].numpy().copy(), model.head.bias.numpy().copy()
+        arrays["head.weight"], arrays["head.bias"] = (
+            model.head.weight[:, :, 0].numpy().copy(),
+            model.head.bias.numpy().copy(),
+        )
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
@@ -350,12 +394,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of LUDB")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
-    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="leave this fold out; default: train on all records")
+    parser.add_argument(
+        "--fold", type=int, choices=range(FOLDS), help="leave this fold out; default: train on all records"
+    )
     parser.add_argument("--first-epochs", type=int, default=3, help="epochs with the simulated ones alone")
     parser.add_argument("--epochs", type=int, default=60, help="epochs with the marked ones")
     parser.add_argument("--simulated", type=int, default=2000, help="how many simulated ECGs to draw from")
     parser.add_argument(
-        "--unmarked", type=Path, help="folder of PTB-XL's sample: recordings that the network labels itself and learns again"
+        "--unmarked",
+        type=Path,
+        help="folder of PTB-XL's sample: recordings that the network labels itself and learns again",
     )
     parser.add_argument("--more-epochs", type=int, default=40, help="epochs with the unmarked ones")
     parser.add_argument("--seed", type=int, default=1)
@@ -370,7 +418,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unmarked = read_unmarked(options.unmarked) if options.unmarked else []
     model = Delineator()
     size = sum(p.numel() for p in model.parameters())
-    print(f"{len(real)} marked records, {len(made)} simulated, {len(unmarked)} unmarked; {size:,} parameters", flush=True)
+    print(
+        f"{len(real)} marked records, {len(made)} simulated, {len(unmarked)} unmarked; {size:,} parameters", flush=True
+    )
     model = train(model, [(made, len(real) * 4)], options.first_epochs, 6e-3, rng)
     model = train(model, [(real, len(real))], options.epochs, 6e-3, rng)
     if unmarked:
@@ -383,9 +433,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             3e-3,
             rng,
         )
-    arrays = {name: array.astype(np.float16) for name, array in exported(model).items()}  # half the size, the same waves
+    arrays = {
+        name: array.astype(np.float16) for name, array in exported(model).items()
+    }  # half the size, the same waves
     card = {
-        "trained on": "Lobachevsky University Database (LUDB), Kalyakulina et al., IEEE Access 2020, ODC-By 1.0; simulated ECGs"
+        "trained on": "Lobachevsky University Database (LUDB), Kalyakulina et al., IEEE Access 2020, ODC-By 1.0; "
+        "simulated ECGs"
         + ("; PTB-XL, Wagner et al., Scientific Data 2020, CC BY 4.0, without marks" if unmarked else ""),
         "records": len(real),
         "fold left out": options.fold,
@@ -395,7 +448,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seed": options.seed,
     }
     save_file(arrays, options.out, metadata={"card": json.dumps(card)})
-    print(f"{options.out}: {options.out.stat().st_size:,} bytes, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}")
+    print(
+        f"{options.out}: {options.out.stat().st_size:,} bytes, sha256 "
+        f"{hashlib.sha256(options.out.read_bytes()).hexdigest()}"
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def test_every_layout_answers(record: Path, golden: Path, tmp_path: Path, capsys
         assert set(found["overrides"]) == {word[2:].replace("-", "_") for word in words[1::2]}
 
 
-def test_overrides_are_in_the_answer(record: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overrides_are_in_the_answer(
+    record: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = str(write.gem(tmp_path / "x", golden).folder)
     found = ask(record, capsys, "--model", folder)
     assert found["overrides"] == {}
@@ -88,6 +90,21 @@ def test_the_crop_is_said_once_in_a_chat(
     folder = str(write.gem(tmp_path / "x", golden).folder)
     monkeypatch.setattr("sys.stdin", io.StringIO("Rate?\nRhythm?\nAxis?\n"))
     assert (
-        main(["chat", "--ecg", str(record), "--missing-leads", "zero", "--model", folder, "--device", "cpu", "--max-new-tokens", "3"]) == 0
+        main(
+            [
+                "chat",
+                "--ecg",
+                str(record),
+                "--missing-leads",
+                "zero",
+                "--model",
+                folder,
+                "--device",
+                "cpu",
+                "--max-new-tokens",
+                "3",
+            ]
+        )
+        == 0
     )
     assert capsys.readouterr().out.count("crops the page") == 1

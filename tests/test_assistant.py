@@ -1,4 +1,5 @@
-"""The one inference: streams in any combination, decoding that repeats, text as it comes, errors before anything is lost."""
+"""The one inference: streams in any combination, decoding that repeats, text as it comes, errors before anything is
+lost."""
 
 from __future__ import annotations
 
@@ -25,8 +26,22 @@ from llava_ecg.model.saving import save_checkpoint
 from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
-CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-TEXT = {"vocab_size": 98, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 97}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+TEXT = {
+    "vocab_size": 98,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "eos_token_id": 97,
+}
 QUESTION = [Turn("user", "Interpret this ECG.")]
 
 
@@ -37,7 +52,9 @@ def folder(tmp_path: Path, letters: Any, streams: tuple[str, ...] = ("ecg", "ima
         "ecg": StreamConfig("ecg_coca", ECG, "linear", "image" if "image" in streams else None),
         "image": StreamConfig("clip", {"vision_config": CLIP}, "mlp2x_gelu"),
     }
-    config = LlavaEcgConfig({"model_type": "llama", **TEXT}, {name: known[name] for name in streams}, template="v1", **more)
+    config = LlavaEcgConfig(
+        {"model_type": "llama", **TEXT}, {name: known[name] for name in streams}, template="v1", **more
+    )
     save_checkpoint(LlavaEcgForCausalLM(config), letters, tmp_path / "model")
     return tmp_path / "model"
 
@@ -84,7 +101,9 @@ def test_both_streams_matter(assistant: Assistant, recording: Recording) -> None
 
     @torch.no_grad()
     def seen(case: Case) -> torch.Tensor:
-        return assistant.checkpoint.model(**pad([assistant.processor.encode(QUESTION, case.sources())[0]], 0)).logits[:, -1]
+        return assistant.checkpoint.model(**pad([assistant.processor.encode(QUESTION, case.sources())[0]], 0)).logits[
+            :, -1
+        ]
 
     both = seen(Case(recording, page()))
     assert not torch.allclose(both, seen(Case(other, page())), atol=1e-4)
@@ -107,7 +126,9 @@ def test_text_comes_in_pieces(assistant: Assistant, recording: Recording) -> Non
 
 def test_it_can_be_stopped(assistant: Assistant, recording: Recording) -> None:
     seen: list[str] = []
-    answer = assistant.ask(QUESTION, Case(recording), Decoding(max_new_tokens=100), on_text=seen.append, cancelled=lambda: len(seen) >= 3)
+    answer = assistant.ask(
+        QUESTION, Case(recording), Decoding(max_new_tokens=100), on_text=seen.append, cancelled=lambda: len(seen) >= 3
+    )
     assert answer.finished == "cancelled"
     assert answer.tokens["new"] < 20
 
@@ -205,7 +226,8 @@ class Counting:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_pieces_are_what_all_ids_together_say(seed: int, shared: Path) -> None:
-    """Against decoding all ids at once: any ids but single bytes, and text of more than one alphabet, which is bytes in part."""
+    """Against decoding all ids at once: any ids but single bytes, and text of more than one alphabet, which is bytes in
+    part."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(shared / "golden/tokenizer")
@@ -213,7 +235,12 @@ def test_pieces_are_what_all_ids_together_say(seed: int, shared: Path) -> None:
     whole = [one for name, one in tokenizer.get_vocab().items() if not name.startswith("<")]
     ids = [int(one) for one in rng.choice(whole, 120)]
     if seed % 3 == 0:
-        ids = tokenizer("The QRS is 90 ms. Der Puls ist gleichmäßig, 心電図 ♥ normal.\n- ok", add_special_tokens=False)["input_ids"] * 3
+        ids = (
+            tokenizer("The QRS is 90 ms. Der Puls ist gleichmäßig, 心電図 ♥ normal.\n- ok", add_special_tokens=False)[
+                "input_ids"
+            ]
+            * 3
+        )
     counting, pieces = Counting(tokenizer), []
     writer = _Writer(counting, "</never>", (), pieces.append, None)
     for one in ids:
@@ -242,8 +269,14 @@ def test_the_audit_measures_what_was_shown(assistant: Assistant) -> None:
     assert answer.shown == (0.0, 10.0)
     (verdict,) = audit_of("Rate?", "The rate is 60 bpm.", case, answer.shown, whole=True).verdicts
     assert verdict.status.value == "supported"
-    assert case.measurements is not None and case.measurements.heart_rate_bpm is not None and case.measurements.heart_rate_bpm > 80
+    assert (
+        case.measurements is not None
+        and case.measurements.heart_rate_bpm is not None
+        and case.measurements.heart_rate_bpm > 80
+    )
     said = report.beside(answer, case)
     assert said is not None and "0 to 10 s" in said and "over the whole 30.0 s: rate 9" in said
     assert report.beside(ask(assistant, Case(long.window(0, 10))), Case(long.window(0, 10))) is None
-    assert report.answer_dict("Rate?", answer, case, None)["measurements_shown"]["heart_rate_bpm"] == pytest.approx(60, abs=1)
+    assert report.answer_dict("Rate?", answer, case, None)["measurements_shown"]["heart_rate_bpm"] == pytest.approx(
+        60, abs=1
+    )

@@ -1,4 +1,5 @@
-"""transformers' Auto classes open our checkpoints whichever package is imported first, and importing ours stays light."""
+"""transformers' Auto classes open our checkpoints whichever package is imported first, and importing ours stays
+light."""
 
 from __future__ import annotations
 
@@ -29,8 +30,22 @@ from llava_ecg.streams import StreamConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
-CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-TEXT = {"vocab_size": 98, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 97}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+TEXT = {
+    "vocab_size": 98,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "eos_token_id": 97,
+}
 
 # Asks every Auto class for each folder, and holds the model against llava_ecg.load's by its logits.
 OPEN = """
@@ -49,12 +64,15 @@ for folder in json.loads(sys.argv[1]):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer("Rate 72").input_ids == processor.tokenizer("Rate 72").input_ids
     config = AutoConfig.from_pretrained(folder)
-    told[folder] = [type(config).__name__, type(model).__name__, type(processor).__name__, list(processor.preparers), same, list(new.shape)]
+    told[folder] = [type(config).__name__, type(model).__name__, type(processor).__name__]
+    told[folder] += [list(processor.preparers), same, list(new.shape)]
 print(json.dumps(told))
 """
 FIRST = {
-    "llava_ecg first": "import llava_ecg; from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer",
-    "transformers first": "from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer; import llava_ecg",
+    "llava_ecg first": "import llava_ecg; from transformers import AutoConfig, AutoModelForCausalLM, "
+    "AutoProcessor, AutoTokenizer",
+    "transformers first": "from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, "
+    "AutoTokenizer; import llava_ecg",
     # its module brings the Auto classes when it is half executed itself
     "generation first": "import llava_ecg; from transformers import GenerationMixin\n"
     "from transformers import AutoTokenizer, AutoProcessor, AutoConfig, AutoModelForCausalLM",
@@ -111,7 +129,9 @@ def test_released_layouts(tmp_path: Path, shared: Path) -> None:
     assert {folder: (row[1], row[2], *row[4:]) for folder, row in told.items()} == dict.fromkeys(
         map(str, wanted), ("LlavaEcgForCausalLM", "Processor", True, [2, 3])
     )
-    assert {folder: row[3] for folder, row in told.items()} == {str(folder): streams for folder, streams in wanted.items()}
+    assert {folder: row[3] for folder, row in told.items()} == {
+        str(folder): streams for folder, streams in wanted.items()
+    }
 
 
 def test_a_model_from_a_config_alone(ours: Path) -> None:
@@ -143,8 +163,17 @@ def test_a_tokenizer_whose_class_is_not_named(tmp_path: Path, ours: Path, letter
 
 
 def test_importing_it_is_light() -> None:
-    told = run("import llava_ecg; print(*sorted(sys.modules)); print(*dir(llava_ecg)); print(llava_ecg.__version__)").splitlines()
-    assert not {name.split(".")[0] for name in told[0].split()} & {"torch", "transformers", "numpy", "scipy", "PIL", "safetensors"}
+    told = run(
+        "import llava_ecg; print(*sorted(sys.modules)); print(*dir(llava_ecg)); print(llava_ecg.__version__)"
+    ).splitlines()
+    assert not {name.split(".")[0] for name in told[0].split()} & {
+        "torch",
+        "transformers",
+        "numpy",
+        "scipy",
+        "PIL",
+        "safetensors",
+    }
     assert not [name for name in told[0].split() if name.startswith("llava_ecg.") and name != "llava_ecg.auto"]
     assert {"load", "Assistant", "Processor", "Case", "Turn", "Decoding"} <= set(told[1].split())
     assert told[2] == llava_ecg.__version__
@@ -152,7 +181,10 @@ def test_importing_it_is_light() -> None:
 
 def test_opening_a_config_brings_no_torch_of_ours(ours: Path) -> None:
     """What a stand-in stands in for is fetched when it is asked for and not before."""
-    code = f"import llava_ecg\nfrom transformers import AutoConfig\nAutoConfig.from_pretrained({str(ours)!r})\nprint(*sys.modules)"
+    code = (
+        "import llava_ecg\nfrom transformers import "
+        f"AutoConfig\nAutoConfig.from_pretrained({str(ours)!r})\nprint(*sys.modules)"
+    )
     told = set(run(code).split())
     assert "llava_ecg.model.config" in told
     assert not {"llava_ecg.model.llava", "llava_ecg.processor"} & told
@@ -169,18 +201,23 @@ def test_public_names() -> None:
     assert files.__name__ == "llava_ecg.files"
 
 
-# -- the finder ------------------------------------------------------------------------------------------------------------------------
+# -- the finder --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A module ``watched_by_test`` in place of transformers', ``passed_by_test`` beside it; the list grows with each registration."""
+    """A module ``watched_by_test`` in place of transformers', ``passed_by_test`` beside it; the list grows with each
+    registration."""
     (tmp_path / "watched_by_test.py").write_text("value = 1\nseen = __loader__\n")
     (tmp_path / "passed_by_test.py").write_text("value = 2\n")
     monkeypatch.syspath_prepend(tmp_path)
     calls: list[str] = []
     monkeypatch.setattr(auto, "WATCHED", ("watched_by_test",))
-    monkeypatch.setattr(auto, "register", lambda: calls.append("value" if hasattr(sys.modules["watched_by_test"], "value") else "nothing"))
+    monkeypatch.setattr(
+        auto,
+        "register",
+        lambda: calls.append("value" if hasattr(sys.modules["watched_by_test"], "value") else "nothing"),
+    )
     yield calls
     for name in ("watched_by_test", "passed_by_test"):
         sys.modules.pop(name, None)
@@ -195,7 +232,9 @@ def test_a_watched_module_is_told_of_after_its_execution_and_is_left_as_it_was(w
     importlib.reload(module)
     assert watched == ["value"] * 2
     loader = auto._Loader(SourceFileLoader("watched_by_test", str(module.__file__)))
-    assert loader.get_source("watched_by_test") == inspect.getsource(module)  # as whoever looks for a module without importing it asks
+    assert loader.get_source("watched_by_test") == inspect.getsource(
+        module
+    )  # as whoever looks for a module without importing it asks
 
 
 def test_other_modules_pass_by(watched: list[str]) -> None:
@@ -228,7 +267,8 @@ def load(name):
         importlib.import_module(name)
     except BaseException as error:
         faults.append(f"{name}: {error!r}")
-names = ["llava_ecg.model.config", "transformers.models.auto.tokenization_auto", "transformers.models.auto.processing_auto", "llava_ecg"]
+auto = "transformers.models.auto."
+names = ["llava_ecg.model.config", auto + "tokenization_auto", auto + "processing_auto", "llava_ecg"]
 threads = [threading.Thread(target=load, args=(name,)) for name in names * 3]
 [thread.start() for thread in threads], [thread.join(120) for thread in threads]
 assert not faults, faults
@@ -244,7 +284,9 @@ def test_an_error_of_ours_is_a_warning(watched: list[str], monkeypatch: pytest.M
         raise KeyError("changed in transformers 9")
 
     monkeypatch.setattr(auto, "register", fail)
-    with pytest.warns(RuntimeWarning, match="could not tell transformers.*KeyError: 'changed in transformers 9'.*llava_ecg.load"):
+    with pytest.warns(
+        RuntimeWarning, match="could not tell transformers.*KeyError: 'changed in transformers 9'.*llava_ecg.load"
+    ):
         module = importlib.import_module("watched_by_test")
     assert module.value == 1
 
@@ -266,11 +308,20 @@ def test_transformers_tables_can_still_be_pickled() -> None:
         auto.register()
     again = pickle.loads(pickle.dumps(CONFIG_MAPPING))
     assert again["llava_ecg"] is LlavaEcgConfig
-    assert pickle.loads(pickle.dumps(AutoModelForCausalLM._model_mapping))[LlavaEcgConfig].__module__ == "llava_ecg.auto"
+    assert (
+        pickle.loads(pickle.dumps(AutoModelForCausalLM._model_mapping))[LlavaEcgConfig].__module__ == "llava_ecg.auto"
+    )
 
 
 def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
-    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
+    from transformers import (
+        CONFIG_MAPPING,
+        AutoConfig,
+        AutoModelForImageTextToText,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+    )
 
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlavaConfig(

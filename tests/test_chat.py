@@ -1,4 +1,5 @@
-"""The conversation: what the assistant is told, what is shown, what a mistake costs. Lines come from a list, answers from a script."""
+"""The conversation: what the assistant is told, what is shown, what a mistake costs. Lines come from a list, answers
+from a script."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ class Assistant:
         self.script = script or ("The heart rate is 72 bpm",)
         self.asked: list[list[tuple[str, str]]] = []
 
-    def ask(self, turns: Any, case: Case, decoding: Any, *, on_text: Callable[[str], None], cancelled: Callable[[], bool]) -> Answer:
+    def ask(
+        self, turns: Any, case: Case, decoding: Any, *, on_text: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> Answer:
         self.asked.append([(turn.role, turn.text) for turn in turns])
         text, finished = "", "stop"
         for part in self.script:
@@ -47,7 +50,9 @@ class Assistant:
                 continue
             text += part
             on_text(part)
-        return Answer(text, self.name, {"new": 3}, {"total": 0.5}, finished, ("a note",), audit(text, case.measurements))
+        return Answer(
+            text, self.name, {"new": 3}, {"total": 0.5}, finished, ("a note",), audit(text, case.measurements)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,9 @@ def recording() -> Recording:
 def talk(recording: Recording) -> Callable[..., tuple[str, Chat]]:
     """Put lines (or CTRL_C) to a chat: all that it showed, and the chat."""
 
-    def talk(*lines: Any, assistant: Assistant | None = None, case: Case | None = None, **more: Any) -> tuple[str, Chat]:
+    def talk(
+        *lines: Any, assistant: Assistant | None = None, case: Case | None = None, **more: Any
+    ) -> tuple[str, Chat]:
         waiting, shown = list(lines), io.StringIO()
 
         def read(prompt: str) -> str:
@@ -157,7 +164,12 @@ def test_paths_as_a_terminal_writes_them(talk: Any, tmp_path: Path, recording: R
 
     escaped = str(folder).replace(" ", "\\ ").replace("(", "\\(").replace(")", "\\)")
     shown, chat = talk(
-        *(f"/open {escaped}/it\\'s.png", f"/image {escaped}/it\\'s.png", f"/page {escaped}/p\\ 1.png", f"/save {escaped}/t\\ 1.json"),
+        *(
+            f"/open {escaped}/it\\'s.png",
+            f"/image {escaped}/it\\'s.png",
+            f"/page {escaped}/p\\ 1.png",
+            f"/save {escaped}/t\\ 1.json",
+        ),
         f"{escaped}/it\\'s.png",
         f"'{folder}/it'\\''s.png'",
         open_recording=open_recording,
@@ -207,7 +219,11 @@ def test_page_is_written_and_nothing_written_over(talk: Any, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     shown, _ = talk("/page", "/page", "/page own.png", "/page own.png", "/page own.txt", "/page none/own.png")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ecg_page-2.png", "ecg_page.png", "own.png"]
-    assert "own.png exists already" in shown and "own.txt does not end in .png" in shown and "can't write none/own.png" in shown
+    assert (
+        "own.png exists already" in shown
+        and "own.txt does not end in .png" in shown
+        and "can't write none/own.png" in shown
+    )
     assert Image.open("own.png").size == (2200, 1700)
 
 
@@ -216,7 +232,9 @@ def test_save_writes_the_conversation_once(talk: Any, tmp_path: Path) -> None:
     shown, _ = talk("Rate?", f"/save {path}", "More?", f"/save {path}")
     assert "1 answer written" in shown and "exists already; choose another name" in shown
     saved = json.loads(path.read_text())
-    assert saved["model"] == "stand-in" and saved["recording"]["rate_hz"] == 500 and saved["decoding"]["temperature"] == 0
+    assert (
+        saved["model"] == "stand-in" and saved["recording"]["rate_hz"] == 500 and saved["decoding"]["temperature"] == 0
+    )
     (exchange,) = saved["exchanges"]
     assert exchange["question"] == "Rate?" and exchange["answer"] == "The heart rate is 72 bpm"
     assert exchange["audit"]["counts"]["supported"] == 1 and exchange["finished"] == "stop"
@@ -302,7 +320,10 @@ def test_stream_keeps_words_whole_and_lines_as_they_were() -> None:
 
 def test_stream_shows_what_would_steer_a_terminal() -> None:
     for width in (None, 80):
-        assert stream("a\x1b[2Jb\x07\x9bc\u202e\r", "\nd\r", "e\r", width=width) == "a\\x1b[2Jb\\x07\\x9bc\\u202e\nd\\x0de\\x0d\n"
+        assert (
+            stream("a\x1b[2Jb\x07\x9bc\u202e\r", "\nd\r", "e\r", width=width)
+            == "a\\x1b[2Jb\\x07\\x9bc\\u202e\nd\\x0de\\x0d\n"
+        )
     assert files.printable("µ ≥ é\t") == "µ ≥ é\t"
 
 
@@ -332,7 +353,9 @@ def test_tab_completes_commands_and_files(tmp_path: Path) -> None:
     from prompt_toolkit.document import Document
 
     def offered(text: str) -> list[str]:
-        return [text[: len(text) + c.start_position] + c.text for c in tab.get_completions(Document(text), CompleteEvent())]
+        return [
+            text[: len(text) + c.start_position] + c.text for c in tab.get_completions(Document(text), CompleteEvent())
+        ]
 
     tab = terminal.completer({"/audit": "", "/open": ""}, {"/open"})
     (tmp_path / "heart.hea").write_text("")

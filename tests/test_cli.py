@@ -1,4 +1,5 @@
-"""What a person types: outputs, exit codes, and the one sentence for each mistake. The model is a stand-in that says what it was asked."""
+"""What a person types: outputs, exit codes, and the one sentence for each mistake. The model is a stand-in that says
+what it was asked."""
 
 from __future__ import annotations
 
@@ -54,7 +55,15 @@ class Assistant:
         self.opened.append((model, device, dtype))
         return self
 
-    def ask(self, turns: Any, case: Any, decoding: Any, *, on_text: Callable[[str], None] | None = None, cancelled: Any = None) -> Any:
+    def ask(
+        self,
+        turns: Any,
+        case: Any,
+        decoding: Any,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Any = None,
+    ) -> Any:
         from llava_ecg.assistant import Answer
         from llava_ecg.grounding.audit import audit
 
@@ -65,7 +74,9 @@ class Assistant:
             on_text(text[:9])
             on_text(text[9:])
         tokens = {"prompt": 9, "new": 7}
-        return Answer(text, self.name, tokens, {"total": 1.0}, self.finished, ("a note",), audit(text, case.measurements))
+        return Answer(
+            text, self.name, tokens, {"total": 1.0}, self.finished, ("a note",), audit(text, case.measurements)
+        )
 
 
 @pytest.fixture(scope="session")
@@ -105,14 +116,19 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, expected in ((["--version"], f"llava-ecg {__version__}\n"), (["--help"], "Research use only; not a medical device.")):
+    for words, expected in (
+        (["--version"], f"llava-ecg {__version__}\n"),
+        (["--help"], "Research use only; not a medical device."),
+    ):
         with pytest.raises(SystemExit) as left:
             cli.main(words)
         assert left.value.code == 0
         assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspect", "convert", "merge"])
+@pytest.mark.parametrize(
+    "command", ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspect", "convert", "merge"]
+)
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
@@ -146,7 +162,12 @@ def test_what_argparse_refuses(words: list[str], capsys: pytest.CaptureFixture[s
 def test_list_names_every_socket_or_one(run: Any) -> None:
     code, out, _ = run(["list"])
     assert code == 0
-    assert [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")] == ["readers", "towers", "projectors", "templates"]
+    assert [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")] == [
+        "readers",
+        "towers",
+        "projectors",
+        "templates",
+    ]
     assert "wfdb" in out and "ecg_coca" in out
     _, only, _ = run(["list", "readers"])
     assert "wfdb" in only and "ecg_coca" not in only
@@ -165,7 +186,10 @@ def test_light_commands_import_nothing_heavy(tmp_path: Path, signal: np.ndarray)
         (drawing, "torch transformers"),
     )
     for words, heavy in every:
-        code = f"import sys; from llava_ecg.cli import main; main({words!r}); print([m for m in {heavy.split()!r} if m in sys.modules])"
+        code = (
+            f"import sys; from llava_ecg.cli import main; main({words!r}); print([m for m in {heavy.split()!r} if "
+            "m in sys.modules])"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", words
 
@@ -177,7 +201,14 @@ def test_ask_shows_what_was_read_measured_said_and_audited(ecg: list[str], run: 
     code, out, err = run(["ask", *ecg, "What is the rate?"])
     assert code == 0
     places = [
-        out.index(part) for part in ("heart.npy", "12 leads, 500 Hz, 10.0 s", "What is the rate?", "The heart rate is 72", "1 supported")
+        out.index(part)
+        for part in (
+            "heart.npy",
+            "12 leads, 500 Hz, 10.0 s",
+            "What is the rate?",
+            "The heart rate is 72",
+            "1 supported",
+        )
     ]
     assert places == sorted(places)
     assert out.rstrip().endswith("Research use only; not a medical device.")
@@ -214,7 +245,11 @@ def test_out_holds_the_page_and_the_same_json(ecg: list[str], run: Any, tmp_path
     code, out, _ = run(["ask", *ecg, "--json", "--out", tmp_path / "a" / "b"])
     found = json.loads(out)
     assert code == 0
-    assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == ["heart_answer.json", "heart_audit.png", "heart_page.png"]
+    assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == [
+        "heart_answer.json",
+        "heart_audit.png",
+        "heart_page.png",
+    ]
     assert json.loads((tmp_path / "a" / "b" / "heart_answer.json").read_text()) == found
     assert Image.open(found["page"]).size == (2200, 1700)
     assert Image.open(found["marked_page"]).width == 1600
@@ -271,7 +306,9 @@ def test_ask_about_nothing(run: Any) -> None:
 
 
 @pytest.mark.parametrize("place", ["file/below", "file"])
-def test_an_unwritable_folder_is_refused_before_the_model_is_loaded(place: str, ecg: list[str], run: Any, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused_before_the_model_is_loaded(
+    place: str, ecg: list[str], run: Any, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("a file where a folder should be")
     stand_in = Assistant()
     refused(run(["ask", *ecg, "--out", tmp_path / place], stand_in), "can't write to the folder", place)
@@ -307,7 +344,14 @@ def test_a_model_that_is_none(ecg: list[str], run: Any, capsys: pytest.CaptureFi
 def png_head(side: int) -> bytes:
     """The beginning of a black-and-white PNG of side x side pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 9) + b"IDAT"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 9)
+        + b"IDAT"
+    )
 
 
 @pytest.mark.parametrize(
@@ -384,7 +428,9 @@ def test_render(ecg: list[str], run: Any, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "p.jpg").format == "JPEG"
 
 
-@pytest.mark.parametrize(("target", "words"), [("p.txt", [".png"]), ("none/p.png", ["can't write", "none/p.png"]), (".", ["is a folder"])])
+@pytest.mark.parametrize(
+    ("target", "words"), [("p.txt", [".png"]), ("none/p.png", ["can't write", "none/p.png"]), (".", ["is a folder"])]
+)
 def test_render_to_where_it_cannot(target: str, words: list[str], ecg: list[str], run: Any, tmp_path: Path) -> None:
     refused(run(["render", *ecg[1:], "-o", tmp_path / target]), *words)
 
@@ -411,7 +457,8 @@ def test_no_such_file(run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(KeyboardInterrupt(), 130), (InputError("one\nsentence"), 2), (PermissionError(13, "Denied", "f"), 2)]
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (InputError("one\nsentence"), 2), (PermissionError(13, "Denied", "f"), 2)],
 )
 def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
     def fail(arguments: Any, _: Any) -> int:
@@ -420,7 +467,10 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cli.plugins, "run_list", fail)
     result = run(["list"])
     assert result[0] == code
-    assert result[2] == {130: "", 2: "llava-ecg: Denied: f\n" if isinstance(error, OSError) else "llava-ecg: one sentence\n"}[code]
+    assert (
+        result[2]
+        == {130: "", 2: "llava-ecg: Denied: f\n" if isinstance(error, OSError) else "llava-ecg: one sentence\n"}[code]
+    )
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), OSError("a library's own message")])
@@ -435,7 +485,9 @@ def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyP
 
 def test_a_closed_pipe_is_quiet() -> None:
     code = "import sys; sys.stdin.readline(); from llava_ecg.cli import main; raise SystemExit(main(['list']))"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert child.stdin is not None and child.stdout is not None
     child.stdout.close()  # before the child writes, which waits for the line
     child.stdin.write(b"go\n")
@@ -452,7 +504,9 @@ def test_module_entry() -> None:
 def test_several_ecgs_are_shown_each(ecg: list[str], run: Any, tmp_path: Path) -> None:
     stand_in = Assistant()
     Image.new("RGB", (60, 40), "white").save(tmp_path / "p.png")
-    code, out, _ = run(["ask", *ecg, "--ecg", ecg[1], "--image", str(tmp_path / "p.png"), "--out", str(tmp_path / "o")], stand_in)
+    code, out, _ = run(
+        ["ask", *ecg, "--ecg", ecg[1], "--image", str(tmp_path / "p.png"), "--out", str(tmp_path / "o")], stand_in
+    )
     case = stand_in.given["case"]
     assert code == 0 and len(case.more) == 1
     assert (case.image is not None, case.more[0].recording is not None, case.more[0].image) == (True, True, None)

@@ -62,11 +62,19 @@ def test_each_claim_gets_a_line(ecg: list[str], text: str, run: Run) -> None:
     assert out.rstrip().endswith("Research use only; not a medical device.")
 
 
-def test_json_has_the_verdicts_and_the_measurements_and_nothing_else_is_printed(ecg: list[str], text: str, run: Run) -> None:
+def test_json_has_the_verdicts_and_the_measurements_and_nothing_else_is_printed(
+    ecg: list[str], text: str, run: Run
+) -> None:
     code, out, err = run(*ecg, "--text", text, "--json")
     found = json.loads(out)
     assert (code, err, list(found)) == (0, "", ["recording", "measurements", "audit", "fixed", "page"])
-    assert found["audit"]["counts"] == {"supported": 2, "borderline": 0, "contradicted": 1, "unmeasurable": 0, "not checked": 1}
+    assert found["audit"]["counts"] == {
+        "supported": 2,
+        "borderline": 0,
+        "contradicted": 1,
+        "unmeasurable": 0,
+        "not checked": 1,
+    }
     (verdict,) = [v for v in found["audit"]["verdicts"] if v["claim"]["quantity"] == "pr_ms"]
     start, end = verdict["claim"]["span"]
     assert (verdict["status"], TEXT[start:end], verdict["tolerance"]) == ("contradicted", "260 ms", 20.0)
@@ -119,15 +127,29 @@ def test_fifty_thousand_words(ecg: list[str], run: Run, tmp_path: Path) -> None:
 def test_the_sex_sets_the_threshold_of_qtc(tmp_path: Path, run: Run) -> None:
     np.save(tmp_path / "long.npy", simulate(Heart(rate_bpm=60, qt_ms=487), seed=1)[0].signal)
     (tmp_path / "t.txt").write_text("The QTc is normal.")
-    words = ["--ecg", tmp_path / "long.npy", "--rate", "500", "--unit", "mV", "--leads", "standard", "--text", tmp_path / "t.txt"]
+    words = [
+        "--ecg",
+        tmp_path / "long.npy",
+        "--rate",
+        "500",
+        "--unit",
+        "mV",
+        "--leads",
+        "standard",
+        "--text",
+        tmp_path / "t.txt",
+    ]
     assert "450" in run(*words, "--sex", "male")[1]
     assert "460" in run(*words, "--sex", "female")[1]
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "can't read the text"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00\x9f", "is not UTF-8")]
+    ("content", "words"),
+    [(None, "can't read the text"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00\x9f", "is not UTF-8")],
 )
-def test_a_bad_text_is_one_sentence(content: bytes | None, words: str, ecg: list[str], run: Run, tmp_path: Path) -> None:
+def test_a_bad_text_is_one_sentence(
+    content: bytes | None, words: str, ecg: list[str], run: Run, tmp_path: Path
+) -> None:
     if content is not None:
         (tmp_path / "t.txt").write_bytes(content)
     refused(run(*ecg, "--text", tmp_path / "t.txt"), words)
@@ -145,14 +167,22 @@ def test_other_mistakes_are_one_sentence(ecg: list[str], text: str, run: Run, tm
 def test_a_wrong_signal_is_named(change: str, signal: np.ndarray, text: str, run: Run, tmp_path: Path) -> None:
     other = {"upside down": -signal, "arms swapped": _swapped(signal)}[change]
     np.save(tmp_path / "odd.npy", other.astype(np.float32))
-    code, out, _ = run("--ecg", tmp_path / "odd.npy", "--rate", "500", "--unit", "mV", "--leads", "standard", "--text", text)
+    code, out, _ = run(
+        "--ecg", tmp_path / "odd.npy", "--rate", "500", "--unit", "mV", "--leads", "standard", "--text", text
+    )
     assert code == 0
-    assert {"upside down": "note     the signal looks upside down", "arms swapped": "note     the arm electrodes"}[change] in out
+    assert {"upside down": "note     the signal looks upside down", "arms swapped": "note     the arm electrodes"}[
+        change
+    ] in out
 
 
 def test_a_wrong_unit_is_refused(signal: np.ndarray, text: str, run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "odd.npy", signal * 1000)
-    refused(run("--ecg", tmp_path / "odd.npy", "--rate", "500", "--unit", "mV", "--leads", "standard", "--text", text), "mV", "--unit")
+    refused(
+        run("--ecg", tmp_path / "odd.npy", "--rate", "500", "--unit", "mV", "--leads", "standard", "--text", text),
+        "mV",
+        "--unit",
+    )
 
 
 def _swapped(signal: np.ndarray) -> np.ndarray:
@@ -174,6 +204,8 @@ def test_the_text_comes_back_with_the_measured_values(ecg: list[str], run: Run, 
 
 def test_what_a_text_leaves_unanswered_is_said(ecg: list[str], run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("The PR interval is 160 ms.")
-    code, out, _ = run(*ecg, "--text", tmp_path / "t.txt", "--question", "How is the ST segment, and should I give aspirin?")
+    code, out, _ = run(
+        *ecg, "--text", tmp_path / "t.txt", "--question", "How is the ST segment, and should I give aspirin?"
+    )
     assert code == 0 and "1 claim: 1 supported; not checked: ST segment" in out
     assert "  not checked    ST segment" in out and "a clinician decides" in out

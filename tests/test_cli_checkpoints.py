@@ -1,4 +1,5 @@
-"""Checkpoints on the command line: how a model is opened, and ``inspect``, ``convert``, ``merge``. What they call is a stand-in."""
+"""Checkpoints on the command line: how a model is opened, and ``inspect``, ``convert``, ``merge``. What they call is a
+stand-in."""
 
 from __future__ import annotations
 
@@ -47,7 +48,18 @@ def test_without_flags_an_opener_gets_only_device_and_dtype(command: str) -> Non
 
 @pytest.mark.parametrize("command", ["ask", "chat"])
 def test_every_flag_of_a_model_arrives(command: str) -> None:
-    words = ["--device", "cuda:1", "--dtype", "float16", "--quantization", "nf4", "--ecg-tower", "coca.pt", "--vision-tower", "openai/clip"]
+    words = [
+        "--device",
+        "cuda:1",
+        "--dtype",
+        "float16",
+        "--quantization",
+        "nf4",
+        "--ecg-tower",
+        "coca.pt",
+        "--vision-tower",
+        "openai/clip",
+    ]
     words += ["--base", "vicuna", "--template", "llava_v1", "--trust-pickle", "--no-strict"]
     words += ["--prepare", "image.aspect=pad", "--prepare", "ecg.rate=500", "--prepare", "image.merge=flat"]
     assert opened(*words, command=command) == {
@@ -74,7 +86,16 @@ def test_the_flags_reach_the_opener(tmp_path: Path) -> None:
         raise InputError("seen")
 
     Image.new("RGB", (64, 64)).save(tmp_path / "page.png")
-    words = ["ask", "--image", str(tmp_path / "page.png"), "--model", "./GEM-7B", "--quantization", "int8", "--trust-pickle"]
+    words = [
+        "ask",
+        "--image",
+        str(tmp_path / "page.png"),
+        "--model",
+        "./GEM-7B",
+        "--quantization",
+        "int8",
+        "--trust-pickle",
+    ]
     assert cli.main(words, open_assistant=opener) == 2
     assert given == {"model": "./GEM-7B", "device": None, "dtype": None, "quantization": "int8", "trust_pickle": True}
 
@@ -140,7 +161,11 @@ def test_a_malformed_preparation_is_one_sentence(words: list[str], capsys: pytes
         cli.main(words)
     assert left.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("llava-ecg ask: error: argument --prepare: ") and "image.aspect=pad" in said and repr(words[-1]) in said
+    assert (
+        said.startswith("llava-ecg ask: error: argument --prepare: ")
+        and "image.aspect=pad" in said
+        and repr(words[-1]) in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +181,10 @@ def test_a_malformed_preparation_is_one_sentence(words: list[str], capsys: pytes
         (["convert", "a", "b", "--to", "gguf"], "invalid choice: 'gguf'"),
         (["convert", "a", "", "--to", "llava"], "DST: a name or a path is needed"),
         (["convert", "a", "--to", "llava"], "DST"),
-        (["convert", "a", "b", "--to", "ours", "--shard-size", "0"], "shard-size must be a number from 0.001 to 10000, not '0'"),
+        (
+            ["convert", "a", "b", "--to", "ours", "--shard-size", "0"],
+            "shard-size must be a number from 0.001 to 10000, not '0'",
+        ),
         (["convert", "a", "b", "--to", "ours", "--shard-size", "nan"], "shard-size"),
         (["merge", "lora", "--base", "base"], "DST"),
         (["merge", "lora", "out", "--ecg-tower", "x"], "unrecognized arguments"),
@@ -274,11 +302,17 @@ def test_every_flag_of_convert_arrives(to: str, written: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("lora", "--base", "base", "out"), ("lora", "out", "--base", "base"), ("--base", "base", "lora", "out")], ids=" ".join
+    "words",
+    [("lora", "--base", "base", "out"), ("lora", "out", "--base", "base"), ("--base", "base", "lora", "out")],
+    ids=" ".join,
 )
-def test_merge_takes_its_words_in_any_order(words: tuple[str, ...], written: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_takes_its_words_in_any_order(
+    words: tuple[str, ...], written: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("merge", *words) == 0
-    assert written == [("merge", ("lora", Path("out")), {"base": "base", "trust_pickle": False, "shard_size": 5 * 10**9})]
+    assert written == [
+        ("merge", ("lora", Path("out")), {"base": "base", "trust_pickle": False, "shard_size": 5 * 10**9})
+    ]
     out, err = capsys.readouterr()
     assert out == f"{Path('out').absolute()}\n" and "file 1 of 2\n" in err
 
@@ -288,8 +322,12 @@ def test_merge_may_find_its_base_in_the_adapter(written: list[Any]) -> None:
     assert written == [("merge", ("lora", Path("out")), {"base": None, "trust_pickle": True, "shard_size": 10**9})]
 
 
-@pytest.mark.parametrize("words", [("convert", "none", "out", "--to", "ours"), ("merge", "none", "out")], ids=lambda words: words[0])
-def test_what_cannot_be_written_is_one_sentence(words: tuple[str, ...], written: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [("convert", "none", "out", "--to", "ours"), ("merge", "none", "out")], ids=lambda words: words[0]
+)
+def test_what_cannot_be_written_is_one_sentence(
+    words: tuple[str, ...], written: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(*words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err == "chatter\nllava-ecg: none: no such folder\n"

@@ -32,7 +32,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
             from llava_ecg.assistant import Answer
             from llava_ecg.grounding.audit import audit
 
-            return Answer(turns[-1].text, self.name, {"new": 1}, {"total": 1.0}, "stop", (), audit("Rate 72 bpm.", case.measurements))
+            return Answer(
+                turns[-1].text,
+                self.name,
+                {"new": 1},
+                {"total": 1.0},
+                "stop",
+                (),
+                audit("Rate 72 bpm.", case.measurements),
+            )
 
     def run(*words: Any) -> tuple[int, str, str]:
         opener: Any = lambda model, **more: Assistant()  # noqa: E731
@@ -70,9 +78,15 @@ def refused(result: tuple[int, str, str], sentence: str) -> None:
         ),
         (["audit", "--ecg", "a", "--ecg", "b", "--text", "c"], "takes one recording at a time; give it once"),
         (["audit", "--text", "a", "--text", "b"], "takes one text at a time; give it once"),
-        (["ask", "--seed", "1", "--rate", "500", "--rate", "250"], "(500.0 and 250.0) and takes one value at a time; give it once"),
+        (
+            ["ask", "--seed", "1", "--rate", "500", "--rate", "250"],
+            "(500.0 and 250.0) and takes one value at a time; give it once",
+        ),
         (["ask", "--dtype", "float32", "--dtype", "bfloat16"], "takes one value at a time; give it once"),
-        (["render", "a", "-o", "b.png", "--output", "c.png"], "(b.png and c.png) and takes one value at a time; give it once"),
+        (
+            ["render", "a", "-o", "b.png", "--output", "c.png"],
+            "(b.png and c.png) and takes one value at a time; give it once",
+        ),
         (["measure", "a", "--leads", "I", "--leads", "II"], "takes one value at a time; give it once"),
         (["inspect", "a", "--base", "b", "--base", "c"], "takes one value at a time; give it once"),
         (["convert", "a", "b", "--to", "ours", "--to", "llava"], "takes one value at a time; give it once"),
@@ -80,7 +94,9 @@ def refused(result: tuple[int, str, str], sentence: str) -> None:
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
-def test_a_flag_that_is_given_twice(words: list[str], sentence: str, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flag_that_is_given_twice(
+    words: list[str], sentence: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = run(*words)
     assert (code, out) == (2, "") and err.splitlines()[-1].endswith(sentence), err
 
@@ -89,7 +105,9 @@ def test_once_is_each_time_anew() -> None:
     """One parser may parse several lines, and a default or a switch is no value given."""
     parser = cli.build_parser()
     for name in ("a", "b"):
-        found = parser.parse_args(["ask", "why", "--ecg", name, "--json", "--json", "--prepare", "ecg.rate=1", "--prepare", "ecg.rate=2"])
+        found = parser.parse_args(
+            ["ask", "why", "--ecg", name, "--json", "--json", "--prepare", "ecg.rate=1", "--prepare", "ecg.rate=2"]
+        )
         assert (found.ecg[0], found.model, found.question, len(found.prepare)) == (Path(name), DEFAULT_MODEL, "why", 2)
 
 
@@ -102,16 +120,35 @@ COMMANDS = ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspe
 def test_every_command_names_the_nearest_flag(command: str, run: Run) -> None:
     given = {"audit": ["--ecg", "a", "--text", "b"], "measure": ["a"], "render": ["a", "-o", "b.png"], "inspect": ["a"]}
     given |= {"convert": ["a", "b", "--to", "ours"], "merge": ["a", "b"]}
-    near = {"list": "--help", "fetch": "--from", "chat": "--image", "render": "--dpi", "convert": "--to", "merge": "--base"}
+    near = {
+        "list": "--help",
+        "fetch": "--from",
+        "chat": "--image",
+        "render": "--dpi",
+        "convert": "--to",
+        "merge": "--base",
+    }
     flag = near.get(command, "--json")
-    typed = {"--help": "--hlep", "--from": "--form", "--image": "--imgae", "--dpi": "--dip", "--to": "--too", "--base": "--bsae"}
+    typed = {
+        "--help": "--hlep",
+        "--from": "--form",
+        "--image": "--imgae",
+        "--dpi": "--dip",
+        "--to": "--too",
+        "--base": "--bsae",
+    }
     slip = typed.get(flag, "--jsno")
     refused(run(command, *given.get(command, []), slip), f"unrecognized arguments: {slip}; did you mean {flag}?")
 
 
 def test_other_slips(run: Run) -> None:
-    refused(run("audit", "--ecgg", "a", "--text", "b"), "the following arguments are required: --ecg; did you mean --ecg by --ecgg?")
-    refused(run("ask", "--max_new_tokens=5"), "unrecognized arguments: --max_new_tokens=5; did you mean --max-new-tokens?")
+    refused(
+        run("audit", "--ecgg", "a", "--text", "b"),
+        "the following arguments are required: --ecg; did you mean --ecg by --ecgg?",
+    )
+    refused(
+        run("ask", "--max_new_tokens=5"), "unrecognized arguments: --max_new_tokens=5; did you mean --max-new-tokens?"
+    )
     refused(run("measure", "a", "-json"), "unrecognized arguments: -json; did you mean --json?")
     refused(run("measure", "a", "--frobnicate"), "unrecognized arguments: --frobnicate")
     refused(run("measure", "a", "b"), "unrecognized arguments: b")
@@ -125,7 +162,9 @@ def test_other_slips(run: Run) -> None:
 
 @pytest.mark.parametrize("given", ["rec.hea", Path("rec.hea")])
 def test_a_case_refuses_a_path_at_once(given: Any) -> None:
-    with pytest.raises(InputError, match=r"a Case takes a Recording, not 'rec.hea'; read a file with llava_ecg.ecg.read\(FILE\)"):
+    with pytest.raises(
+        InputError, match=r"a Case takes a Recording, not 'rec.hea'; read a file with llava_ecg.ecg.read\(FILE\)"
+    ):
         Case(given)
     with pytest.raises(InputError, match=r"a Case takes an image of Pillow, not 'rec.hea'; read it with .*read_image"):
         Case(image=given)
@@ -133,7 +172,9 @@ def test_a_case_refuses_a_path_at_once(given: Any) -> None:
 
 def test_a_case_refuses_an_array_at_once() -> None:
     array: Any = np.zeros((12, 5000))
-    with pytest.raises(InputError, match="a Case takes a Recording, not a ndarray; .* put an array into llava_ecg.ecg.Recording"):
+    with pytest.raises(
+        InputError, match="a Case takes a Recording, not a ndarray; .* put an array into llava_ecg.ecg.Recording"
+    ):
         Case(array)
 
 
@@ -161,7 +202,9 @@ def test_two_files_of_one_name_keep_their_answers(two: tuple[Path, Path], run: R
     page = (out / "rec_page.png").read_bytes()
     code, said, err = run("ask", "--ecg", two[1], "--out", out, "second?")
     assert code == 0 and f"JSON     {out / 'rec-2_answer.json'}" in said
-    assert f"{out / 'rec_answer.json'} is not about this file and stays; this answer is {out / 'rec-2_answer.json'}" in err
+    assert (
+        f"{out / 'rec_answer.json'} is not about this file and stays; this answer is {out / 'rec-2_answer.json'}" in err
+    )
     assert kept(out) == {"rec_answer.json": "first?", "rec-2_answer.json": "second?"}
     assert (out / "rec_page.png").read_bytes() == page and (out / "rec-2_page.png").read_bytes() != page
     assert {path.name for path in out.glob("*_audit.png")} == {"rec_audit.png", "rec-2_audit.png"}
@@ -204,8 +247,12 @@ def test_images_and_files_that_are_no_answer(two: tuple[Path, Path], run: Run, t
 # -- who the file says it is
 
 
-@pytest.mark.parametrize(("said", "typed"), [({"sex": 1, "age": "63"}, {"sex": "female", "age": 63.0}), ({"sex": [1], "age": {}}, {})])
-def test_a_sidecar_with_odd_values_costs_no_answer(said: Any, typed: Any, two: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "typed"), [({"sex": 1, "age": "63"}, {"sex": "female", "age": 63.0}), ({"sex": [1], "age": {}}, {})]
+)
+def test_a_sidecar_with_odd_values_costs_no_answer(
+    said: Any, typed: Any, two: tuple[Path, Path], run: Run, tmp_path: Path
+) -> None:
     two[0].with_suffix(".json").write_text(json.dumps(said))
     code, out, _ = run("ask", "--ecg", two[0], "--json")
     assert code == 0 and json.loads(out)["recording"]["metadata"] == typed

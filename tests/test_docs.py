@@ -20,14 +20,16 @@ from llava_ecg.cli import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "checkpoints/README.md", "playground/README.md")
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "checkpoints/README.md", "playground/README.md")
 ] + sorted(ROOT.glob("docs/*.md"))
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of every command in the ``bash`` blocks of a page, cut at pipes, redirections and ``&&``; assignments are left out."""
+    """The words of every command in the ``bash`` blocks of a page, cut at pipes, redirections and ``&&``; assignments
+    are left out."""
     for language, block in FENCE.findall(text):
         if language not in ("bash", "sh"):
             continue
@@ -80,7 +82,11 @@ def anchors(text: str) -> set[str]:
 def test_commands_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     found = [f"{' '.join(words)}: {wrong}" for words in commands(text) if (wrong := fault(words))]
-    found += [f"there is no {script}" for script in re.findall(r"scripts/[\w/]+\.(?:sh|py)", text) if not (ROOT / script).is_file()]
+    found += [
+        f"there is no {script}"
+        for script in re.findall(r"scripts/[\w/]+\.(?:sh|py)", text)
+        if not (ROOT / script).is_file()
+    ]
     assert found == []
 
 
@@ -108,7 +114,12 @@ def test_the_readme_names_the_two_commands() -> None:
 def test_commands_are_found_in_a_page() -> None:
     page = "```bash\n# a comment\nX=1 llava-ecg ask --ecg a.hea \\\n  'why | so' | tee out && make test > log\n```\n"
     page += "```text\nllava-ecg nothing\n```\n"
-    assert list(commands(page)) == [["llava-ecg", "ask", "--ecg", "a.hea", "why | so"], ["tee", "out"], ["make", "test"], [">", "log"]]
+    assert list(commands(page)) == [
+        ["llava-ecg", "ask", "--ecg", "a.hea", "why | so"],
+        ["tee", "out"],
+        ["make", "test"],
+        [">", "log"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +151,12 @@ from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.data.conversation import Turn
 from llava_ecg.plugins import projectors, readers, templates
 
-Path("a.txt").write_text("#ECG 500 " + "I,II,V1,V2,V3,V4,V5,V6\\n" + ("0 1000 0 0 0 0 0 0\\n" + "0 0 0 0 0 0 0 0\\n") * 1000)
+rows = ("0 1000 0 0 0 0 0 0\\n" + "0 0 0 0 0 0 0 0\\n") * 1000
+Path("a.txt").write_text("#ECG 500 " + "I,II,V1,V2,V3,V4,V5,V6\\n" + rows)
 Path("b.ecgtxt").write_text("#ECG 500 I,II\\n1 2 3\\n4 5 6\\n")
 recording = read("a.txt")
-assert recording.format == "columns" and recording.signal.shape == (8, 2000) and abs(recording.lead("II").max() - 1) < 1e-6
+assert recording.format == "columns" and recording.signal.shape == (8, 2000)
+assert abs(recording.lead("II").max() - 1) < 1e-6
 try:
     read("b.ecgtxt")
 except InputError as error:
@@ -160,7 +173,11 @@ print("columns" in readers, readers.where("columns"))
 
 def test_the_package_of_extending_works_as_it_stands(tmp_path: Path) -> None:
     """The code blocks of docs/extending.md become the package that they describe, installed as pip would leave it."""
-    blocks = [block for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8")) if language == "python"]
+    blocks = [
+        block
+        for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8"))
+        if language == "python"
+    ]
     loose = []
     (tmp_path / "ecg_extras").mkdir()
     for block in blocks:
@@ -168,11 +185,17 @@ def test_the_package_of_extending_works_as_it_stands(tmp_path: Path) -> None:
             (tmp_path / named.group(1)).write_text(block, encoding="utf-8")
         else:
             loose.append(block)
-    [toml] = [block for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8")) if language == "toml"]
+    [toml] = [
+        block
+        for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8"))
+        if language == "toml"
+    ]
     project = tomllib.loads(toml)["project"]
     info = tmp_path / "ecg_extras-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
     points = [
         f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in names.items())
         for group, names in project["entry-points"].items()
@@ -181,7 +204,9 @@ def test_the_package_of_extending_works_as_it_stands(tmp_path: Path) -> None:
 
     session = "\n".join([*loose, EXTRAS_SESSION])
     place = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-c", session], cwd=tmp_path, env=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", session], cwd=tmp_path, env=place, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "refused: b.ecgtxt" in done.stdout
     assert "True ecg_extras.columns:Columns" in done.stdout

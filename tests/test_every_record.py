@@ -1,4 +1,5 @@
-"""``llava-ecg ask`` on every real recording there is: read, measured, rendered, answered (by a tiny model on random weights), audited."""
+"""``llava-ecg ask`` on every real recording there is: read, measured, rendered, answered (by a tiny model on random
+weights), audited."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, letters: Any) -> str:
 
 
 def answer(path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert main(["ask", "--ecg", str(path), "--model", model, "--max-new-tokens", "2", "--device", "cpu", "--json"]) == 0
+    assert (
+        main(["ask", "--ecg", str(path), "--model", model, "--max-new-tokens", "2", "--device", "cpu", "--json"]) == 0
+    )
     return json.loads(capsys.readouterr().out)
 
 
@@ -29,7 +32,17 @@ def test_cinc2021(source: str, shared: Path, model: str, capsys: pytest.CaptureF
     assert len(paths) >= 5
     for path in paths:
         found = answer(path, model, capsys)
-        assert set(found) >= {"question", "answer", "model", "recording", "measurements", "audit", "page", "tokens", "seconds"}
+        assert set(found) >= {
+            "question",
+            "answer",
+            "model",
+            "recording",
+            "measurements",
+            "audit",
+            "page",
+            "tokens",
+            "seconds",
+        }
         assert found["tokens"]["ecg"] == 101
         rate = found["measurements"]["heart_rate_bpm"]
         assert rate is None or 25 < rate < 250, path

@@ -1,4 +1,5 @@
-"""The embedded default: what it is, and that it answers in the right form. How good it is stands on its card, from its own script."""
+"""The embedded default: what it is, and that it answers in the right form. How good it is stands on its card, from its
+own script."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def assistant() -> Assistant:
 @pytest.fixture(scope="module", params=[45, 75, 135], ids=lambda rate: f"{rate}bpm")
 def answered(request: pytest.FixtureRequest, assistant: Assistant) -> tuple[int, Answer]:
     """A simulated sinus rhythm of a rate, and the interpretation of it."""
-    recording, _ = simulate(Heart(rate_bpm=request.param, qt_ms=400 if request.param < 100 else 290), seed=request.param)
+    recording, _ = simulate(
+        Heart(rate_bpm=request.param, qt_ms=400 if request.param < 100 else 290), seed=request.param
+    )
     question = [Turn("user", "Interpret this ECG.")]
     return request.param, assistant.ask(question, Case(recording), Decoding(max_new_tokens=160))
 

@@ -23,7 +23,9 @@ def test_cuda_gives_the_tokens_of_the_cpu(tmp_path: Path, letters: Any) -> None:
     texts = []
     for device in ("cpu", "cuda"):
         assistant = Assistant.open(path, device=device, dtype="float32")
-        texts.append(assistant.ask([Turn("user", "Rhythm?")], Case(simulate(seed=1)[0]), Decoding(max_new_tokens=12)).text)
+        texts.append(
+            assistant.ask([Turn("user", "Rhythm?")], Case(simulate(seed=1)[0]), Decoding(max_new_tokens=12)).text
+        )
     assert texts[0] == texts[1]
 
 

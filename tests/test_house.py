@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_ecg"
 
-# A part imports from the rows above its own and from nothing else: never up, never sideways. "" is the package itself: its version, and
-# the public names that it fetches when they are used.
+# A part imports from the rows above its own and from nothing else: never up, never sideways. "" is the package itself:
+# its version, and the public names that it fetches when they are used.
 FLOORS = (
     ("errors",),
     ("registry", "remote"),
@@ -59,8 +59,11 @@ DOORS = {
 }
 
 # Reading, measuring and auditing an ECG costs no torch; the command line loads what a command needs when it runs.
-NEVER = dict.fromkeys(("grounding", "errors", "registry", "plugins", "terminal"), ("torch", "transformers", "safetensors"))
-# Within a part too, imports go down: a room imports from the rows above its own, or from its own row where no circle comes of it.
+NEVER = dict.fromkeys(
+    ("grounding", "errors", "registry", "plugins", "terminal"), ("torch", "transformers", "safetensors")
+)
+# Within a part too, imports go down: a room imports from the rows above its own, or from its own row where no circle
+# comes of it.
 ROOMS = {
     "checkpoint": (
         ("files",),
@@ -81,18 +84,21 @@ ROOMS = {
         ("convert",),
     ),
 }
-# Files that know the names of the released models' two streams. A third party's stream must not need a line in any; the number only falls.
+# Files that know the names of the released models' two streams. A third party's stream must not need a line in any; the
+# number only falls.
 MODALITIES = ("ecg", "image", "ecg.", "image.")
 AT_HOME = ("ecg", "grounding", "checkpoint.towers", "model.towers", "train.tiny")
 NAMED_IN = 14
 
 NEVER["ecg"] = ("torch", "transformers")  # the delineator's weights are a safetensors file, read as numpy arrays
-NOT_AT_IMPORT = dict.fromkeys(("cli", "files", "registry", "plugins"), ("torch", "transformers", "scipy", "numpy", "PIL"))
+NOT_AT_IMPORT = dict.fromkeys(
+    ("cli", "files", "registry", "plugins"), ("torch", "transformers", "scipy", "numpy", "PIL")
+)
 
 # Bare calls that may stand at the top level of a module: they tell a library's registry about a class.
 CALLS = ("AutoConfig.register", "AutoModel.register", "AutoModelForCausalLM.register", "auto.install")
-# The import path is left alone, but for the one finder that tells transformers' Auto classes of our checkpoints when they are loaded,
-# since loading them ourselves would cost every ``import llava_ecg`` two seconds.
+# The import path is left alone, but for the one finder that tells transformers' Auto classes of our checkpoints when
+# they are loaded, since loading them ourselves would cost every ``import llava_ecg`` two seconds.
 FINDERS = ("auto",)
 FILE_LINES, FUNCTION_LINES = 400, 80
 # The sockets: tables of what is plugged in, by name, so that nothing is imported before it is asked for.
@@ -105,7 +111,8 @@ class SizeReport(UserWarning):
 
 @dataclass(frozen=True)
 class Import:
-    """One import: ``target`` is a full module name; ``lazy`` if it stands in a function, ``typed`` if only a type checker sees it."""
+    """One import: ``target`` is a full module name; ``lazy`` if it stands in a function, ``typed`` if only a type
+    checker sees it."""
 
     target: str
     line: int
@@ -138,11 +145,14 @@ def within(name: str, places: tuple[str, ...]) -> bool:
 
 
 def imports(tree: ast.Module, known: set[str]) -> Iterator[Import]:
-    """Every import in a module, those in functions, under TYPE_CHECKING and by name included; ``from package import module`` names it."""
+    """Every import in a module, those in functions, under TYPE_CHECKING and by name included; ``from package import
+    module`` names it."""
 
     def visit(node: ast.AST, lazy: bool, typed: bool) -> Iterator[Import]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            name = node.value.partition(":")[0]  # an import by name: "llava_ecg.model.llava", "llava_ecg.processor:Processor"
+            name = node.value.partition(":")[
+                0
+            ]  # an import by name: "llava_ecg.model.llava", "llava_ecg.processor:Processor"
             if name in known and name not in (PACKAGE, PACKAGE + "."):
                 yield Import(name, node.lineno, True, typed)
         elif isinstance(node, ast.Import):
@@ -210,7 +220,11 @@ def named_in(sources: Mapping[str, str]) -> list[str]:
     """The modules, outside of `AT_HOME`, in whose code a stream of the released models is named."""
     found = []
     for module, source in sources.items():
-        texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        texts = {
+            node.value
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         if not within(inner(module), AT_HOME) and texts & set(MODALITIES):
             found.append(module)
     return found
@@ -221,22 +235,37 @@ def habit_faults(module: str, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and any(name.name == "*" for name in node.names):
             yield f"{module}:{node.lineno}: import *"
-        if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("sys.path", "sys.meta_path", "site.addsitedir"):
+        if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in (
+            "sys.path",
+            "sys.meta_path",
+            "site.addsitedir",
+        ):
             if ast.unparse(node) == "sys.meta_path" and inner(module) in FINDERS:
                 continue
             yield f"{module}:{node.lineno}: {ast.unparse(node)}; install the package and leave the import path alone"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and len(node.args) == 3:
             subject = ast.unparse(node.args[0]).split(".")[-1]
             if subject in ("config", "cfg", "args", "arguments") and isinstance(node.args[1], ast.Constant):
-                yield f"{module}:{node.lineno}: {ast.unparse(node)} guesses a default; the default belongs where {subject} is made"
+                told = f"{module}:{node.lineno}: {ast.unparse(node)} guesses a default"
+                yield f"{told}; the default belongs where {subject} is made"
     for node in tree.body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) not in CALLS:
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) not in CALLS
+        ):
             yield f"{module}:{node.lineno}: {ast.unparse(node.value.func)}(...) runs at import"
         if isinstance(node, (ast.For, ast.While, ast.With)):
             yield f"{module}:{node.lineno}: a {type(node).__name__.lower()} block runs at import"
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             for call in (each for each in ast.walk(node.value) if isinstance(each, ast.Call)):
-                if ast.unparse(call.func).split(".")[-1] in ("open", "read_text", "read_bytes", "load", "import_module"):
+                if ast.unparse(call.func).split(".")[-1] in (
+                    "open",
+                    "read_text",
+                    "read_bytes",
+                    "load",
+                    "import_module",
+                ):
                     yield f"{module}:{call.lineno}: {ast.unparse(call.func)}(...) runs at import"
 
 
@@ -268,7 +297,9 @@ def inspect(sources: Mapping[str, str]) -> list[str]:
     for module, source in sources.items():
         tree = ast.parse(source)
         found = [each for each in imports(tree, known) if inner(module) not in BY_NAME or not each.lazy]
-        edges[module] = {each.target for each in found if each.target in sources and not each.typed and each.target != module}
+        edges[module] = {
+            each.target for each in found if each.target in sources and not each.typed and each.target != module
+        }
         faults += [*layer_faults(module, found), *room_faults(module, found), *habit_faults(module, tree)]
     return faults + [f"a circle of imports: {circle}" for circle in circles(edges)]
 
@@ -297,9 +328,9 @@ def test_few_files_know_the_released_models_streams() -> None:
     found = named_in(modules(ROOT))
     assert len(found) <= NAMED_IN, found
     assert len(found) == NAMED_IN, f"fewer than {NAMED_IN}: write {len(found)} into NAMED_IN"
-    assert named_in({"llava_ecg.data.x": "y = {'ecg': 1}", "llava_ecg.ecg.x": "y = 'ecg'", "llava_ecg.data.z": "y = 'an ecg'"}) == [
-        "llava_ecg.data.x"
-    ]
+    assert named_in(
+        {"llava_ecg.data.x": "y = {'ecg': 1}", "llava_ecg.ecg.x": "y = 'ecg'", "llava_ecg.data.z": "y = 'an ecg'"}
+    ) == ["llava_ecg.data.x"]
 
 
 def test_sizes_are_reported() -> None:
@@ -307,7 +338,9 @@ def test_sizes_are_reported() -> None:
     if found := oversize(modules(ROOT)):
         warnings.warn("sizes reported:\n  " + "\n  ".join(found), SizeReport, stacklevel=1)
     assert oversize({"llava_ecg.long": "x = 1\n" * (FILE_LINES + 1)}) == ["llava_ecg.long: 401 lines (we like 400)"]
-    assert oversize({"llava_ecg.long": "def f():\n" + "    x = 1\n" * FUNCTION_LINES}) == ["llava_ecg.long:1: f has 81 lines (we like 80)"]
+    assert oversize({"llava_ecg.long": "def f():\n" + "    x = 1\n" * FUNCTION_LINES}) == [
+        "llava_ecg.long:1: f has 81 lines (we like 80)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +351,11 @@ def test_sizes_are_reported() -> None:
         ("data.batch", "import llava_ecg.model.config", "not below it"),
         ("model.llava", "from llava_ecg.grounding.audit import audit", "not below it"),
         ("registry", "from llava_ecg import remote", "not below it"),
-        ("report", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llava_ecg.cli import main", "not below it"),
+        (
+            "report",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llava_ecg.cli import main",
+            "not below it",
+        ),
         ("checkpoint.source", "from llava_ecg.checkpoint.opening import open_source", "which is above it"),
         ("checkpoint.attic", "x = 1", "give 'attic' its floor in ROOMS"),
         ("model.config", "def f(load):\n    return load('llava_ecg.processor:Processor')", "not below it"),
@@ -389,7 +426,17 @@ for words in (["--version"], ["list"], ["--help"], ["ask", "--help"], ["convert"
     with suppress(SystemExit):
         main(words)
 """
-    assert not loaded_by(code) & {"torch", "transformers", "scipy", "numpy", "wfdb", "pydicom", "sleepecg", "PIL", "prompt_toolkit"}
+    assert not loaded_by(code) & {
+        "torch",
+        "transformers",
+        "scipy",
+        "numpy",
+        "wfdb",
+        "pydicom",
+        "sleepecg",
+        "PIL",
+        "prompt_toolkit",
+    }
 
 
 def test_reading_and_measuring_load_no_torch() -> None:

@@ -74,7 +74,8 @@ def test_the_project_reads_what_it_makes(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bpm", "says"), [(59.4, "59 bpm, a slow"), (59.6, "60 bpm, a normal"), (100.4, "100 bpm, a normal"), (100.6, "101 bpm, a fast")]
+    ("bpm", "says"),
+    [(59.4, "59 bpm, a slow"), (59.6, "60 bpm, a normal"), (100.4, "100 bpm, a normal"), (100.6, "101 bpm, a fast")],
 )
 def test_category_is_that_of_the_number_said(toy: ModuleType, bpm: float, says: str) -> None:
     answers = dict(toy.questions(toy.Facts(heart_rate_bpm=bpm), np.random.default_rng(0)))
@@ -117,7 +118,12 @@ def test_what_was_not_measured_is_said_to_be_so(toy: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("axis", "says"),
-    [(-179.9, "180 degrees (right"), (-91, "-90 degrees (left"), (-96, "-100 degrees (extreme"), (94, "90 degrees (normal)")],
+    [
+        (-179.9, "180 degrees (right"),
+        (-91, "-90 degrees (left"),
+        (-96, "-100 degrees (extreme"),
+        (94, "90 degrees (normal)"),
+    ],
 )
 def test_axis_words(toy: ModuleType, axis: float, says: str) -> None:
     assert says in toy.interpretation(toy.Facts(70, axis_deg=axis), np.random.default_rng(0))
@@ -143,7 +149,9 @@ def test_impossible_arguments_end_with_2(toy: ModuleType, tmp_path: Path, extra:
     assert stop.value.code == 2
 
 
-def test_bad_folders_end_with_2_and_one_sentence(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_folders_end_with_2_and_one_sentence(
+    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     assert toy.main([str(tmp_path / "file"), "--count", "1"]) == 2
     assert toy.main([str(tmp_path / "out"), "--count", "0", "--real", str(tmp_path)]) == 2

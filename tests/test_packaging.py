@@ -23,7 +23,8 @@ from llava_ecg.plugins import SOCKETS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-# In a Python of its own: setuptools refuses to be imported where something has brought the standard library's distutils.
+# In a Python of its own: setuptools refuses to be imported where something has brought the standard library's
+# distutils.
 TELL = """
 import json, runpy, setuptools
 setuptools.setup = lambda **words: print(json.dumps(words))
@@ -72,7 +73,9 @@ def test_the_embedded_checkpoint_travels(told: dict[str, Any]) -> None:
         pytest.skip("checkpoints/gem-tiny is not in this checkout")
     files = [name for _, names in told["data_files"] for name in names]
     assert sorted(files) == sorted(str(path.relative_to(ROOT)) for path in folder.rglob("*") if path.is_file())
-    assert all(target == f"share/llava_ecg/{Path(name).parent}" for target, names in told["data_files"] for name in names)
+    assert all(
+        target == f"share/llava_ecg/{Path(name).parent}" for target, names in told["data_files"] for name in names
+    )
     assert {"checkpoints/gem-tiny/config.json", "checkpoints/gem-tiny/README.md"} < set(files)
     assert any(name.endswith(".safetensors") for name in files)
     assert sum((ROOT / name).stat().st_size for name in files) < 40e6
@@ -84,12 +87,17 @@ def test_constraints_hold_what_ci_installs(told: dict[str, Any]) -> None:
     for line in [*told["install_requires"], *told["extras_require"]["dev"]]:
         need = Requirement(line)
         assert canonicalize_name(need.name) in held, f"{need.name} has no line in constraints.txt; run make constraints"
-        assert held[canonicalize_name(need.name)] in need.specifier, f"constraints.txt and setup.py disagree on {need.name}"
-        assert [bound.operator for bound in need.specifier] == [">="], f"{need.name} wants a lower bound and nothing else"
+        assert held[canonicalize_name(need.name)] in need.specifier, (
+            f"constraints.txt and setup.py disagree on {need.name}"
+        )
+        assert [bound.operator for bound in need.specifier] == [">="], (
+            f"{need.name} wants a lower bound and nothing else"
+        )
 
 
 def test_poison_stays_out(told: dict[str, Any]) -> None:
-    """Where their CUDA libraries are missing, torchvision and what requires it break every transformers model import."""
+    """Where their CUDA libraries are missing, torchvision and what requires it break every transformers model
+    import."""
     asked = {canonicalize_name(Requirement(line).name) for lines in told["extras_require"].values() for line in lines}
     asked |= {canonicalize_name(Requirement(line).name) for line in told["install_requires"]}
     assert not (asked | set(pins())) & {"torchvision", "torchaudio", "timm", "open-clip-torch"}
@@ -97,7 +105,8 @@ def test_poison_stays_out(told: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def beside_a_clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder that holds a clone, which is called as git clone calls it, and a Python into which it was installed with pip's -e.
+    """The folder that holds a clone, which is called as git clone calls it, and a Python into which it was installed
+    with pip's -e.
 
     That Python is a new environment, which borrows the packages of the one that runs the tests.
     """
@@ -121,7 +130,8 @@ def beside_a_clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
 
 @pytest.mark.parametrize("where", [".", "llava_ecg", "env"])
 def test_an_editable_install_runs_from_every_folder(where: str, beside_a_clone: tuple[Path, Path]) -> None:
-    """Beside the clone, too, where Python finds the clone's own folder first and would take it for a package without modules."""
+    """Beside the clone, too, where Python finds the clone's own folder first and would take it for a package without
+    modules."""
     folder, python = beside_a_clone
     done = subprocess.run([python, "-m", "llava_ecg", "--version"], cwd=folder / where, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -149,6 +159,8 @@ def test_console_script(told: dict[str, Any]) -> None:
     assert callable(getattr(__import__(module, fromlist=[attribute]), attribute))
 
 
-@pytest.mark.parametrize(("socket", "name"), [(socket, name) for socket, registry in SOCKETS.items() for name in registry])
+@pytest.mark.parametrize(
+    ("socket", "name"), [(socket, name) for socket, registry in SOCKETS.items() for name in registry]
+)
 def test_every_name_behind_a_socket_can_be_had(socket: str, name: str) -> None:
     assert SOCKETS[socket].get(name) is not None

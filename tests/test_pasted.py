@@ -28,7 +28,15 @@ NAMES = (
 def test_one_name_however_it_is_written(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
     escaped = "".join(letter if letter.isalnum() or letter in "/._-" else f"\\{letter}" for letter in path)
-    written = [path, f"  {path} ", escaped, f"{escaped} ", shlex.quote(path), (tmp_path / name).as_uri(), f"'{(tmp_path / name).as_uri()}'"]
+    written = [
+        path,
+        f"  {path} ",
+        escaped,
+        f"{escaped} ",
+        shlex.quote(path),
+        (tmp_path / name).as_uri(),
+        f"'{(tmp_path / name).as_uri()}'",
+    ]
     written += [f'"{path}"'] * ('"' not in name and "\\" not in name)
     written.append((tmp_path / name).as_uri().replace("file://", "FILE://localhost"))
     for text in written:

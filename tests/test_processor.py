@@ -1,4 +1,5 @@
-"""A question and its sources become a model's inputs, the same ones for Assistant, for a batch, and by any way of giving them."""
+"""A question and its sources become a model's inputs, the same ones for Assistant, for a batch, and by any way of
+giving them."""
 
 from __future__ import annotations
 
@@ -27,8 +28,22 @@ from llava_ecg.processor import Processor
 from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
-CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-TEXT = {"vocab_size": 98, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 97}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+TEXT = {
+    "vocab_size": 98,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "eos_token_id": 97,
+}
 QUESTION = "Interpret this ECG."
 
 
@@ -37,7 +52,9 @@ def config(streams: tuple[str, ...] = ("ecg", "image"), **more: Any) -> LlavaEcg
         "ecg": StreamConfig("ecg_coca", ECG, "linear", "image" if "image" in streams else None),
         "image": StreamConfig("clip", {"vision_config": CLIP}, "mlp2x_gelu"),
     }
-    return LlavaEcgConfig({"model_type": "llama", **TEXT}, {name: known[name] for name in streams}, **{"template": "v1"} | more)
+    return LlavaEcgConfig(
+        {"model_type": "llama", **TEXT}, {name: known[name] for name in streams}, **{"template": "v1"} | more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +103,10 @@ def test_preparers_need_no_weights(letters: Any) -> None:
     built = LlavaEcgForCausalLM(settings).preparers()
     assert built == preparers(settings)
     assert list(built) == ["ecg", "image"]
-    assert all(not value.is_meta for value in Processor.of(settings, letters)(QUESTION, images=page())["streams"]["image"].values())
+    assert all(
+        not value.is_meta
+        for value in Processor.of(settings, letters)(QUESTION, images=page())["streams"]["image"].values()
+    )
     settings.streams["ecg"]["preparation"] = {"speed": 3}
     with pytest.raises(InputError, match="preparation of the stream 'ecg' does not fit.*speed"):
         preparers(settings)
@@ -105,7 +125,9 @@ def test_an_ecg_in_any_form(tmp_path: Path, processor: Processor, recordings: li
     torch.testing.assert_close(micro, wanted["streams"]["ecg"]["values"], atol=1e-5, rtol=1e-5)
 
 
-def test_an_image_in_any_form_and_the_page_where_none_is(tmp_path: Path, processor: Processor, recordings: list[Recording]) -> None:
+def test_an_image_in_any_form_and_the_page_where_none_is(
+    tmp_path: Path, processor: Processor, recordings: list[Recording]
+) -> None:
     page().save(tmp_path / "page.png")
     same(processor(QUESTION, images=tmp_path / "page.png"), processor(QUESTION, images=page()))
     drawn, given = processor(QUESTION, ecg=recordings[0]), processor(QUESTION, ecg=recordings[0], images=page())
@@ -129,12 +151,16 @@ def test_a_batch_answers_as_its_samples_do(folder: Path, processor: Processor, r
     assert batch["input_ids"].shape == batch.slots.shape == batch.attention_mask.shape
     together = model.generate(**batch, max_new_tokens=6, do_sample=False, eos_token_id=None)
     for row, (question, ecg, image) in enumerate(zip(questions, ecgs, images, strict=True)):
-        alone = model.generate(**processor(question, ecg=ecg, images=image), max_new_tokens=6, do_sample=False, eos_token_id=None)
+        alone = model.generate(
+            **processor(question, ecg=ecg, images=image), max_new_tokens=6, do_sample=False, eos_token_id=None
+        )
         assert together[row].tolist() == alone[0].tolist()
     assert [processor.decode(row) for row in together] == processor.batch_decode(together)
 
 
-def test_one_source_goes_with_all_questions_and_one_question_with_all_sources(processor: Processor, recordings: list[Recording]) -> None:
+def test_one_source_goes_with_all_questions_and_one_question_with_all_sources(
+    processor: Processor, recordings: list[Recording]
+) -> None:
     two = processor(["Rate?", "Axis?"], ecg=recordings[0])
     same(two, processor(["Rate?", "Axis?"], ecg=[recordings[0]] * 2))
     assert two["streams"]["ecg"]["values"].shape[0] == 2
@@ -163,7 +189,12 @@ def test_the_two_steps_that_transformers_users_take(processor: Processor, record
     assert prompt.endswith(f"{QUESTION} ASSISTANT:")
     wanted = processor(QUESTION, ecg=recordings[0])
     same(processor(prompt, ecg=recordings[0]), wanted)  # not written into the template twice
-    same(processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt", ecg=recordings[0]), wanted)
+    same(
+        processor.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_tensors="pt", ecg=recordings[0]
+        ),
+        wanted,
+    )
 
 
 def test_all_tensors_move_together(processor: Processor) -> None:
@@ -212,7 +243,10 @@ def test_it_goes_to_disk_and_back(tmp_path: Path, folder: Path, processor: Proce
         ({"text": "a", "ecg": np.zeros((5000, 12)), "rate": 500}, r"shape \(5000, 12\) does not fit 12 leads"),
         ({"text": "a", "ecg": np.zeros((12, 5000)), "rate": -1}, "rate of -1 Hz is impossible"),
         ({"text": "a", "ecg": np.full((12, 5000), "x"), "rate": 500}, "holds no numbers"),
-        ({"text": "a", "ecg": np.random.default_rng(0).normal(0, 300, (12, 5000)), "rate": 500}, "can't be in millivolts"),
+        (
+            {"text": "a", "ecg": np.random.default_rng(0).normal(0, 300, (12, 5000)), "rate": 500},
+            "can't be in millivolts",
+        ),
         ({"text": "a", "ecg": 7}, "this is a int"),
         ({"text": "a", "ecg": "absent.hea"}, "no such file: absent.hea"),
         ({"text": "a", "images": "absent.png"}, "no such image: absent.png"),
@@ -222,7 +256,10 @@ def test_it_goes_to_disk_and_back(tmp_path: Path, folder: Path, processor: Proce
         ({"text": "a" * 5000, "images": page()}, r"has \d+ tokens and the model reads 4096"),
         ({"text": [{"role": "system", "content": "x"}], "images": page()}, "a turn is"),
         ({"text": [{"role": "user", "content": 3}], "images": page()}, "content of a turn is text"),
-        ({"text": [Turn("user", "a"), Turn("assistant", "b")], "images": page()}, "ends with a user, and this is user, assistant"),
+        (
+            {"text": [Turn("user", "a"), Turn("assistant", "b")], "images": page()},
+            "ends with a user, and this is user, assistant",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(processor: Processor, given: dict[str, Any], said: str) -> None:
@@ -232,7 +269,10 @@ def test_mistakes_are_one_sentence(processor: Processor, given: dict[str, Any], 
 
 def test_several_ecgs_in_one_question(processor: Processor, recordings: list[Recording]) -> None:
     both = processor("Compare them.", ecg=[recordings], images=[[page(1), None]])
-    alone = [processor("Compare them.", ecg=recordings[0], images=page(1)), processor("Compare them.", ecg=recordings[1])]
+    alone = [
+        processor("Compare them.", ecg=recordings[0], images=page(1)),
+        processor("Compare them.", ecg=recordings[1]),
+    ]
     for name in ("ecg", "image"):
         values = [each["streams"][name]["values"] for each in alone]
         assert torch.equal(both["streams"][name]["values"], torch.cat(values)), "the second gets the page drawn"

@@ -1,4 +1,5 @@
-"""What a stranger's file says reaches the terminal as text: it can't clear the screen, turn the writing around or fake a line."""
+"""What a stranger's file says reaches the terminal as text: it can't clear the screen, turn the writing around or fake
+a line."""
 
 from __future__ import annotations
 
@@ -77,7 +78,10 @@ def test_a_lead_name_in_every_command(kind: str, ecg: Any, tmp_path: Path, capsy
         assert "\nfine     all is well" not in shown, "a line was faked"
         code, shown = printed(capsys, *words, *given, "--json")
         assert code == 0 and json.loads(shown)["recording"]["leads"][6].startswith("X\x1bc")
-    assert printed(capsys, "render", path, *given, "-o", tmp_path / f"{EVIL}.png") == (0, f"{tmp_path}/{SHOWN}.png (2200 x 1700 pixels)\n")
+    assert printed(capsys, "render", path, *given, "-o", tmp_path / f"{EVIL}.png") == (
+        0,
+        f"{tmp_path}/{SHOWN}.png (2200 x 1700 pixels)\n",
+    )
 
 
 @pytest.mark.parametrize("kind", ["npz", "csv", "hea"])
@@ -124,14 +128,18 @@ def test_a_plug_in(capsys: pytest.CaptureFixture[str]) -> None:
         readers.remove("evil\x1b[2J")
 
 
-def test_a_warning_quotes_a_file_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_quotes_a_file_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(arguments: Any, _: Any) -> int:
         warnings.warn(f"left over: {EVIL}\n", stacklevel=1)
         return 0
 
     monkeypatch.setattr(cli.plugins, "run_list", run)
 
-    def show(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:  # as Python's own does, in place of pytest's
+    def show(
+        message: Any, category: Any, filename: str, lineno: int, *_: Any
+    ) -> None:  # as Python's own does, in place of pytest's
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
     monkeypatch.setattr(warnings, "showwarning", show)
@@ -160,6 +168,8 @@ def test_piped_lines_are_shown_as_text(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_escaping() -> None:
     assert files.printable("a\r\nb\tc µ漢 \u200f") == "a\nb\tc µ漢 \u200f"
     assert files.printable_line("a\nb\tc\r") == r"a\nb\tc\x0d"
-    assert files.check_question("Is\x1b it\r\nregular?\x00") == "Is it\nregular?", "a question goes to the model, without them"
+    assert files.check_question("Is\x1b it\r\nregular?\x00") == "Is it\nregular?", (
+        "a question goes to the model, without them"
+    )
     with pytest.raises(InputError, match="empty"):
         files.check_question("\x1b\x00")

@@ -1,4 +1,5 @@
-"""Names and shapes of parameters by arithmetic, and settings that are looked at before they are reckoned with. Standard library only."""
+"""Names and shapes of parameters by arithmetic, and settings that are looked at before they are reckoned with. Standard
+library only."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from llava_ecg.errors import InputError
 Shapes = dict[str, tuple[int, ...]]
 
 MOST_LAYERS = 10_000
-LARGEST = 2**31 - 1  # no dimension of a real model is near; keeps a made-up config from overflowing whoever reads the table
+LARGEST = (
+    2**31 - 1
+)  # no dimension of a real model is near; keeps a made-up config from overflowing whoever reads the table
 
 
 def linear(name: str, width: int, out: int, bias: bool = True) -> Shapes:
@@ -40,7 +43,9 @@ def known(given: Mapping[str, Any], known: list[str], what: str) -> dict[str, An
     """`given`, if it has no other keys than these."""
     unknown = [key for key in given if key not in known]
     if unknown:
-        raise InputError(f"{what} has no setting {', '.join(map(reprlib.repr, unknown[:5]))}; it has {', '.join(known)}")
+        raise InputError(
+            f"{what} has no setting {', '.join(map(reprlib.repr, unknown[:5]))}; it has {', '.join(known)}"
+        )
     return dict(given)
 
 
@@ -48,7 +53,9 @@ def size_of(values: Mapping[str, Any], key: str, default: int | None, where: str
     """A positive whole number among settings; else `InputError`."""
     value = values.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
-        raise InputError(f"{where} has {key} {reprlib.repr(value)}; a positive whole number (at most {LARGEST}) is needed")
+        raise InputError(
+            f"{where} has {key} {reprlib.repr(value)}; a positive whole number (at most {LARGEST}) is needed"
+        )
     return value
 
 
@@ -56,7 +63,9 @@ def layers_of(values: Mapping[str, Any], key: str, default: int, where: str) -> 
     """A number of layers among settings, of a sane size; else `InputError`."""
     count = size_of(values, key, default, where)
     if count > MOST_LAYERS:
-        raise InputError(f"{where} has {key} {count}, and no model has more than {MOST_LAYERS} layers; look at that number")
+        raise InputError(
+            f"{where} has {key} {count}, and no model has more than {MOST_LAYERS} layers; look at that number"
+        )
     return count
 
 

@@ -49,8 +49,8 @@ def build(
     Host memory beyond the model is what is mapped of one file.
 
     Raises:
-        InputError: a config that describes no model; tensors that are missing, left over or mis-shaped (unless not `strict`); a file
-            that can't be read.
+        InputError: a config that describes no model; tensors that are missing, left over or mis-shaped (unless not
+            `strict`); a file that can't be read.
     """
     what = str(source.folder)
     shapes = expected_shapes(source.config, what, make)
@@ -58,18 +58,26 @@ def build(
     if strict:
         refuse_faults(found, what)
     elif found:
-        warnings.warn(f"{what}: {len(found)} tensors do not fit and are passed over or initialised: {'; '.join(found[:20])}", stacklevel=2)
+        warnings.warn(
+            f"{what}: {len(found)} tensors do not fit and are passed over or initialised: {'; '.join(found[:20])}",
+            stacklevel=2,
+        )
     source = replace(
         source,
         tensors={name: ref for name, ref in source.tensors.items() if name == _HEAD or shapes.get(name) == ref.shape},
-        deltas={name: delta for name, delta in source.deltas.items() if not any(f"the LoRA of {name} " in fault for fault in found)},
+        deltas={
+            name: delta
+            for name, delta in source.deltas.items()
+            if not any(f"the LoRA of {name} " in fault for fault in found)
+        },
     )
     with _empty_parameters():
         model = _construct(source.config, what, make)
     tied = bool(model.config.text_config.tie_word_embeddings)
     if quantization is not None:
         quantize.replace_linears(model.language_model, quantization, dtype)
-    # W + B A goes to its place as it was computed: in the file's 16 bits a small LoRA would be gone before it gets there
+    # W + B A goes to its place as it was computed: in the file's 16 bits a small LoRA would be gone before it gets
+    # there
     rounding = weights.Rounding(dtype) if quantization is None else None
     for name, tensor in weights.stream(source, trust_pickle=trust_pickle, exact=True, rounding=rounding):
         if name == _HEAD and tied:
@@ -128,7 +136,8 @@ def fill(module: nn.Module, tensors: Tensors, what: Path, *, only: str = "", tru
 
 @contextmanager
 def _empty_parameters() -> Iterator[None]:
-    """What is built inside has its parameters on the meta device and its buffers for real (rotary frequencies are computed ones)."""
+    """What is built inside has its parameters on the meta device and its buffers for real (rotary frequencies are
+    computed ones)."""
 
     def emptied(_: nn.Module, __: str, parameter: nn.Parameter) -> nn.Parameter | None:
         return None if parameter.is_meta else nn.Parameter(parameter.to("meta"), parameter.requires_grad)
@@ -152,7 +161,9 @@ def guarded(make: Callable[[], _Made], what: str) -> _Made:
         raise InputError(f"the config of {what} describes no model that can be built: {error}") from error
     except Exception as error:  # transformers' configs and models fail in every way at values that they did not expect
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(f"the config of {what} describes no model that can be built ({type(error).__name__}: {reason})") from error
+        raise InputError(
+            f"the config of {what} describes no model that can be built ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
@@ -163,8 +174,12 @@ def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 def _check_tied(source: Source, head: torch.Tensor, trust_pickle: bool) -> None:
     """Some files hold the head beside the embedding that it is tied to."""
     embedding = source.tensors.get(_EMBEDDING)
-    if embedding is not None and not torch.equal(head, weights.read_tensor(embedding, trust_pickle=trust_pickle).to(head.dtype)):
-        raise InputError(f"{source.folder} has a head that is not its embedding, though its config says tie_word_embeddings")
+    if embedding is not None and not torch.equal(
+        head, weights.read_tensor(embedding, trust_pickle=trust_pickle).to(head.dtype)
+    ):
+        raise InputError(
+            f"{source.folder} has a head that is not its embedding, though its config says tie_word_embeddings"
+        )
 
 
 def _initialise(model: nn.Module, device: str | torch.device, dtype: torch.dtype, stream_dtype: torch.dtype) -> None:
@@ -173,7 +188,11 @@ def _initialise(model: nn.Module, device: str | torch.device, dtype: torch.dtype
         empty = {name: value for name, value in module._parameters.items() if value is not None and value.is_meta}
         kind = dtype if path.startswith("language_model") else stream_dtype
         made = {name: nn.Parameter(torch.empty(value.shape)) for name, value in empty.items()}
-        if made and set(made) == {name for name, value in module._parameters.items() if value is not None} and type(module) in _DRAWN:
+        if (
+            made
+            and set(made) == {name for name, value in module._parameters.items() if value is not None}
+            and type(module) in _DRAWN
+        ):
             module._parameters |= made
             module.reset_parameters()
         else:

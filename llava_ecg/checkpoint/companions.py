@@ -1,4 +1,5 @@
-"""The small files that stand beside the weights: tokenizer and generation_config.json, read without torch or transformers."""
+"""The small files that stand beside the weights: tokenizer and generation_config.json, read without torch or
+transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def tokenizer_of(folder: Path) -> Path | None:
 
 
 def tokenizer_fault(folder: Path) -> str | None:
-    """What is plainly wrong with a tokenizer's files, as a sentence; None if nothing is. Whether it opens, only opening it tells."""
+    """What is plainly wrong with a tokenizer's files, as a sentence; None if nothing is. Whether it opens, only opening
+    it tells."""
     there = [folder / file for file in TOKENIZER_FILES if (folder / file).is_file()]
     for path in [*there, *(folder / file for file in ("merges.txt", TOKENIZER_CONFIG) if (folder / file).is_file())]:
         with path.open("rb") as file:
@@ -47,10 +49,11 @@ def tokenizer_fault(folder: Path) -> str | None:
 def tokenizer_arguments(folder: Path) -> dict[str, Any]:
     """What a tokenizer's files leave to the reader's version of transformers, as its writer's version read it.
 
-    Llama's tokenizer writes a word's first piece with a leading space; whether also behind a special token (``</s>USER``) is its setting
-    ``legacy``. Where tokenizer_config.json does not have it, transformers before 5 took true, and 5 takes false. So absent is true where
-    one before 5 wrote the folder (``transformers_version`` of config.json; 5 also writes ``backend``). tokenizer.json, which alone 5 saves
-    of such a tokenizer, holds what was meant.
+    Llama's tokenizer writes a word's first piece with a leading space; whether also behind a special token
+    (``</s>USER``) is its setting ``legacy``. Where tokenizer_config.json does not have it, transformers before 5 took
+    true, and 5 takes false. So absent is true where one before 5 wrote the folder (``transformers_version`` of
+    config.json; 5 also writes ``backend``). tokenizer.json, which alone 5 saves of such a tokenizer, holds what was
+    meant.
 
     Returns:
         ``{"legacy": true}``, or nothing.
@@ -85,14 +88,16 @@ def _steps(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _always_spaced(step: Mapping[str, Any]) -> bool:
-    """Whether this step sets a space before every piece of text between special tokens, and not before the first alone."""
+    """Whether this step sets a space before every piece of text between special tokens, and not before the first
+    alone."""
     if step.get("type") == "Metaspace":
         return step.get("prepend_scheme", "always") == "always"
     return step.get("type") == "Prepend"
 
 
 def ends_of(source: Source) -> tuple[Path | None, list[int]]:
-    """generation_config.json of a source (its own, else beside its tokenizer), and the ids that end an answer; none where it names none.
+    """generation_config.json of a source (its own, else beside its tokenizer), and the ids that end an answer; none
+    where it names none.
 
     Raises:
         InputError: it is damaged, or its ends are no ids.
@@ -103,7 +108,9 @@ def ends_of(source: Source) -> tuple[Path | None, list[int]]:
         ends = read_json(path).get("eos_token_id")
         found = ends if isinstance(ends, list) else [] if ends is None else [ends]
         if not all(type(end) is int and end >= 0 for end in found):
-            raise InputError(f"{path} has eos_token_id {json.dumps(ends)[:80]}; token numbers are needed: copy the file again")
+            raise InputError(
+                f"{path} has eos_token_id {json.dumps(ends)[:80]}; token numbers are needed: copy the file again"
+            )
         if found:
             return path, found
     return (there[0] if there else None), []

@@ -1,4 +1,5 @@
-"""Whether the tensors of a source fit the model that its config describes. Arithmetic on names and shapes; needs no torch."""
+"""Whether the tensors of a source fit the model that its config describes. Arithmetic on names and shapes; needs no
+torch."""
 
 from __future__ import annotations
 
@@ -29,7 +30,11 @@ class Fit:
     @property
     def phrases(self) -> list[str]:
         """All of it, a phrase each."""
-        return [*(f"missing {name}" for name in self.missing), *(f"left over {name}" for name in self.left_over), *self.mis_shaped]
+        return [
+            *(f"missing {name}" for name in self.missing),
+            *(f"left over {name}" for name in self.left_over),
+            *self.mis_shaped,
+        ]
 
 
 def fit(source: Source, expected: Mapping[str, tuple[int, ...]]) -> Fit:
@@ -40,7 +45,9 @@ def fit(source: Source, expected: Mapping[str, tuple[int, ...]]) -> Fit:
     """
     given = source.shapes
     tied = "language_model.lm_head.weight"  # filed by some beside the embedding that it is
-    fresh = {name for name in expected if name.startswith(source.fresh) and name not in given} if source.fresh else set()
+    fresh = (
+        {name for name in expected if name.startswith(source.fresh) and name not in given} if source.fresh else set()
+    )
     mis_shaped = [
         f"{name} is {_size(given[name])} in {source.tensors[name].path.name} and {_size(expected[name])} in the model"
         for name in sorted(set(expected) & set(given))
@@ -50,7 +57,9 @@ def fit(source: Source, expected: Mapping[str, tuple[int, ...]]) -> Fit:
         shape = (*delta.b.shape[:1], *delta.a.shape[1:])
         if expected.get(name) != shape or delta.a.shape[:1] != delta.b.shape[1:]:
             there = _size(expected[name]) if name in expected else "not in the model"
-            mis_shaped.append(f"the LoRA of {name} is {_size(delta.b.shape)} times {_size(delta.a.shape)}, and the weight is {there}")
+            mis_shaped.append(
+                f"the LoRA of {name} is {_size(delta.b.shape)} times {_size(delta.a.shape)}, and the weight is {there}"
+            )
     return Fit(
         missing=tuple(sorted(set(expected) - set(given) - fresh)),
         left_over=(*source.left_over, *sorted(set(given) - set(expected) - {tied})),

@@ -1,7 +1,9 @@
-"""What lies in a checkpoint, for ``llava-ecg inspect``: from the headers of its files, in less than a second. Imports no torch.
+"""What lies in a checkpoint, for ``llava-ecg inspect``: from the headers of its files, in less than a second. Imports
+no torch.
 
-Frozen or trained is what ``python -m llava_ecg.train --model_name_or_path PATH`` does without further flags: towers are frozen, the rest
-is trained, a LoRA is first added into its weights. That is chosen in `llava_ecg.train.run.freeze`, which a test holds this equal to.
+Frozen or trained is what ``python -m llava_ecg.train --model_name_or_path PATH`` does without further flags: towers are
+frozen, the rest is trained, a LoRA is first added into its weights. That is chosen in `llava_ecg.train.run.freeze`,
+which a test holds this equal to.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Part:
     """One part of a model.
 
     Attributes:
-        name: as in the model: ``language_model``, ``towers.ecg``, ``projectors.ecg``, ``image_newline``; ``lora.`` and a part's name for
-            the LoRA of that part.
+        name: as in the model: ``language_model``, ``towers.ecg``, ``projectors.ecg``, ``image_newline``; ``lora.`` and
+            a part's name for the LoRA of that part.
         title: the same for a person.
         kind: ``llama``, ``ecg_coca``, ``linear``, ``rank 8``, ...
         tensors: how many it has in the files.
@@ -54,8 +56,9 @@ class Part:
         dtypes: torch's name -> parameters in it.
         size: bytes.
         where: file or folder, relative to the checkpoint's folder where it lies in there.
-        tuning: ``frozen`` or ``trained`` when the model is fine-tuned without further flags; ``merged`` for a LoRA, which is then added
-            into its weights (``--lora_enable`` keeps the language model frozen and goes on with its LoRA).
+        tuning: ``frozen`` or ``trained`` when the model is fine-tuned without further flags; ``merged`` for a LoRA,
+            which is then added into its weights (``--lora_enable`` keeps the language model frozen and goes on with its
+            LoRA).
         ranks: of a LoRA.
     """
 
@@ -78,7 +81,8 @@ class Part:
 
 @dataclass(frozen=True)
 class File:
-    """A weight file: ``safetensors`` or ``pickle``; `refused` is what it asks for beyond tensors, so that it wants --trust-pickle."""
+    """A weight file: ``safetensors`` or ``pickle``; `refused` is what it asks for beyond tensors, so that it wants
+    --trust-pickle."""
 
     path: Path
     format: str
@@ -98,14 +102,16 @@ class Report:
         tokenizer: folder of its tokenizer.
         template: of the chat; None for a tower alone, as is `longest`, in tokens.
         parts, streams, files: as they say.
-        fit: missing, left over, mis-shaped; None where only the model itself, once built, could tell (a plug-in's parts).
+        fit: missing, left over, mis-shaped; None where only the model itself, once built, could tell (a plug-in's
+            parts).
         left_over: names that no model of ours has, known even then.
         fresh: parts that are in no file and start untrained.
         unused: how many tensors of a tower's files are not the tower's.
         computed: how many buffers the files hold that are no weights, since they are computed when a model is built.
         absent: stream -> why its tower, which lies elsewhere, is not here.
         notes: what a user should know about how its parts came together.
-        untold: why nothing can be asked: no tokenizer, or one whose files are damaged; None if nothing is wrong with it.
+        untold: why nothing can be asked: no tokenizer, or one whose files are damaged; None if nothing is wrong with
+            it.
     """
 
     name: str
@@ -130,17 +136,30 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
         parts = [
-            {"name": part.name, "kind": part.kind, "tensors": part.tensors, "parameters": part.parameters, "dtypes": part.dtypes}
+            {
+                "name": part.name,
+                "kind": part.kind,
+                "tensors": part.tensors,
+                "parameters": part.parameters,
+                "dtypes": part.dtypes,
+            }
             | {"bytes": part.size, "where": part.where, "fine_tuning": part.tuning}
             | ({"ranks": list(part.ranks)} if part.ranks else {})
             for part in self.parts
         ]
         streams = {
             name: stream.settings
-            | {"width": stream.width, "tokens": stream.tokens, "words": list(stream.words), "warnings": list(stream.warnings)}
+            | {
+                "width": stream.width,
+                "tokens": stream.tokens,
+                "words": list(stream.words),
+                "warnings": list(stream.warnings),
+            }
             for name, stream in self.streams.items()
         }
-        files = [{"path": str(f.path), "format": f.format, "bytes": f.size, "refused": list(f.refused)} for f in self.files]
+        files = [
+            {"path": str(f.path), "format": f.format, "bytes": f.size, "refused": list(f.refused)} for f in self.files
+        ]
         found = self.fit
         return {
             "name": self.name,
@@ -169,7 +188,16 @@ class Report:
 
     def lines(self) -> list[str]:
         """The same for a person; of long lists the beginning."""
-        return [f"{self.name}: {LAYOUTS[self.layout]}", "", *self._head(), "", *self._table(), *self._preparation(), "", *self._weights()]
+        return [
+            f"{self.name}: {LAYOUTS[self.layout]}",
+            "",
+            *self._head(),
+            "",
+            *self._table(),
+            *self._preparation(),
+            "",
+            *self._weights(),
+        ]
 
     def _head(self) -> list[str]:
         formats = Counter(file.format for file in self.files)
@@ -183,19 +211,34 @@ class Report:
             rows += [("template", shown(self.template)), ("sequence", f"at most {shown(self.longest)} tokens")]
         for file in self.files:
             if file.refused:
-                asked = ", ".join(file.refused[:3]) + (f" and {len(file.refused) - 3} more" if len(file.refused) > 3 else "")
+                asked = ", ".join(file.refused[:3]) + (
+                    f" and {len(file.refused) - 3} more" if len(file.refused) > 3 else ""
+                )
                 rows.append(("trust", f"{file.path.name} asks for {asked} when it is opened: it wants --trust-pickle"))
         return [f"  {label:<9}  {value}" for label, value in rows]
 
     def _table(self) -> list[str]:
         head = ("part", "kind", "parameters", "dtype", "size", "fine-tuning", "where")
-        rows = [(p.title, p.kind, f"{p.parameters:,}", p.dtype or "-", size(p.size), p.tuning, p.where) for p in self.parts]
-        total = ("total", "", f"{sum(p.parameters for p in self.parts):,}", "", size(sum(p.size for p in self.parts)), "", "")
+        rows = [
+            (p.title, p.kind, f"{p.parameters:,}", p.dtype or "-", size(p.size), p.tuning, p.where) for p in self.parts
+        ]
+        total = (
+            "total",
+            "",
+            f"{sum(p.parameters for p in self.parts):,}",
+            "",
+            size(sum(p.size for p in self.parts)),
+            "",
+            "",
+        )
         notes = ["  fine-tuning: what python -m llava_ecg.train does without further flags"]
         if any(part.tuning == FROZEN for part in self.parts):
             notes[0] += "; --unfreeze_ecg_tower and --unfreeze_vision_tower train a tower too"
         if any(part.tuning == MERGED for part in self.parts):
-            notes.append("  merged: added into its weights; --lora_enable keeps the language model frozen and goes on with its LoRA")
+            notes.append(
+                "  merged: added into its weights; --lora_enable keeps the language model frozen and goes on with "
+                "its LoRA"
+            )
         return [*aligned([head, *rows, *([total] if len(rows) > 1 else [])], right=(2, 4)), *notes]
 
     def _preparation(self) -> list[str]:
@@ -213,7 +256,11 @@ class Report:
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"untrained: {part} is in no file and begins at random" for part in self.fresh]
         lines += [f"unused: {self.unused:,} other tensors that lie in the files"] if self.unused else []
-        lines += [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"] if self.computed else []
+        lines += (
+            [f"passed over: {self.computed:,} buffers of the files that are computed and no weights"]
+            if self.computed
+            else []
+        )
         found = self.fit
         if found is None:
             lines.append("missing or left over: can't be told without building it, since a part of it is a plug-in's")
@@ -227,7 +274,11 @@ class Report:
 
 
 def inspect(
-    path: str | Path, *, base: str | Path | None = None, ecg_tower: str | Path | None = None, vision_tower: str | Path | None = None
+    path: str | Path,
+    *,
+    base: str | Path | None = None,
+    ecg_tower: str | Path | None = None,
+    vision_tower: str | Path | None = None,
 ) -> Report:
     """Look into a checkpoint of any layout, or a tower alone.
 
@@ -241,9 +292,13 @@ def inspect(
     place = find(path)
     alone = _tower_alone(place)
     if alone is None:
-        return _report(open_source(place, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, partial=True), str(path))
+        return _report(
+            open_source(place, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower, partial=True), str(path)
+        )
     if any(part is not None for part in (base, ecg_tower, vision_tower)):
-        raise InputError(f"{place} holds a tower alone and takes no other part; leave --base, --ecg-tower and --vision-tower away")
+        raise InputError(
+            f"{place} holds a tower alone and takes no other part; leave --base, --ecg-tower and --vision-tower away"
+        )
     return _tower_report(alone, str(path))
 
 
@@ -251,7 +306,9 @@ def _tower_alone(path: Path) -> TowerSource | None:
     """The tower that a file or folder holds and nothing else; None for a folder with anything else."""
     if path.is_file() or (path / "config.json").is_file():
         return tower_alone(path)
-    bare = any(file.suffix in (".pt", ".pth") for file in path.iterdir()) and not (path / "adapter_config.json").is_file()
+    bare = (
+        any(file.suffix in (".pt", ".pth") for file in path.iterdir()) and not (path / "adapter_config.json").is_file()
+    )
     return tower_alone(path) if bare else None
 
 
@@ -287,13 +344,22 @@ def _report(source: Source, name: str) -> Report:
 
 def _untold(source: Source) -> str | None:
     if source.tokenizer is None:
-        return f"{source.folder} has none (none of {', '.join(TOKENIZER_FILES)}), so nothing can be asked of it: copy its files there"
+        return (
+            f"{source.folder} has none (none of {', '.join(TOKENIZER_FILES)}), so nothing can be asked of it: copy "
+            "its files there"
+        )
     return tokenizer_fault(source.tokenizer)
 
 
 def _tower_report(tower: TowerSource, name: str) -> Report:
-    if not isinstance(tower.kind, str) or not isinstance(tower.tower_config, Mapping) or not isinstance(tower.preparation, Mapping):
-        raise InputError(f"{tower.path} is damaged: its config.json has a tower, tower_config or preparation of the wrong kind")
+    if (
+        not isinstance(tower.kind, str)
+        or not isinstance(tower.tower_config, Mapping)
+        or not isinstance(tower.preparation, Mapping)
+    ):
+        raise InputError(
+            f"{tower.path} is damaged: its config.json has a tower, tower_config or preparation of the wrong kind"
+        )
     shapes = TOWERS[tower.kind].shapes(tower.tower_config, str(tower.path))[1] if tower.kind in TOWERS else None
     stream = {"tower": tower.kind, "tower_config": tower.tower_config, "preparation": tower.preparation}
     title = f"{tower.stream} tower"
@@ -316,7 +382,7 @@ def _tower_report(tower: TowerSource, name: str) -> Report:
     )
 
 
-# -- parts -----------------------------------------------------------------------------------------------------------------------------
+# -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def _parts(source: Source, shapes: Shapes | None) -> Iterable[Part]:
@@ -348,7 +414,9 @@ def _parts(source: Source, shapes: Shapes | None) -> Iterable[Part]:
             ranks = sorted({delta.a.shape[0] for delta in deltas if delta.a.shape})  # a damaged one has none
             pairs = [ref for delta in deltas for ref in (delta.a, delta.b)]
             kind = f"rank {' and '.join(map(str, ranks))}, {len(deltas):,} pair{'s' * (len(deltas) > 1)}"
-            yield replace(_part(f"lora.{name}", f"LoRA of the {title}", kind, pairs, source.folder, MERGED), ranks=tuple(ranks))
+            yield replace(
+                _part(f"lora.{name}", f"LoRA of the {title}", kind, pairs, source.folder, MERGED), ranks=tuple(ranks)
+            )
 
 
 def _of(name: str, part: str) -> bool:
@@ -374,7 +442,11 @@ def _where(files: Iterable[Path], folder: Path) -> str:
     for parent, members in groups.items():
         inside = parent == folder or folder in parent.parents
         place = parent.relative_to(folder) if inside else parent
-        places.append(str(place / members[0].name) if len(members) == 1 else f"{len(members)} files" + f" in {place}" * (parent != folder))
+        places.append(
+            str(place / members[0].name)
+            if len(members) == 1
+            else f"{len(members)} files" + f" in {place}" * (parent != folder)
+        )
     return " + ".join(places)
 
 

@@ -20,7 +20,8 @@ GEM: Table = (
 )
 LANGUAGE_MODEL: Table = (("model.", "language_model.model."), ("lm_head.", "language_model.lm_head."))
 OURS: Table = tuple((name, name) for name in ("towers.", "projectors.", "image_newline", "language_model."))
-# towers alone, as the parameters of the tower itself; the rest of a CoCa or a CLIP (text tower, decoder, projections) has no use here
+# towers alone, as the parameters of the tower itself; the rest of a CoCa or a CLIP (text tower, decoder, projections)
+# has no use here
 ECG_COCA: Table = (("module.ecg.", ""), ("ecg.", ""))
 CLIP: Table = (
     ("vision_tower.", "vision_tower."),

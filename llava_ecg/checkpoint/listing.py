@@ -9,7 +9,10 @@ def aligned(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:
     """Columns as wide as their widest entry, those of `right` flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [
-        [f"{text:>{width}}" if at in right else f"{text:<{width}}" for at, (text, width) in enumerate(zip(row, widths, strict=True))]
+        [
+            f"{text:>{width}}" if at in right else f"{text:<{width}}"
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in rows
     ]
     return ["  ".join(row).rstrip() for row in cells]

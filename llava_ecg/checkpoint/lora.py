@@ -1,10 +1,13 @@
-"""An adapter in PEFT's layout -> pairs that are added to weights. Only a plain LoRA is: W + scale B A over the base as it is filed.
+"""An adapter in PEFT's layout -> pairs that are added to weights. Only a plain LoRA is: W + scale B A over the base as
+it is filed.
 
-PEFT has some thirty settings, and many of them change the base (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) or the rule (DoRA, activated LoRA,
-QALoRA, ...). Merged as a plain LoRA, such an adapter makes another model. So a setting is refused unless it is known to leave the sum as
-it is; the adapter can be merged with PEFT, which knows its own rules. Needs neither torch nor peft.
+PEFT has some thirty settings, and many of them change the base (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) or the rule (DoRA,
+activated LoRA, QALoRA, ...). Merged as a plain LoRA, such an adapter makes another model. So a setting is refused
+unless it is known to leave the sum as it is; the adapter can be merged with PEFT, which knows its own rules. Needs
+neither torch nor peft.
 
-Source: peft 0.21, `LoraConfig` and `LoraLayer.update_layer`; tests/model/test_lora.py holds the sums equal to PEFT's own.
+Source: peft 0.21, `LoraConfig` and `LoraLayer.update_layer`; tests/model/test_lora.py holds the sums equal to PEFT's
+own.
 """
 
 from __future__ import annotations
@@ -29,7 +32,15 @@ _PLAIN_BEGINNINGS = ("gaussian", "eva", "orthogonal", "true", "false")
 _WITHOUT_EFFECT = frozenset(
     {
         # what it is and where it came from
-        *("peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"),
+        *(
+            "peft_type",
+            "task_type",
+            "auto_mapping",
+            "peft_version",
+            "base_model_name_or_path",
+            "revision",
+            "inference_mode",
+        ),
         # of training, or of beginnings that `_PLAIN_BEGINNINGS` allows
         *("lora_dropout", "bias", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "unsloth_fixed"),
         # of what is switched on by another setting
@@ -67,7 +78,8 @@ def read_lora(folder: Path) -> dict[str, Delta]:
     """The pairs of an adapter in PEFT's layout: our name of the weight -> its pair.
 
     Raises:
-        InputError: a file is missing, it is no plain LoRA, its rank or alpha is no number, or its settings and its tensors disagree.
+        InputError: a file is missing, it is no plain LoRA, its rank or alpha is no number, or its settings and its
+            tensors disagree.
     """
     config = read_json(folder / "adapter_config.json")
     file = adapter_file(folder)
@@ -77,7 +89,9 @@ def read_lora(folder: Path) -> dict[str, Delta]:
     pairs = {name: name.removesuffix(_A) + _B for name in weights if name.endswith(_A)}
     unlike = [*_unlike(config), *sorted(set(weights).symmetric_difference({*pairs, *pairs.values()}))[:3]]
     if unlike or not pairs:
-        raise InputError(f"the adapter in {folder} is no plain LoRA ({', '.join(unlike) or 'no weights'}); merge it with PEFT first")
+        raise InputError(
+            f"the adapter in {folder} is no plain LoRA ({', '.join(unlike) or 'no weights'}); merge it with PEFT first"
+        )
     rank, scale = _rank_and_scale(config, folder / "adapter_config.json")
     _check_ranks(weights, pairs, rank, file)
     _check_targets(config, [name.removesuffix(_A).removeprefix("base_model.model.") for name in pairs], file)
@@ -86,7 +100,9 @@ def read_lora(folder: Path) -> dict[str, Delta]:
         weight = unwrapped(name.removesuffix(_A)) + ".weight"
         ours = to_ours([weight], GEM).get(weight, weight)
         if ours in found:
-            raise InputError(f"{file} holds two pairs for the one weight {weight} ({found[ours].a.name} and {name}); copy it again")
+            raise InputError(
+                f"{file} holds two pairs for the one weight {weight} ({found[ours].a.name} and {name}); copy it again"
+            )
         found[ours] = Delta(weights[name], weights[partner], scale)
     return found
 
@@ -110,7 +126,8 @@ def _rank_and_scale(config: Mapping[str, Any], path: Path) -> tuple[int, float]:
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
     if type(rank) is not int or rank < 1 or not number:
         raise InputError(
-            f"{path} gives no usable r and lora_alpha ({reprlib.repr(rank)} and {reprlib.repr(alpha)}); r is a whole number from 1 on and "
+            f"{path} gives no usable r and lora_alpha ({reprlib.repr(rank)} and {reprlib.repr(alpha)}); r is a "
+            "whole number from 1 on and "
             "lora_alpha a number: copy the file again"
         )
     try:
@@ -118,7 +135,9 @@ def _rank_and_scale(config: Mapping[str, Any], path: Path) -> tuple[int, float]:
     except OverflowError:
         scale = math.inf
     if not math.isfinite(scale):
-        raise InputError(f"{path} has the lora_alpha {reprlib.repr(alpha)}, which is no finite number; copy the file again")
+        raise InputError(
+            f"{path} has the lora_alpha {reprlib.repr(alpha)}, which is no finite number; copy the file again"
+        )
     return rank, scale
 
 
@@ -128,7 +147,8 @@ def _check_ranks(weights: Mapping[str, TensorRef], pairs: Mapping[str, str], ran
         ranks = [*weights[name].shape[:1], *weights[partner].shape[1:2]]
         if ranks == 2 * ranks[:1] and ranks[0] != rank:  # what is no pair of matrices, `llava_ecg.checkpoint.fit` says
             raise InputError(
-                f"{file} holds pairs of rank {ranks[0]} ({name}) and adapter_config.json beside it says r {rank}, from which their scale "
+                f"{file} holds pairs of rank {ranks[0]} ({name}) and adapter_config.json beside it says r {rank}, "
+                "from which their scale "
                 "follows; the two do not belong together"
             )
 
@@ -138,7 +158,8 @@ def _check_targets(config: Mapping[str, Any], modules: list[str], file: Path) ->
     stray = [module for module in modules if not _is_target(config, module, file)]
     if stray:
         raise InputError(
-            f"{file} holds {len(stray)} of {len(modules)} pairs (such as {stray[0]}) for modules that adapter_config.json beside it does "
+            f"{file} holds {len(stray)} of {len(modules)} pairs (such as {stray[0]}) for modules that "
+            "adapter_config.json beside it does "
             "not name, and PEFT would pass over them; the two do not belong together"
         )
 
@@ -149,16 +170,24 @@ def _is_target(config: Mapping[str, Any], module: str, file: Path) -> bool:
         return False
     layers = config.get("layers_to_transform")
     number = re.search(r"\.(\d+)\.", module)
-    if layers is not None and layers != [] and number and int(number[1]) not in (layers if isinstance(layers, list) else [layers]):
+    if (
+        layers is not None
+        and layers != []
+        and number
+        and int(number[1]) not in (layers if isinstance(layers, list) else [layers])
+    ):
         return False
     return not targets or targets == "all-linear" or _named(targets, module, file)
 
 
 def _named(names: Any, module: str, file: Path) -> bool:
-    """Whether a setting of PEFT names a module: by the end of its name in a list, or by an expression for the whole of it."""
+    """Whether a setting of PEFT names a module: by the end of its name in a list, or by an expression for the whole of
+    it."""
     if isinstance(names, list):
         return any(module == name or module.endswith(f".{name}") for name in names)
     try:
         return re.fullmatch(names, module) is not None
     except (re.error, TypeError, RecursionError) as error:
-        raise InputError(f"{file.parent / 'adapter_config.json'} names modules by {reprlib.repr(names)}, which can't be read") from error
+        raise InputError(
+            f"{file.parent / 'adapter_config.json'} names modules by {reprlib.repr(names)}, which can't be read"
+        ) from error

@@ -1,6 +1,7 @@
 """A folder -> a `Source`: which layout it is, which config, and where each tensor of the model lies. Needs no torch.
 
-A layout is told by files and config (model_type, keys, shapes), never by a folder's name. Headers are read and no tensors.
+A layout is told by files and config (model_type, keys, shapes), never by a folder's name. Headers are read and no
+tensors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from llava_ecg.checkpoint.files.headers import Header, Tensors, read_folder, rea
 from llava_ecg.checkpoint.keymaps import GEM, OURS, renamed, weights_alone
 from llava_ecg.checkpoint.lora import Delta, adapter_file, read_lora
 from llava_ecg.checkpoint.places.find import find
-from llava_ecg.checkpoint.source import ADAPTER, STREAMS, Source, TowerSource, check_width, overridden, tower_alone, with_tower
+from llava_ecg.checkpoint.source import (
+    ADAPTER,
+    STREAMS,
+    Source,
+    TowerSource,
+    check_width,
+    overridden,
+    tower_alone,
+    with_tower,
+)
 from llava_ecg.checkpoint.towers.clip import MODEL_TYPES, clip_config, clip_settings
 from llava_ecg.checkpoint.towers.ecg_coca import ecg_config, ecg_config_of_open_clip
 from llava_ecg.errors import InputError
@@ -56,8 +66,8 @@ def open_source(
         ecg_tower, vision_tower: in place of the checkpoint's, or beside it where it has none.
         template, preparation: override what the checkpoint brings; `preparation` is stream -> settings.
         projectors: stream -> kind of projector, for a stream that the checkpoint has not.
-        partial: for who only looks: nothing is downloaded for what the checkpoint names, and a tower that is not here is told in
-            `Source.absent`.
+        partial: for who only looks: nothing is downloaded for what the checkpoint names, and a tower that is not here
+            is told in `Source.absent`.
 
     Raises:
         InputError: no checkpoint, or a part of it that is missing or damaged.
@@ -73,16 +83,23 @@ def open_source(
     source.computed = {name: ref for name, ref in everything.items() if name not in source.tensors}
     length, chat = source.config["model_max_length"], source.config["template"]
     if type(length) is not int or length < 1 or not isinstance(chat, str):
-        raise InputError(f"the config in {source.folder} gives {length!r} tokens at most and the template {chat!r}; it is damaged")
+        raise InputError(
+            f"the config in {source.folder} gives {length!r} tokens at most and the template {chat!r}; it is damaged"
+        )
     return overridden(source, template, preparation or {})
 
 
 def _open(name: str | Path, wish: _Wish) -> Source:
     folder = find(name, download=not (wish.partial and wish.trail))
     if folder.is_file():
-        raise InputError(f"{folder} is a file; --model wants the folder of a checkpoint (an ECG tower alone goes to --ecg-tower)")
+        raise InputError(
+            f"{folder} is a file; --model wants the folder of a checkpoint (an ECG tower alone goes to --ecg-tower)"
+        )
     if folder.resolve() in wish.trail:
-        raise InputError(f"{folder} stands on itself, by the base that its config or that of another names; give the right one with --base")
+        raise InputError(
+            f"{folder} stands on itself, by the base that its config or that of another names; give the right one "
+            "with --base"
+        )
     wish = replace(wish, trail=(*wish.trail, folder.resolve()))
     if not (folder / "config.json").is_file() and adapter_file(folder) is None:
         raise InputError(f"{folder} is no checkpoint: it has no config.json")
@@ -98,7 +115,10 @@ def _open(name: str | Path, wish: _Wish) -> Source:
         return _open_lora(folder, str(name), values, wish)
     if any((folder / file).is_file() for file in _PROJECTOR_FILES):
         return _open_projectors(folder, str(name), values, wish)
-    raise InputError(f"{folder} has a config.json and no weights: neither model.safetensors nor pytorch_model.bin, nor an index of shards")
+    raise InputError(
+        f"{folder} has a config.json and no weights: neither model.safetensors nor pytorch_model.bin, nor an index "
+        "of shards"
+    )
 
 
 def _open_whole(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> Source:
@@ -109,11 +129,15 @@ def _open_whole(folder: Path, name: str, values: dict[str, Any], wish: _Wish) ->
     if released.is_released(values) or multimodal:
         source = Source("llava", name, folder, {}, tensors, left_over=left_over, tokenizer=tokenizer_of(folder))
         return _with_released_config(source, values, wish)
-    others = [key for header in headers for key in header.tensors if "vision" in key or "visual." in key or "ecg_tower" in key]
+    others = [
+        key for header in headers for key in header.tensors if "vision" in key or "visual." in key or "ecg_tower" in key
+    ]
     if others or "vision_config" in values:
         raise InputError(
-            f"{folder} is of model_type {values.get('model_type')!r}{f' with tensors such as {others[0]}' if others else ''}, another "
-            "vision-language layout; what opens are LLaVA, PULSE and GEM checkpoints and plain language models (docs/checkpoints.md)"
+            f"{folder} is of model_type "
+            f"{values.get('model_type')!r}{f' with tensors such as {others[0]}' if others else ''}, another "
+            "vision-language layout; what opens are LLaVA, PULSE and GEM checkpoints and plain language models "
+            "(docs/checkpoints.md)"
         )
     return _language_model(folder, name, values, headers)
 
@@ -139,17 +163,32 @@ def _language_model(folder: Path, name: str, values: dict[str, Any], headers: li
 def _open_ours(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> Source:
     dropped = ("model_type", "transformers_version", "architectures", "dtype", "tie_word_embeddings")
     config = {key: value for key, value in values.items() if key not in dropped}
-    absent: dict[str, Any] = {"streams": {}, "text_config": {}, "template": "v1", "base": None, "model_max_length": 4096}
+    absent: dict[str, Any] = {
+        "streams": {},
+        "text_config": {},
+        "template": "v1",
+        "base": None,
+        "model_max_length": 4096,
+    }
     config = absent | {"image_newline": None, "origin": None} | config
     streams = config["streams"]
-    whole = isinstance(streams, dict) and isinstance(config["text_config"], dict) and isinstance(config["origin"], dict | type(None))
+    whole = (
+        isinstance(streams, dict)
+        and isinstance(config["text_config"], dict)
+        and isinstance(config["origin"], dict | type(None))
+    )
     if not whole or not all(isinstance(stream, dict) and "tower" in stream for stream in streams.values()):
-        raise InputError(f"{folder / 'config.json'} is damaged: text_config and streams have to be objects, and each stream names a tower")
+        raise InputError(
+            f"{folder / 'config.json'} is damaged: text_config and streams have to be objects, and each stream "
+            "names a tower"
+        )
     usual: dict[str, Any] = {"tower_config": {}, "projector": "linear", "through": None, "preparation": {}}
     config["streams"] = {stream: usual | settings for stream, settings in streams.items()}
     if weight_files(folder):
         tensors, left_over = renamed(read_folder(folder), OURS)
-        return Source("ours", name, folder, config | {"base": None}, tensors, left_over=left_over, tokenizer=tokenizer_of(folder))
+        return Source(
+            "ours", name, folder, config | {"base": None}, tensors, left_over=left_over, tokenizer=tokenizer_of(folder)
+        )
     if not (folder / STREAMS).is_file():
         raise InputError(f"{folder} has no weights: neither model.safetensors nor {STREAMS} is there")
     below = _below(folder, "towers and projectors", (config.get("base"),), wish)
@@ -174,7 +213,11 @@ def _open_lora(folder: Path, name: str, values: dict[str, Any], wish: _Wish) -> 
     lora = read_lora(folder)
     _once(below.deltas, lora, folder)
     source = Source("lora", name, folder, {}, below.tensors | own, below.deltas | lora, left_over)
-    source.tokenizer, source.adapter, source.stacks = tokenizer_of(folder) or below.tokenizer, folder, _lasting(below.name)
+    source.tokenizer, source.adapter, source.stacks = (
+        tokenizer_of(folder) or below.tokenizer,
+        folder,
+        _lasting(below.name),
+    )
     source.notes = _taken_over(folder, below, own, None if rest else _REST_OF_LORA[0])
     return _over(source, below, values, wish)
 
@@ -200,26 +243,32 @@ def _below(folder: Path, what: str, names: Iterable[Any], wish: _Wish) -> Source
     except InputError as error:
         if wish.base is not None or wish.trail and "stands on itself" in str(error):
             raise
-        raise InputError(f"{folder} holds {what} over {named[0]!r}, which can't be opened ({error}); give it with --base") from error
+        raise InputError(
+            f"{folder} holds {what} over {named[0]!r}, which can't be opened ({error}); give it with --base"
+        ) from error
 
 
 def _once(below: Mapping[str, Delta], lora: Mapping[str, Delta], folder: Path) -> None:
     """One weight takes one LoRA here."""
     if twice := sorted(set(below) & set(lora)):
         raise InputError(
-            f"{folder} holds a LoRA over a LoRA (of {twice[0]}, among {len(twice)}); merge the lower one first: llava-ecg merge"
+            f"{folder} holds a LoRA over a LoRA (of {twice[0]}, among {len(twice)}); merge the lower one first: "
+            "llava-ecg merge"
         )
 
 
 def _taken_over(folder: Path, below: Source, own: Tensors, absent: str | None) -> tuple[str, ...]:
-    """The note on projectors that a folder does not bring, so that the base's stand in their place; `absent`: the file they are kept in."""
+    """The note on projectors that a folder does not bring, so that the base's stand in their place; `absent`: the file
+    they are kept in."""
 
     def projectors(tensors: Iterable[str]) -> set[str]:
         return {name.split(".")[1] for name in tensors if name.startswith("projectors.")}
 
     taken = ", ".join(sorted(projectors(below.tensors) - projectors(own)))
     why = f"has no {absent}" if absent else f"does not hold every projector (not {taken})"
-    note = f"{folder} {why}: the projectors ({taken}) are the base's, {below.folder}, even if others were trained with it"
+    note = (
+        f"{folder} {why}: the projectors ({taken}) are the base's, {below.folder}, even if others were trained with it"
+    )
     return (*below.notes, note) if taken else below.notes
 
 
@@ -246,17 +295,25 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
     own = values.get(released.EXTENSION)
     if own is not None:
         streams = own.get("streams") if isinstance(own, Mapping) else None
-        if not isinstance(streams, dict) or not all(isinstance(each, dict) and "tower" in each for each in streams.values()):
-            raise InputError(f"{source.folder / 'config.json'} is damaged: its {released.EXTENSION} has no streams with a tower each")
+        if not isinstance(streams, dict) or not all(
+            isinstance(each, dict) and "tower" in each for each in streams.values()
+        ):
+            raise InputError(
+                f"{source.folder / 'config.json'} is damaged: its {released.EXTENSION} has no streams with a tower each"
+            )
     for stream, key in (("ecg", "mm_ecg_tower"), ("image", "mm_vision_tower")):
         prefix = f"towers.{stream}."
-        inside = {name.removeprefix(prefix): ref.shape for name, ref in source.tensors.items() if name.startswith(prefix)}
+        inside = {
+            name.removeprefix(prefix): ref.shape for name, ref in source.tensors.items() if name.startswith(prefix)
+        }
         if not inside and not values.get(key):
             continue
         given = wish.towers.get(stream)
         if given is not None or not inside:
             try:
-                place = given if given is not None else _named(source.folder, str(values[key]), stream, not wish.partial)
+                place = (
+                    given if given is not None else _named(source.folder, str(values[key]), stream, not wish.partial)
+                )
             except InputError as error:
                 if not wish.partial:
                     raise
@@ -274,7 +331,10 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
             check_width(source, stream, tower)
             source.tensors = {name: ref for name, ref in source.tensors.items() if not name.startswith(prefix)}
             source.tensors |= {prefix + name: ref for name, ref in tower.tensors.items()}
-            found[stream] = {"tower_config": tower.tower_config, "preparation": tower.preparation if stream == "image" else {}}
+            found[stream] = {
+                "tower_config": tower.tower_config,
+                "preparation": tower.preparation if stream == "image" else {},
+            }
             outside += [] if inside else [prefix]
             source.given += (stream,) if given is not None else ()
         elif below is not None and stream in below.config["streams"]:
@@ -287,7 +347,8 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
 
 
 def _inside(folder: Path, stream: str, shapes: released.Shapes, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a tower whose weights lie in the checkpoint: of our making, of a config beside it, or told by the shapes."""
+    """The settings of a tower whose weights lie in the checkpoint: of our making, of a config beside it, or told by the
+    shapes."""
     own = values.get(released.EXTENSION)
     if own is not None and stream in own["streams"]:
         return dict(own["streams"][stream])
@@ -298,8 +359,10 @@ def _inside(folder: Path, stream: str, shapes: released.Shapes, values: Mapping[
         told = ecg_config(shapes)
         if told is None:
             raise InputError(
-                f"the ECG tower inside {folder} is not the released one, and its heads can't be read from its weights; put GEM's "
-                f"description of it ({values.get('open_clip_config', 'open_clip_config')}.json, with ecg_cfg) into the folder"
+                f"the ECG tower inside {folder} is not the released one, and its heads can't be read from its "
+                "weights; put GEM's "
+                f"description of it ({values.get('open_clip_config', 'open_clip_config')}.json, with ecg_cfg) into "
+                "the folder"
             )
         return {"tower_config": told}
     named = _folder_named(folder, str(values.get("mm_vision_tower", "")))
@@ -314,11 +377,12 @@ def _inside(folder: Path, stream: str, shapes: released.Shapes, values: Mapping[
     return {"tower_config": {"vision_config": vision}}
 
 
-# -- towers ----------------------------------------------------------------------------------------------------------------------------
+# -- towers ------------------------------------------------------------------------------------------------------------
 
 
 def open_tower(name: str | Path, stream: str = "ecg", described: Path | None = None) -> TowerSource:
-    """Look into a tower: a folder of ours, ECG-CoCa's .pt, a CLIP's folder or hub id, or the tower of a whole checkpoint.
+    """Look into a tower: a folder of ours, ECG-CoCa's .pt, a CLIP's folder or hub id, or the tower of a whole
+    checkpoint.
 
     Raises:
         InputError: there is none.

@@ -1,12 +1,13 @@
 """The language model's linear layers in 4 or 8 bits (bitsandbytes), tensor by tensor as they come from disk.
 
-- ``nf4``: 4-bit NormalFloat in blocks of 64 with doubly quantised scales, as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314):
-  4.13 bits a weight.
+- ``nf4``: 4-bit NormalFloat in blocks of 64 with doubly quantised scales, as in QLoRA (Dettmers et al. 2023, arXiv
+  2305.14314): 4.13 bits a weight.
 - ``int8``: one scale a row, activations beyond 6.0 apart, as in LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339).
 
-The model is built on the meta device, `replace_linears` swaps its layers there, and `place` quantises each tensor when it comes, so the
-model never stands in memory at full precision. Towers, projectors, norms, embeddings and the head are never quantised. A quantised
-layer serves inference and, through PEFT, a LoRA on top; it can't be written back (`refuse_quantized`).
+The model is built on the meta device, `replace_linears` swaps its layers there, and `place` quantises each tensor when
+it comes, so the model never stands in memory at full precision. Towers, projectors, norms, embeddings and the head are
+never quantised. A quantised layer serves inference and, through PEFT, a LoRA on top; it can't be written back
+(`refuse_quantized`).
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from transformers.utils.quantization_config import QuantizationMethod
 from llava_ecg.errors import InputError
 
 KINDS = ("nf4", "int8")
-BLOCK = 64  # weights of nf4 that share a scale; must divide a layer's width, else bitsandbytes 0.50 takes wrong scales on AVX512 CPUs
+# weights of nf4 that share a scale; must divide a layer's width, else bitsandbytes 0.50 takes wrong scales on AVX512
+# CPUs
+BLOCK = 64
 OUTLIERS = 6.0  # of LLM.int8(): input columns with a value beyond it are multiplied in 16 bits
 
 _NF4 = {"quant_type": "nf4", "compress_statistics": True}
 _EXACT = (torch.float32, torch.float16, torch.bfloat16)  # what bitsandbytes quantises from
-# One tells at import to install a package that downloads kernels, the other at every layer of every token that inputs become fp16.
+# One tells at import to install a package that downloads kernels, the other at every layer of every token that inputs
+# become fp16.
 _CHATTY = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
 
 
@@ -58,8 +62,9 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
 
     For nf4 a layer whose width is no multiple of 64 stays as it is too; the released language models have none.
 
-    Also tells PEFT and transformers, by the attributes that they look at, that the model is quantised. ``config.quantization_config``
-    is not set: nobody asks for it, and it would say of every config.json written from here on that the weights beside it are quantised.
+    Also tells PEFT and transformers, by the attributes that they look at, that the model is quantised.
+    ``config.quantization_config`` is not set: nobody asks for it, and it would say of every config.json written from
+    here on that the weights beside it are quantised.
 
     Args:
         language_model: on the meta device; changed in place, nothing is allocated.
@@ -80,17 +85,23 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
     ]
     if not found:
         wanted = f"no linear layer of a width that {step} divides" if step > 1 else "no linear layer"
-        raise InputError(f"{type(language_model).__name__} has {wanted} to be quantised to {kind}; load it without quantization")
+        raise InputError(
+            f"{type(language_model).__name__} has {wanted} to be quantised to {kind}; load it without quantization"
+        )
     for name, module in found:
         if not module.weight.is_meta:
-            raise ValueError(f"{name} holds weights already; layers are replaced on the meta device, before the weights come")
+            raise ValueError(
+                f"{name} holds weights already; layers are replaced on the meta device, before the weights come"
+            )
         layer = _layer(kind, module.in_features, module.out_features, module.bias is not None, dtype)
         language_model.set_submodule(name, layer.train(module.training))
     model: Any = language_model
     model.is_quantized = True
     model.quantization_method = QuantizationMethod.BITS_AND_BYTES
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = kind == "nf4", kind == "int8"
-    model.config._is_quantized = True  # else flash attention takes the dtype of a packed weight for that of the computation
+    model.config._is_quantized = (
+        True  # else flash attention takes the dtype of a packed weight for that of the computation
+    )
     model.config.dtype = dtype
 
 
@@ -107,12 +118,15 @@ def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torc
     Args:
         module: that owns the parameter.
         leaf: the parameter's name in it.
-        tensor: [out, in] for a quantised weight, on the CPU, in the file's dtype; it is copied, so it may be a view of the file.
+        tensor: [out, in] for a quantised weight, on the CPU, in the file's dtype; it is copied, so it may be a view of
+            the file.
         device: where it is quantised and stays.
         dtype: of what is computed, or of the parameter itself where it is not quantised.
     """
     if not is_quantized_place(module, leaf):
-        module._parameters[leaf] = nn.Parameter(tensor.to(device, dtype, copy=True), requires_grad=not isinstance(module, _layer_types()))
+        module._parameters[leaf] = nn.Parameter(
+            tensor.to(device, dtype, copy=True), requires_grad=not isinstance(module, _layer_types())
+        )
         return
     layer: Any = module
     kinds: Any = sys.modules["bitsandbytes"].nn
@@ -153,8 +167,8 @@ def refuse_quantized(model: nn.Module, action: str, instead: str = "load it with
 def repack_for_cpu(model: nn.Module) -> int:
     """Let nf4 layers be re-packed for bfloat16 instructions (AVX512-BF16) at their first use; for inference only.
 
-    On a CPU that has them a token of one 4096 x 4096 layer takes 0.5 ms in place of 16 ms. A layer that was re-packed passes no
-    gradient on, without saying so (bitsandbytes 0.50), which is why it is off unless asked for.
+    On a CPU that has them a token of one 4096 x 4096 layer takes 0.5 ms in place of 16 ms. A layer that was re-packed
+    passes no gradient on, without saying so (bitsandbytes 0.50), which is why it is off unless asked for.
 
     Returns:
         How many layers will be: 0 on another CPU, with an older bitsandbytes, or for int8.
@@ -179,7 +193,9 @@ def _library(kind: str) -> Any:
     if kind not in KINDS:
         raise InputError(f"unknown quantization {kind!r}; known are: {', '.join(KINDS)}")
     if find_spec("bitsandbytes") is None:
-        raise InputError("quantization needs bitsandbytes, which is not installed; get it with: pip install 'llava-ecg[quant]'")
+        raise InputError(
+            "quantization needs bitsandbytes, which is not installed; get it with: pip install 'llava-ecg[quant]'"
+        )
     hush()
     try:
         import bitsandbytes
@@ -197,7 +213,9 @@ def _layer(kind: str, width: int, out: int, bias: bool, dtype: torch.dtype) -> n
     layer: Any
     if kind == "nf4":
         layer = library.nn.Linear4bit(width, out, bias, compute_dtype=dtype, device="meta", **_NF4)
-        layer.support_avx512bf16_for_cpu = False  # see repack_for_cpu; where 32 does not divide `out` it is an AssertionError
+        layer.support_avx512bf16_for_cpu = (
+            False  # see repack_for_cpu; where 32 does not divide `out` it is an AssertionError
+        )
     else:
         layer = library.nn.Linear8bitLt(width, out, bias, has_fp16_weights=False, threshold=OUTLIERS, device="meta")
     made: nn.Module = layer

@@ -1,8 +1,9 @@
-"""config.json of the released LLaVA, PULSE and GEM checkpoints <-> the arguments of `LlavaEcgConfig`. Plain dicts; needs no torch.
+"""config.json of the released LLaVA, PULSE and GEM checkpoints <-> the arguments of `LlavaEcgConfig`. Plain dicts;
+needs no torch.
 
-What their file does not say is read from the weights' shapes, and never from a folder's name: towers from a table of the ones that were
-released, the chat template from what kind of checkpoint it is. What neither can say (our own preparations, a template that was chosen)
-is filed under the key ``llava_ecg``, which the original code passes over.
+What their file does not say is read from the weights' shapes, and never from a folder's name: towers from a table of
+the ones that were released, the chat template from what kind of checkpoint it is. What neither can say (our own
+preparations, a template that was chosen) is filed under the key ``llava_ecg``, which the original code passes over.
 
 Sources: LLaVA c121f04, PULSE a439b6c, GEM c8a580f; see docs/checkpoints.md.
 """
@@ -22,20 +23,50 @@ EXTENSION = "llava_ecg"
 
 FAMILIES = {"llama": "llama", "mistral": "mistral", "qwen": "qwen2", "qwen2": "qwen2"}
 LANGUAGE_MODEL_KEYS = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    *("hidden_act", "initializer_range", "rms_norm_eps", "max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters"),
-    *("attention_bias", "mlp_bias", "attention_dropout", "sliding_window", "use_sliding_window", "max_window_layers", "layer_types"),
+    *(
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+    ),
+    *(
+        "hidden_act",
+        "initializer_range",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+    ),
+    *(
+        "attention_bias",
+        "mlp_bias",
+        "attention_dropout",
+        "sliding_window",
+        "use_sliding_window",
+        "max_window_layers",
+        "layer_types",
+    ),
     *("tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
 )
 
 _NULL_SAYS_NONE = ("sliding_window", "bos_token_id", "eos_token_id", "pad_token_id")
-"""Keys whose null is a value, and not the default that transformers has for them (Mistral's window of 4096, Llama's ids 1 and 2)."""
+"""Keys whose null is a value, and not the default that transformers has for them (Mistral's window of 4096, Llama's ids
+1 and 2)."""
 
 
 def is_released(values: Mapping[str, Any]) -> bool:
     """Whether a config.json is of the LLaVA kind: by its model_type or by its ``mm_`` keys."""
     kind = str(values.get("model_type", ""))
-    return kind.startswith("llava_") and kind != "llava_ecg" or "mm_projector_type" in values or "mm_vision_tower" in values
+    return (
+        kind.startswith("llava_")
+        and kind != "llava_ecg"
+        or "mm_projector_type" in values
+        or "mm_vision_tower" in values
+    )
 
 
 def text_config(values: Mapping[str, Any], shapes: Shapes, what: str) -> dict[str, Any]:
@@ -56,8 +87,14 @@ def text_config(values: Mapping[str, Any], shapes: Shapes, what: str) -> dict[st
         biased = any(name.startswith("language_model.") and name.endswith("q_proj.bias") for name in shapes)
         named = found[0] if found else "qwen2" if biased and not values.get("attention_bias") else "llama"
     if named not in FAMILIES:
-        raise InputError(f"{what} is of model_type {values.get('model_type')!r}; of the LLaVA kind llama, mistral and qwen are known")
-    told = {key: values[key] for key in LANGUAGE_MODEL_KEYS if values.get(key) is not None or key in values and key in _NULL_SAYS_NONE}
+        raise InputError(
+            f"{what} is of model_type {values.get('model_type')!r}; of the LLaVA kind llama, mistral and qwen are known"
+        )
+    told = {
+        key: values[key]
+        for key in LANGUAGE_MODEL_KEYS
+        if values.get(key) is not None or key in values and key in _NULL_SAYS_NONE
+    }
     return {"model_type": FAMILIES[named], **told}
 
 
@@ -78,8 +115,11 @@ def image_stream(values: Mapping[str, Any], shapes: Shapes, tower: Mapping[str, 
         tower: of its CLIP: ``tower_config`` and ``preparation`` (mean and std, where they are not CLIP's).
     """
     aspect = values.get("image_aspect_ratio")
-    # A value that LLaVA c121f04 has no way for stays as it is, and `ImagePreparation` refuses it: cropping the page would be a guess.
-    preparation = dict(tower.get("preparation", {})) | {"aspect": "ori" if aspect in (None, "square", "ori") else aspect}
+    # A value that LLaVA c121f04 has no way for stays as it is, and `ImagePreparation` refuses it: cropping the page
+    # would be a guess.
+    preparation = dict(tower.get("preparation", {})) | {
+        "aspect": "ori" if aspect in (None, "square", "ori") else aspect
+    }
     if aspect == "anyres" or "anyres" in str(aspect) and values.get("image_grid_pinpoints"):
         preparation["pinpoints"] = _pinpoints(values.get("image_grid_pinpoints"))
         preparation["merge"] = values.get("mm_patch_merge_type", "flat")
@@ -109,7 +149,8 @@ def ecg_stream(values: Mapping[str, Any], shapes: Shapes, tower: Mapping[str, An
 def template(values: Mapping[str, Any], text: Mapping[str, Any], streams: Mapping[str, Any]) -> str:
     """The chat template that a checkpoint of this kind was trained with: nothing in its files names it.
 
-    GEM and PULSE were trained with ``llava_v1``, LLaVA on Vicuna with ``vicuna_v1``; PULSE is told from LLaVA-1.6 by its flat tiles.
+    GEM and PULSE were trained with ``llava_v1``, LLaVA on Vicuna with ``vicuna_v1``; PULSE is told from LLaVA-1.6 by
+    its flat tiles.
     """
     if text["model_type"] == "qwen2":
         return "qwen_2"
@@ -123,7 +164,9 @@ def template(values: Mapping[str, Any], text: Mapping[str, Any], streams: Mappin
     return "vicuna_v1"
 
 
-def to_config(values: Mapping[str, Any], shapes: Shapes, towers: Mapping[str, Mapping[str, Any]], what: str) -> dict[str, Any]:
+def to_config(
+    values: Mapping[str, Any], shapes: Shapes, towers: Mapping[str, Mapping[str, Any]], what: str
+) -> dict[str, Any]:
     """The arguments of `LlavaEcgConfig` for a released config.json.
 
     Args:
@@ -137,7 +180,8 @@ def to_config(values: Mapping[str, Any], shapes: Shapes, towers: Mapping[str, Ma
     """
     if values.get("mm_use_im_start_end"):
         raise InputError(
-            f"{what} says mm_use_im_start_end, tokens around the image that only LLaVA's first version had; it isn't supported"
+            f"{what} says mm_use_im_start_end, tokens around the image that only LLaVA's first version had; it "
+            "isn't supported"
         )
     text = text_config(values, shapes, what)
     makers = {"ecg": ecg_stream, "image": image_stream}
@@ -150,7 +194,8 @@ def to_config(values: Mapping[str, Any], shapes: Shapes, towers: Mapping[str, Ma
         "template": template(values, text, streams),
         "base": None,
         "model_max_length": values.get("tokenizer_model_max_length") or values.get("max_position_embeddings") or 2048,
-        "image_newline": "image_newline" in shapes or any(s["preparation"].get("merge") == "spatial_unpad" for s in streams.values()),
+        "image_newline": "image_newline" in shapes
+        or any(s["preparation"].get("merge") == "spatial_unpad" for s in streams.values()),
     }
     own = values.get(EXTENSION)
     return found | dict(own) if isinstance(own, Mapping) else found
@@ -165,19 +210,27 @@ def to_llava(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     text, streams = dict(config["text_config"]), config["streams"]
     family = next((name for name, ours in FAMILIES.items() if ours == text["model_type"]), None)
     if family is None or family not in ("llama", "mistral", "qwen"):
-        raise InputError(f"the LLaVA layout holds Llama, Mistral and Qwen2, not {text['model_type']!r}; convert --to ours keeps it")
+        raise InputError(
+            f"the LLaVA layout holds Llama, Mistral and Qwen2, not {text['model_type']!r}; convert --to ours keeps it"
+        )
     for name, stream in streams.items():
         through = "image" if name == "ecg" and "image" in streams else None
         if {"ecg": "ecg_coca", "image": "clip"}.get(name) != stream["tower"] or stream["through"] != through:
             raise InputError(
-                f"the LLaVA layout has no place for the stream {name!r} of tower {stream['tower']!r} through {stream['through']!r}; "
-                "it holds an ecg_coca tower (through the image's projector) and a clip tower; convert --to ours keeps it"
+                f"the LLaVA layout has no place for the stream {name!r} of tower {stream['tower']!r} through "
+                f"{stream['through']!r}; "
+                "it holds an ecg_coca tower (through the image's projector) and a clip tower; convert --to ours "
+                "keeps it"
             )
     origin = config.get("origin") or {}
     values: dict[str, Any] = dict(origin.get("config") or {})
     values.pop(EXTENSION, None)
     if not origin:
-        values |= {"architectures": [f"Llava{family.capitalize()}ForCausalLM"], "model_type": f"llava_{family}", "use_mm_proj": True}
+        values |= {
+            "architectures": [f"Llava{family.capitalize()}ForCausalLM"],
+            "model_type": f"llava_{family}",
+            "use_mm_proj": True,
+        }
         values |= {"mm_use_im_start_end": False, "mm_use_im_patch_token": False, "tokenizer_padding_side": "right"}
         values |= {"mm_patch_merge_type": "flat"}
         values |= _old_rope({key: text[key] for key in LANGUAGE_MODEL_KEYS if key in text})
@@ -200,7 +253,11 @@ def to_llava(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
 def _told_by_shapes(streams: Mapping[str, Any], shapes: Shapes) -> bool:
     """Whether who opens the weights again finds the same towers without being told."""
     for name, tell in (("ecg", ecg_config), ("image", clip_config)):
-        own = {key.removeprefix(f"towers.{name}."): shape for key, shape in shapes.items() if key.startswith(f"towers.{name}.")}
+        own = {
+            key.removeprefix(f"towers.{name}."): shape
+            for key, shape in shapes.items()
+            if key.startswith(f"towers.{name}.")
+        }
         given = streams[name]["tower_config"] if name in streams else {}
         if own and tell(own) != (given.get("vision_config") if name == "image" else given):
             return False
@@ -213,7 +270,10 @@ def _old_rope(text: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(rope, Mapping):
         return text
     scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
-    return text | {"rope_theta": rope.get("rope_theta", 10000.0), "rope_scaling": None if rope.get("rope_type") == "default" else scaling}
+    return text | {
+        "rope_theta": rope.get("rope_theta", 10000.0),
+        "rope_scaling": None if rope.get("rope_type") == "default" else scaling,
+    }
 
 
 def _write_image(values: dict[str, Any], stream: Mapping[str, Any]) -> None:
@@ -225,7 +285,11 @@ def _write_image(values: dict[str, Any], stream: Mapping[str, Any]) -> None:
     values["mm_vision_select_layer"] = tower.get("select_layer", -2)
     values["mm_vision_select_feature"] = tower.get("select_feature", "patch")
     aspect = preparation.get("aspect", "squash")
-    if not (aspect == "ori" and values.get("image_aspect_ratio") in ("ori", "square", None) and "image_aspect_ratio" in values):
+    if not (
+        aspect == "ori"
+        and values.get("image_aspect_ratio") in ("ori", "square", None)
+        and "image_aspect_ratio" in values
+    ):
         values["image_aspect_ratio"] = aspect
     if aspect == "anyres":
         values["image_grid_pinpoints"] = [list(pair) for pair in preparation["pinpoints"]]

@@ -1,7 +1,8 @@
 """The parameters that a model of a given config has: their names and shapes by arithmetic, without building anything.
 
-`llava-ecg inspect` holds the tensors of a folder against this table; building the model on the meta device says the same, but takes
-seconds of imports. That model is the slow, obvious truth: tests/model/test_shapes.py holds this file equal to it, defaults included.
+`llava-ecg inspect` holds the tensors of a folder against this table; building the model on the meta device says the
+same, but takes seconds of imports. That model is the slow, obvious truth: tests/model/test_shapes.py holds this file
+equal to it, defaults included.
 
 Standard library only: no torch, no transformers, no numpy in here.
 """
@@ -22,11 +23,13 @@ from llava_ecg.streams import StreamConfig
 
 @dataclass(frozen=True)
 class _Family:
-    """What transformers assumes for a key that a text config leaves out (None: it follows from the others), and what it makes of it.
+    """What transformers assumes for a key that a text config leaves out (None: it follows from the others), and what it
+    makes of it.
 
     Attributes:
         optional: the keys that may also be null.
-        query_bias, output_bias, feed_forward_bias: which linears have one: always, never, or as the key of that name says.
+        query_bias, output_bias, feed_forward_bias: which linears have one: always, never, or as the key of that name
+            says.
         whole_heads: whether hidden_size must be a multiple of num_attention_heads.
     """
 
@@ -56,7 +59,11 @@ FAMILIES = {
     ),
     "mistral": _Family(vocab_size=32000, intermediate_size=14336, num_key_value_heads=8, optional=("head_dim",)),
     "qwen2": _Family(
-        vocab_size=151936, intermediate_size=22016, num_key_value_heads=32, optional=("num_key_value_heads",), query_bias=True
+        vocab_size=151936,
+        intermediate_size=22016,
+        num_key_value_heads=32,
+        optional=("num_key_value_heads",),
+        query_bias=True,
     ),
 }
 
@@ -64,24 +71,29 @@ FAMILIES = {
 def expected(config: Mapping[str, Any]) -> Shapes | None:
     """Our parameter names, and their shapes, of the `LlavaEcgForCausalLM` that this config describes.
 
-    A tied head (``tie_word_embeddings`` of the text config) is not listed: it is the embedding again, and checkpoints don't hold it.
-    Values that no parameter depends on (template, select_layer, most of a preparation, ...) are not looked at.
+    A tied head (``tie_word_embeddings`` of the text config) is not listed: it is the embedding again, and checkpoints
+    don't hold it. Values that no parameter depends on (template, select_layer, most of a preparation, ...) are not
+    looked at.
 
     Args:
         config: the arguments of `LlavaEcgConfig` as plain JSON values.
 
     Returns:
-        name -> shape; None where a part is of a kind that is not known here (another text family, a plug-in's tower or projector):
-        then only the model itself can tell.
+        name -> shape; None where a part is of a kind that is not known here (another text family, a plug-in's tower or
+        projector): then only the model itself can tell.
 
     Raises:
         InputError: a setting that no model can be built from, named by its key.
     """
     text = mapping(config.get("text_config") or {"model_type": "llama"}, "the text_config")
-    streams = {name: _stream(name, values) for name, values in mapping(config.get("streams") or {}, "the config's streams").items()}
+    streams = {
+        name: _stream(name, values)
+        for name, values in mapping(config.get("streams") or {}, "the config's streams").items()
+    }
     if not isinstance(text.get("model_type"), str):
         raise InputError(
-            f"the text_config has model_type {reprlib.repr(text.get('model_type'))}; a name like {', '.join(FAMILIES)} is needed"
+            f"the text_config has model_type {reprlib.repr(text.get('model_type'))}; a name like "
+            f"{', '.join(FAMILIES)} is needed"
         )
     if text["model_type"] not in FAMILIES or any(stream.tower not in TOWERS for stream in streams.values()):
         return None
@@ -93,8 +105,13 @@ def expected(config: Mapping[str, Any]) -> Shapes | None:
         shapes |= {f"towers.{name}.{inner}": shape for inner, shape in tower.items()}
     for name, stream in streams.items():
         if stream.through not in (None, *streams):
-            raise InputError(f"the stream {name!r} leads through {reprlib.repr(stream.through)}, which is none of {', '.join(streams)}")
-        layers = _projector(stream.projector, widths[name], hidden if stream.through is None else widths[stream.through])
+            raise InputError(
+                f"the stream {name!r} leads through {reprlib.repr(stream.through)}, which is none of "
+                f"{', '.join(streams)}"
+            )
+        layers = _projector(
+            stream.projector, widths[name], hidden if stream.through is None else widths[stream.through]
+        )
         if layers is None:
             return None
         shapes |= {f"projectors.{name}.{inner}": shape for inner, shape in layers.items()}
@@ -113,7 +130,9 @@ def _stream(name: str, values: Any) -> StreamConfig:
         if not isinstance(settings.get(key, ""), str):
             raise InputError(f"{where} has {key} {reprlib.repr(settings[key])}; a name is needed")
     if not isinstance(settings.get("through"), str | None):
-        raise InputError(f"{where} has through {reprlib.repr(settings['through'])}; the name of a stream, or null, is needed")
+        raise InputError(
+            f"{where} has through {reprlib.repr(settings['through'])}; the name of a stream, or null, is needed"
+        )
     for key in ("tower_config", "preparation"):
         settings[key] = mapping(settings.get(key, {}), f"the {key} of {where}")
     return StreamConfig(**settings)
@@ -157,12 +176,15 @@ def _language_model(text: Mapping[str, Any], family: _Family) -> tuple[int, Shap
 
 
 def _projector(kind: str, width: int, out: int) -> Shapes | None:
-    """The parameters of `llava_ecg.model.projectors.build_projector`; None for a name that is a plug-in's, or nobody's."""
+    """The parameters of `llava_ecg.model.projectors.build_projector`; None for a name that is a plug-in's, or
+    nobody's."""
     if kind == "linear":
         return {"weight": (out, width), "bias": (out,)}
     if kind == "identity":
         if width != out:
-            raise InputError(f"the projector 'identity' can't bring width {width} to {out}; choose linear or mlp2x_gelu")
+            raise InputError(
+                f"the projector 'identity' can't bring width {width} to {out}; choose linear or mlp2x_gelu"
+            )
         return {}
     mlp = re.fullmatch(r"mlp([1-9]x|)_gelu", kind)
     if mlp is None:

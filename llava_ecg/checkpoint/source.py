@@ -1,4 +1,5 @@
-"""A model on disk, whatever its layout: its config, and where each of its tensors lies. `llava_ecg.checkpoint.opening` finds it.
+"""A model on disk, whatever its layout: its config, and where each of its tensors lies. `llava_ecg.checkpoint.opening`
+finds it.
 
 Loading, converting, merging and inspecting all start from a `Source`. Needs no torch.
 """
@@ -125,7 +126,8 @@ def check_width(source: Source, stream: str, tower: TowerSource) -> None:
     weight = next((source.tensors[name] for name in places if name in source.tensors), None)
     if weight is not None and tower.width not in (None, weight.shape[1]):
         raise InputError(
-            f"the {stream} tower in {tower.path} is {tower.width} wide, and its projector in {weight.path} takes {weight.shape[1]}; "
+            f"the {stream} tower in {tower.path} is {tower.width} wide, and its projector in {weight.path} takes "
+            f"{weight.shape[1]}; "
             "give the tower that the projector was trained with"
         )
 
@@ -143,7 +145,10 @@ def overridden(source: Source, template: str | None, preparation: Mapping[str, M
     streams = {name: dict(each) for name, each in config["streams"].items()}
     for name, settings in preparation.items():
         if name not in streams:
-            raise InputError(f"the model {source.name} has no stream {name!r} to prepare otherwise; it has {', '.join(streams) or 'none'}")
+            raise InputError(
+                f"the model {source.name} has no stream {name!r} to prepare otherwise; it has "
+                f"{', '.join(streams) or 'none'}"
+            )
         streams[name]["preparation"] = {**streams[name]["preparation"], **settings}
         changed[name] = dict(settings)
     return replace(source, config=config | {"streams": streams}, overrides=changed)
@@ -168,11 +173,15 @@ def tower_alone(path: Path, described: Path | None = None) -> TowerSource | None
     values = read_json(path / "config.json")
     if "tower" in values:
         tensors, _ = renamed(_headers(path), BARE)
-        return TowerSource(values["tower"], values.get("tower_config", {}), values.get("preparation", {}), tensors, path)
+        return TowerSource(
+            values["tower"], values.get("tower_config", {}), values.get("preparation", {}), tensors, path
+        )
     if values.get("model_type") in clip.MODEL_TYPES:
         tensors, unused = renamed(_headers(path), CLIP)
         settings = clip.clip_settings(path)
-        return TowerSource("clip", settings["tower_config"], settings["preparation"], weights_alone(tensors), path, len(unused))
+        return TowerSource(
+            "clip", settings["tower_config"], settings["preparation"], weights_alone(tensors), path, len(unused)
+        )
     return None
 
 

@@ -1,4 +1,5 @@
-"""What a checkpoint over another model can't be opened without, so that nothing is saved in its place. Needs no torch."""
+"""What a checkpoint over another model can't be opened without, so that nothing is saved in its place. Needs no
+torch."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def refuse_standing(config: Any, folder: Path) -> None:
     """
     for path in _stands_on(config):
         if within(path, folder):
-            raise InputError(f"the result would stand on {path}, which saving to {folder} endangers; choose another --output_dir")
+            raise InputError(
+                f"the result would stand on {path}, which saving to {folder} endangers; choose another --output_dir"
+            )
 
 
 def within(path: Path, folder: Path) -> bool:

@@ -23,8 +23,8 @@ def load_tokenizer(folder: Path, *inputs: Any, rows: int | None = None, **kwargs
 
     Args:
         inputs, kwargs: for transformers; they win over what the folder's files say.
-        rows: how many tokens the model embeds; None for ``vocab_size`` of the config.json beside it. Added tokens beyond them, such as
-            a padding token that the model was never resized for, are taken away (`fitted`).
+        rows: how many tokens the model embeds; None for ``vocab_size`` of the config.json beside it. Added tokens
+            beyond them, such as a padding token that the model was never resized for, are taken away (`fitted`).
 
     Raises:
         InputError: there is none, or it can't be opened.
@@ -49,7 +49,9 @@ def tokenizer_of_source(source: Source, *inputs: Any, **kwargs: Any) -> Any:
         InputError: it has none, or none that can be opened.
     """
     if source.tokenizer is None:
-        raise InputError(f"{source.folder} has no tokenizer that can be opened: none of {', '.join(TOKENIZER_FILES)} is there")
+        raise InputError(
+            f"{source.folder} has no tokenizer that can be opened: none of {', '.join(TOKENIZER_FILES)} is there"
+        )
     shape = source.tensors[EMBEDDING].shape if EMBEDDING in source.tensors else ()
     return load_tokenizer(source.tokenizer, *inputs, rows=shape[0] if shape else None, **kwargs)
 
@@ -57,8 +59,8 @@ def tokenizer_of_source(source: Source, *inputs: Any, **kwargs: Any) -> Any:
 def fitted(tokenizer: Any, rows: int, folder: Path) -> Any:
     """The tokenizer without added tokens that the model has no row for; padding goes to a token that it has.
 
-    Their text is then text like any other: the model has never seen a token for it. A tokenizer that needs more than that is given back
-    as it came, and does not fit.
+    Their text is then text like any other: the model has never seen a token for it. A tokenizer that needs more than
+    that is given back as it came, and does not fit.
 
     Args:
         rows: how many tokens the model embeds, 0 to rows - 1.
@@ -76,7 +78,8 @@ def fitted(tokenizer: Any, rows: int, folder: Path) -> Any:
         if token in beyond:
             number = tokenizer.convert_tokens_to_ids(token)
             raise InputError(
-                f"the {role} {token!r} of the tokenizer in {folder} is number {number}, and the model embeds {rows} tokens; "
+                f"the {role} {token!r} of the tokenizer in {folder} is number {number}, and the model embeds "
+                f"{rows} tokens; "
                 "give the folder the tokenizer that the model was trained with"
             )
     whole = json.loads(backend.to_str())
@@ -91,5 +94,6 @@ def fitted(tokenizer: Any, rows: int, folder: Path) -> Any:
 
 
 def _first_release(values: dict[str, Any]) -> dict[str, Any]:
-    """LLaVA's first releases say ``llava``, for which transformers takes another tokenizer than the Llama that they were trained with."""
+    """LLaVA's first releases say ``llava``, for which transformers takes another tokenizer than the Llama that they
+    were trained with."""
     return {"config": LlamaConfig()} if values.get("model_type") == "llava" and is_released(values) else {}

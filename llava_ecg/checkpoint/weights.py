@@ -24,7 +24,8 @@ from llava_ecg.errors import InputError
 SHARD_BYTES = 5_000_000_000
 
 WHY_TRUST = (
-    "opening such a file runs code that its maker chose, with your rights; if you trust where it came from, say --trust-pickle "
+    "opening such a file runs code that its maker chose, with your rights; if you trust where it came from, say "
+    "--trust-pickle "
     "(trust_pickle=True), otherwise ask for a safetensors file"
 )
 
@@ -67,14 +68,16 @@ class Rounding:
         if self.coarse is None or not self.share >= 0.01:
             return None
         return (
-            f"rounding to {str(self.coarse).removeprefix('torch.')} takes {100 * self.share:.0f} % of what the LoRA changes in the weights"
+            f"rounding to {str(self.coarse).removeprefix('torch.')} takes {100 * self.share:.0f} % of what the "
+            "LoRA changes in the weights"
         )
 
 
 def stream(
     source: Source, *, trust_pickle: bool = False, exact: bool = False, rounding: Rounding | None = None
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of a source under our name, file by file, with its LoRA pair added; the sum is taken in float32 (or float64).
+    """Every tensor of a source under our name, file by file, with its LoRA pair added; the sum is taken in float32 (or
+    float64).
 
     Args:
         trust_pickle: open what torch's weights_only refuses.
@@ -82,7 +85,8 @@ def stream(
         rounding: is told of every sum.
 
     Yields:
-        (name, tensor). The tensor may be a view of the file, which is closed when the next file is begun: copy what is to stay.
+        (name, tensor). The tensor may be a view of the file, which is closed when the next file is begun: copy what is
+            to stay.
 
     Raises:
         InputError: a file that can't be read, or a pickle that is not trusted.
@@ -119,7 +123,9 @@ def order(source: Source) -> list[str]:
     return [name for refs in _by_file(source.tensors).values() for name in refs]
 
 
-def write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], sizes: Mapping[str, int], shard_bytes: int = SHARD_BYTES) -> None:
+def write(
+    folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], sizes: Mapping[str, int], shard_bytes: int = SHARD_BYTES
+) -> None:
     """Write ``model.safetensors``, or its shards and their index, into a folder.
 
     Args:
@@ -173,7 +179,7 @@ def _pair_files(source: Source, stack: ExitStack, trust_pickle: bool) -> dict[Pa
     return {path: _open(path, stack, trust_pickle) for path in sorted(paths)}
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 def _open(path: Path, stack: ExitStack, trust_pickle: bool) -> _File:
@@ -207,7 +213,9 @@ class _Pickle:
         except pickle.UnpicklingError as error:
             raise InputError(f"{path} holds more than tensors ({_first_line(error)}): {WHY_TRUST}") from error
         except Exception as error:  # what a damaged pickle raises is anything
-            raise InputError(f"{path} can't be read ({type(error).__name__}: {_first_line(error)}); copy it again") from error
+            raise InputError(
+                f"{path} can't be read ({type(error).__name__}: {_first_line(error)}); copy it again"
+            ) from error
         self._path = path
         self._tensors: Mapping[str, Any] = held[header.container] if header.container else held
 

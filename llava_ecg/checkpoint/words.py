@@ -1,7 +1,8 @@
 """How the input of each stream is prepared, in words: for a report on a model that is not built. Imports no torch.
 
-The preparers themselves (`llava_ecg.model.towers.ecg_coca.EcgPreparation`, `llava_ecg.model.towers.image.ImagePreparation`) need torch;
-tests/model/test_report.py holds the defaults that are said here equal to theirs.
+The preparers themselves (`llava_ecg.model.towers.ecg_coca.EcgPreparation`,
+`llava_ecg.model.towers.image.ImagePreparation`) need torch; tests/model/test_report.py holds the defaults that are said
+here equal to theirs.
 """
 
 from __future__ import annotations
@@ -43,11 +44,20 @@ def stream_report(name: str, settings: Mapping[str, Any]) -> Stream:
     """
     kind, config = settings["tower"], settings.get("tower_config") or {}
     preparation, through = settings.get("preparation") or {}, settings.get("through")
-    kept = {key: settings[key] for key in ("tower", "tower_config", "projector", "through", "preparation") if key in settings}
+    kept = {
+        key: settings[key]
+        for key in ("tower", "tower_config", "projector", "through", "preparation")
+        if key in settings
+    }
     then = f", then the {shown(through)} projector" if through is not None else ""
     projector = f"; projector {shown(settings['projector'])}{then}" if "projector" in settings else ""
     if kind not in TOWERS:
-        return Stream(kept, None, None, (f"as the plug-in tower {shown(kind)} does with the settings {shown(preparation)}{projector}",))
+        return Stream(
+            kept,
+            None,
+            None,
+            (f"as the plug-in tower {shown(kind)} does with the settings {shown(preparation)}{projector}",),
+        )
     width, shapes = TOWERS[kind].shapes(config, f"the stream {name!r}")
     words = TOWERS[kind].words(config, preparation, shapes)
     tokens = f"{words.tokens:,} tokens of width {width:,}{words.more}{projector}"

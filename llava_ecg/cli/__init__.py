@@ -1,8 +1,9 @@
 """What a person types: ``llava-ecg ask | chat | audit | measure | render | list | fetch | inspect | convert | merge``.
 
-One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them share. Everything
-heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no numpy; ``audit``, ``measure``,
-``render`` and ``inspect`` no torch. Exit codes: 0 done, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
+One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them
+share. Everything heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no
+numpy; ``audit``, ``measure``, ``render`` and ``inspect`` no torch. Exit codes: 0 done, 2 something the person gave
+can't be used (one sentence on stderr), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ def main(argv: Sequence[str] | None = None, *, open_assistant: Opener | None = N
     """
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with contextlib.suppress(io.UnsupportedOperation):  # a caller who runs this in his own process has read from it already
-                stream.reconfigure(errors="replace")  # a Latin-1 terminal shows ? for what it lacks and does not end the program
+            with contextlib.suppress(
+                io.UnsupportedOperation
+            ):  # a caller who runs this in his own process has read from it already
+                stream.reconfigure(
+                    errors="replace"
+                )  # a Latin-1 terminal shows ? for what it lacks and does not end the program
     try:
         with _plain_warnings():
             arguments = build_parser().parse_args(argv)
@@ -77,7 +82,8 @@ def main(argv: Sequence[str] | None = None, *, open_assistant: Opener | None = N
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Within, a warning is one line without a place in the code, and what it quotes of a file can't steer the terminal."""
+    """Within, a warning is one line without a place in the code, and what it quotes of a file can't steer the
+    terminal."""
     former = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"{printable_line(f'llava-ecg: warning: {message}')}\n"
     try:

@@ -35,17 +35,30 @@ def add(commands: Any) -> None:
         'llava-ecg ask --ecg patient.hea --out results "What is the QT interval?"',
     )
     ask.add_argument(
-        "question", nargs="?", default=DEFAULT_QUESTION, help="what to ask; - reads it from standard input (default: %(default)s)"
+        "question",
+        nargs="?",
+        default=DEFAULT_QUESTION,
+        help="what to ask; - reads it from standard input (default: %(default)s)",
     )
     flags.add_case(ask, several=True)
     flags.add_model(ask)
-    ask.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, the page with marks (PNG) and the answer (JSON)")
-    ask.add_argument("--page", type=Path, metavar="PAGE", help="draw the page with the waves that the answer cites marked (PNG or JPEG)")
+    ask.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the page, the page with marks (PNG) and the answer (JSON)"
+    )
+    ask.add_argument(
+        "--page",
+        type=Path,
+        metavar="PAGE",
+        help="draw the page with the waves that the answer cites marked (PNG or JPEG)",
+    )
     ask.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
     ask.set_defaults(run=run_ask)
 
     chat = flags.command(
-        commands, "chat", "talk about an ECG in the terminal, over several turns", "llava-ecg chat --ecg patient.hea   (then /help)"
+        commands,
+        "chat",
+        "talk about an ECG in the terminal, over several turns",
+        "llava-ecg chat --ecg patient.hea   (then /help)",
     )
     flags.add_case(chat)
     flags.add_model(chat)
@@ -70,7 +83,9 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
             raise InputError("--page marks waves of a signal; give one with --ecg FILE")
         files.check_target(arguments.page, PAGE_SUFFIXES)
     result = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):  # no library's chatter gets into the JSON
+    with contextlib.redirect_stdout(
+        sys.stderr if arguments.json else sys.stdout
+    ):  # no library's chatter gets into the JSON
         recording, image = _inputs(arguments)
         if not arguments.json:
             _show_inputs(recording, image, arguments.image)
@@ -119,7 +134,7 @@ def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> in
     )
 
 
-# -- their parts -----------------------------------------------------------------------------------------------------------------------
+# -- their parts -------------------------------------------------------------------------------------------------------
 
 
 def _question(text: str) -> str:
@@ -209,9 +224,13 @@ def _stem(arguments: argparse.Namespace) -> str:
 
 
 def _files(arguments: argparse.Namespace, case: Case) -> dict[str, Any]:
-    """What was asked about, by whole paths: the recording's file and the image's, None where there was none; ``more``, if several were."""
+    """What was asked about, by whole paths: the recording's file and the image's, None where there was none; ``more``,
+    if several were."""
     recording = None if case.recording is None else str(Path(case.recording.source).resolve())
-    found: dict[str, Any] = {"ecg": recording, "image": None if arguments.image is None else str(arguments.image.resolve())}
+    found: dict[str, Any] = {
+        "ecg": recording,
+        "image": None if arguments.image is None else str(arguments.image.resolve()),
+    }
     if case.more:
         found["more"] = [str(Path(each.recording.source).resolve()) for each in case.more if each.recording is not None]
     return found

@@ -30,13 +30,35 @@ def add(commands: Any) -> None:
         "check what a text says of an ECG against its signal",
         "llava-ecg audit --ecg patient.hea --text answer.txt --page audit.png",
     )
-    audit.add_argument("--ecg", type=Path, metavar="FILE", required=True, help="the ECG: WFDB header, DICOM, npy, npz or csv")
-    audit.add_argument("--text", metavar="FILE", required=True, help="the text, such as a model's answer or a report (UTF-8); - reads it")
-    audit.add_argument("--question", metavar="TEXT", default="", help="what the text answers: what it leaves unanswered is then said")
-    audit.add_argument("--fix", action="store_true", help="print the text too, each contradicted value struck, the measured one beside it")
-    audit.add_argument("--sex", choices=("male", "female"), help="for the thresholds that depend on it (default: what the ECG's file says)")
+    audit.add_argument(
+        "--ecg", type=Path, metavar="FILE", required=True, help="the ECG: WFDB header, DICOM, npy, npz or csv"
+    )
+    audit.add_argument(
+        "--text",
+        metavar="FILE",
+        required=True,
+        help="the text, such as a model's answer or a report (UTF-8); - reads it",
+    )
+    audit.add_argument(
+        "--question", metavar="TEXT", default="", help="what the text answers: what it leaves unanswered is then said"
+    )
+    audit.add_argument(
+        "--fix",
+        action="store_true",
+        help="print the text too, each contradicted value struck, the measured one beside it",
+    )
+    audit.add_argument(
+        "--sex",
+        choices=("male", "female"),
+        help="for the thresholds that depend on it (default: what the ECG's file says)",
+    )
     audit.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
-    audit.add_argument("--page", type=Path, metavar="PAGE", help=f"draw the page with the cited waves marked: {', '.join(PAGE_SUFFIXES)}")
+    audit.add_argument(
+        "--page",
+        type=Path,
+        metavar="PAGE",
+        help=f"draw the page with the cited waves marked: {', '.join(PAGE_SUFFIXES)}",
+    )
     flags.add_reading(audit)
     audit.set_defaults(run=run_audit)
 
@@ -53,7 +75,9 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
     recording = files.read_recording(arguments.ecg, **flags.reading(arguments))
     sex = arguments.sex or recording.metadata.get("sex")
     measurements = measure(recording, sex=sex)
-    found = audit_answer(files.check_question(arguments.question) if arguments.question else "", text, measurements, sex=sex)
+    found = audit_answer(
+        files.check_question(arguments.question) if arguments.question else "", text, measurements, sex=sex
+    )
     if arguments.page is not None:
         from llava_ecg.grounding.picture import picture
 
@@ -111,13 +135,19 @@ def _text(name: str) -> str:
             with Path(name).open("rb") as file:
                 raw = file.read(LARGEST + 1)
         except OSError as error:
-            raise InputError(f"can't read the text {name} ({error.strerror}); give a text file, or - for standard input") from error
+            raise InputError(
+                f"can't read the text {name} ({error.strerror}); give a text file, or - for standard input"
+            ) from error
     if len(raw) > LARGEST:
-        raise InputError(f"{source} is larger than {LARGEST // 10**6} MB, which is no answer about an ECG; give a shorter text")
+        raise InputError(
+            f"{source} is larger than {LARGEST // 10**6} MB, which is no answer about an ECG; give a shorter text"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source} is not UTF-8 text (byte {error.start}); convert it, or check that it is a text file") from error
+        raise InputError(
+            f"{source} is not UTF-8 text (byte {error.start}); convert it, or check that it is a text file"
+        ) from error
     if not text.strip():
         raise InputError(f"{source} is empty; there is nothing to audit")
     return text

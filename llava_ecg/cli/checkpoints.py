@@ -26,10 +26,17 @@ def add(commands: Any) -> None:
 
 def _add_fetch(commands: Any) -> None:
     parser = flags.command(
-        commands, "fetch", "get the language model of an embedded checkpoint, checked and cached", "llava-ecg fetch gem-tiny"
+        commands,
+        "fetch",
+        "get the language model of an embedded checkpoint, checked and cached",
+        "llava-ecg fetch gem-tiny",
     )
-    parser.add_argument("name", nargs="?", default=flags.DEFAULT_MODEL, metavar="NAME", help="which checkpoint (default: %(default)s)")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take it from this file and not from the network")
+    parser.add_argument(
+        "name", nargs="?", default=flags.DEFAULT_MODEL, metavar="NAME", help="which checkpoint (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="take it from this file and not from the network"
+    )
     parser.set_defaults(run=run_fetch)
 
 
@@ -37,7 +44,8 @@ def _add_inspect(commands: Any) -> None:
     parser = flags.command(
         commands,
         "inspect",
-        "show what a checkpoint holds, from the headers of its files: layout, parts, preparation, what is missing or left over",
+        "show what a checkpoint holds, from the headers of its files: layout, parts, preparation, what is missing "
+        "or left over",
         "llava-ecg inspect ./GEM-7B --json",
     )
     parser.add_argument("path", type=flags.name_or_path, metavar="PATH", help=CHECKPOINT)
@@ -95,7 +103,9 @@ def run_inspect(arguments: argparse.Namespace, _: Opener | None) -> int:
     from llava_ecg.checkpoint.inspect import inspect
 
     with contextlib.redirect_stdout(sys.stderr):  # no library's chatter gets into the JSON
-        found = inspect(arguments.path, base=arguments.base, ecg_tower=arguments.ecg_tower, vision_tower=arguments.vision_tower)
+        found = inspect(
+            arguments.path, base=arguments.base, ecg_tower=arguments.ecg_tower, vision_tower=arguments.vision_tower
+        )
     if arguments.json:
         show_json(found.to_dict())
     else:
@@ -119,7 +129,8 @@ def run_merge(arguments: argparse.Namespace, _: Opener | None) -> int:
 
 
 def _write(write: Callable[..., Path], arguments: argparse.Namespace, *words: Any, **parts: Any) -> int:
-    """Let ``write`` work, its progress on stderr, and print the path that it returns: standard output has that and nothing else."""
+    """Let ``write`` work, its progress on stderr, and print the path that it returns: standard output has that and
+    nothing else."""
     result = sys.stdout
     size = round(arguments.shard_size * flags.GIGABYTE)
     with contextlib.redirect_stdout(sys.stderr):

@@ -22,13 +22,18 @@ Opener = Callable[..., "Assistant"]
 
 
 def command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """A parser for one command, whose help ends with the example. Flags that have a default say so with ``%(default)s``."""
+    """A parser for one command, whose help ends with the example. Flags that have a default say so with
+    ``%(default)s``."""
     return commands.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"example: {example}", allow_abbrev=False
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example: {example}",
+        allow_abbrev=False,
     )
 
 
-# -- what a flag's value may be --------------------------------------------------------------------------------------------------------
+# -- what a flag's value may be ----------------------------------------------------------------------------------------
 
 
 def number(what: str, kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
@@ -48,9 +53,12 @@ def number(what: str, kind: type[int] | type[float], low: float, high: float) ->
 
 
 def name_or_path(text: str) -> str:
-    """An argparse type: text as it was typed. Empty text, which a shell makes of an unset variable, would mean this very folder."""
+    """An argparse type: text as it was typed. Empty text, which a shell makes of an unset variable, would mean this
+    very folder."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("a name or a path is needed and the text is empty; is a variable of the shell unset?")
+        raise argparse.ArgumentTypeError(
+            "a name or a path is needed and the text is empty; is a variable of the shell unset?"
+        )
     return text
 
 
@@ -60,10 +68,13 @@ def path(text: str) -> Path:
 
 
 def setting(text: str) -> tuple[str, str, Any]:
-    """An argparse type: ``STREAM.SETTING=VALUE`` as (stream, setting, value); the value is read as JSON, and is text if it is none."""
+    """An argparse type: ``STREAM.SETTING=VALUE`` as (stream, setting, value); the value is read as JSON, and is text if
+    it is none."""
     found = SETTING.fullmatch(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"a preparation is set as STREAM.SETTING=VALUE, such as image.aspect=pad, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"a preparation is set as STREAM.SETTING=VALUE, such as image.aspect=pad, not {text!r}"
+        )
     stream, name, value = found.groups()
     try:
         return stream, name, json.loads(value, parse_constant=_no_number, parse_float=_finite)
@@ -82,15 +93,19 @@ def _finite(text: str) -> float:
     return value
 
 
-# -- reading an ECG --------------------------------------------------------------------------------------------------------------------
+# -- reading an ECG ----------------------------------------------------------------------------------------------------
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """--rate, --unit, --leads."""
     group = parser.add_argument_group("for files that do not say it themselves, such as npy and csv")
     group.add_argument("--rate", type=number("rate", float, 1, 100_000), metavar="HZ", help="samples a second")
-    group.add_argument("--unit", metavar="UNIT", help="unit of the values: mV, uV, V, nV, or the millivolts per step, such as 0.005")
-    group.add_argument("--leads", metavar="I,II,...", help="lead names in the order of the file, or standard for I II III aVR ... V6")
+    group.add_argument(
+        "--unit", metavar="UNIT", help="unit of the values: mV, uV, V, nV, or the millivolts per step, such as 0.005"
+    )
+    group.add_argument(
+        "--leads", metavar="I,II,...", help="lead names in the order of the file, or standard for I II III aVR ... V6"
+    )
 
 
 def reading(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -102,8 +117,16 @@ def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """--ecg, --image, --missing-leads, and those of `add_reading`; `several`: the first two are lists."""
     how: dict[str, Any] = {"action": "append", "default": []} if several else {}
     again = "; again for each ECG that one question is about" if several else ""
-    parser.add_argument("--ecg", type=Path, metavar="FILE", help=f"the signal: WFDB header, DICOM, npy, npz or csv{again}", **how)
-    parser.add_argument("--image", type=Path, metavar="FILE", help="an image of the page (by default it is drawn from the signal)", **how)
+    parser.add_argument(
+        "--ecg", type=Path, metavar="FILE", help=f"the signal: WFDB header, DICOM, npy, npz or csv{again}", **how
+    )
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="an image of the page (by default it is drawn from the signal)",
+        **how,
+    )
     parser.add_argument(
         "--missing-leads",
         choices=("refuse", "zero"),
@@ -113,7 +136,7 @@ def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     add_reading(parser)
 
 
-# -- opening a checkpoint --------------------------------------------------------------------------------------------------------------
+# -- opening a checkpoint ----------------------------------------------------------------------------------------------
 
 
 def add_base(parser: Any) -> None:
@@ -136,7 +159,10 @@ def add_parts(parser: Any) -> None:
         help="weights of the ECG encoder, such as ECG-CoCa's .pt, where they lie elsewhere",
     )
     parser.add_argument(
-        "--vision-tower", type=name_or_path, metavar="PATH", help="CLIP of the image, where the checkpoint names it and does not hold it"
+        "--vision-tower",
+        type=name_or_path,
+        metavar="PATH",
+        help="CLIP of the image, where the checkpoint names it and does not hold it",
     )
 
 
@@ -145,7 +171,8 @@ def add_trust(parser: Any) -> None:
     parser.add_argument(
         "--trust-pickle",
         action="store_true",
-        help="open .bin and .pt files that hold more than tensors: opening one runs the code in it, so trust who made it",
+        help="open .bin and .pt files that hold more than tensors: opening one runs the code in it, so trust who "
+        "made it",
     )
 
 
@@ -176,19 +203,28 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         ("max-new-tokens", int, 1, 100_000, 256, "longest answer"),
         ("seed", int, 0, 2**63 - 1, 0, "of the sampling"),
     ):
-        group.add_argument(f"--{flag}", type=number(flag, kind, low, high), default=default, help=f"{summary} (default: %(default)s)")
+        group.add_argument(
+            f"--{flag}", type=number(flag, kind, low, high), default=default, help=f"{summary} (default: %(default)s)"
+        )
     group.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU if there is one")
-    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights; chosen for the device")
-    group.add_argument("--quantization", choices=("nf4", "int8"), help="store the language model's linear layers in 4 or 8 bits")
+    group.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights; chosen for the device"
+    )
+    group.add_argument(
+        "--quantization", choices=("nf4", "int8"), help="store the language model's linear layers in 4 or 8 bits"
+    )
     add_parts(group)
-    group.add_argument("--template", type=name_or_path, metavar="NAME", help="chat template in place of the checkpoint's own")
+    group.add_argument(
+        "--template", type=name_or_path, metavar="NAME", help="chat template in place of the checkpoint's own"
+    )
     group.add_argument(
         "--prepare",
         type=setting,
         action="append",
         default=[],
         metavar="STREAM.SETTING=VALUE",
-        help="prepare an input otherwise than the checkpoint says: image.aspect=pad, ecg.rate=500; may be given several times",
+        help="prepare an input otherwise than the checkpoint says: image.aspect=pad, ecg.rate=500; may be given "
+        "several times",
     )
     add_trust(group)
     group.add_argument(
@@ -203,11 +239,14 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags of `add_model` as keyword arguments of an `Opener`.
 
     Returns:
-        ``device`` and ``dtype`` always (None if not given); of ``quantization``, ``ecg_tower``, ``vision_tower``, ``base``,
-        ``template``, ``preparation`` (stream -> setting -> value), ``strict`` and ``trust_pickle`` those that were typed.
+        ``device`` and ``dtype`` always (None if not given); of ``quantization``, ``ecg_tower``, ``vision_tower``,
+        ``base``, ``template``, ``preparation`` (stream -> setting -> value), ``strict`` and ``trust_pickle`` those that
+        were typed.
     """
     typed = {name: vars(arguments)[name] for name in ("quantization", "ecg_tower", "vision_tower", "base", "template")}
-    given = {"device": arguments.device, "dtype": arguments.dtype} | {name: value for name, value in typed.items() if value is not None}
+    given = {"device": arguments.device, "dtype": arguments.dtype} | {
+        name: value for name, value in typed.items() if value is not None
+    }
     preparation: dict[str, dict[str, Any]] = {}
     for stream, name, value in arguments.prepare:
         preparation.setdefault(stream, {})[name] = value

@@ -1,4 +1,5 @@
-"""How the words of a command line are taken: a mistake is one sentence after the usage, which names the flag that was probably meant."""
+"""How the words of a command line are taken: a mistake is one sentence after the usage, which names the flag that was
+probably meant."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ _ONE_OF = {"ecg": "one recording", "image": "one image", "model": "one model", "
 class Once(argparse.Action):
     """The flag's value, which is given once: of two values the second would win in silence."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
         """Keep the value.
 
         Raises:
@@ -26,7 +29,9 @@ class Once(argparse.Action):
         if self.option_strings and self.dest in given:
             former = vars(namespace)[self.dest]
             one = _ONE_OF.get(self.dest, "one value")
-            raise argparse.ArgumentError(self, f"it is given twice ({former} and {values}) and takes {one} at a time; give it once")
+            raise argparse.ArgumentError(
+                self, f"it is given twice ({former} and {values}) and takes {one} at a time; give it once"
+            )
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 
@@ -60,7 +65,12 @@ class Parser(argparse.ArgumentParser):
         near: dict[str, str] = {}
         for word in self._words[: self._words.index("--") if "--" in self._words else None]:
             flag = word.partition("=")[0]
-            if len(flag) < 3 or flag[0] != "-" or flag in self._option_string_actions or flag[:2] in self._option_string_actions:
+            if (
+                len(flag) < 3
+                or flag[0] != "-"
+                or flag in self._option_string_actions
+                or flag[:2] in self._option_string_actions
+            ):
                 continue
             for name in difflib.get_close_matches(flag.lstrip("-").lower().replace("_", "-"), known, n=1):
                 near[flag] = known[name] if flag in message.replace("=", " ").split() else f"{known[name]} by {flag}"

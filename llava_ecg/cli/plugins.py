@@ -13,7 +13,9 @@ from llava_ecg.terminal import show
 
 def add(commands: Any) -> None:
     """Declare ``list``."""
-    parser = flags.command(commands, "list", "list what is plugged in: readers, towers, projectors, templates", "llava-ecg list readers")
+    parser = flags.command(
+        commands, "list", "list what is plugged in: readers, towers, projectors, templates", "llava-ecg list readers"
+    )
     parser.add_argument("socket", nargs="?", choices=sorted(SOCKETS), help="one kind only")
     parser.set_defaults(run=run_list)
 

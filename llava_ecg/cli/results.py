@@ -1,4 +1,5 @@
-"""Where ``llava-ecg ask --out`` puts an answer: under the name of its file, unless an answer about another file stands there."""
+"""Where ``llava-ecg ask --out`` puts an answer: under the name of its file, unless an answer about another file stands
+there."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def answer_file(folder: Path, stem: str) -> Path:
 
 
 def free_stem(folder: Path, stem: str, files: Mapping[str, str | None]) -> str:
-    """``stem``, or ``stem-2``, ``stem-3``, ...: the first under which no answer lies, or one about the same files, which may be replaced.
+    """``stem``, or ``stem-2``, ``stem-3``, ...: the first under which no answer lies, or one about the same files,
+    which may be replaced.
 
     Args:
         files: what was asked about, as the JSON of an answer has it under ``files``.
@@ -26,7 +28,10 @@ def free_stem(folder: Path, stem: str, files: Mapping[str, str | None]) -> str:
         number += 1
         free = f"{stem}-{number}"
     if free != stem:
-        show(f"{answer_file(folder, stem)} is not about this file and stays; this answer is {answer_file(folder, free)}", file=sys.stderr)
+        show(
+            f"{answer_file(folder, stem)} is not about this file and stays; this answer is {answer_file(folder, free)}",
+            file=sys.stderr,
+        )
     return free
 
 

@@ -20,25 +20,58 @@ PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 def add(commands: Any) -> None:
     """Declare ``measure`` and ``render``."""
     measure = flags.command(
-        commands, "measure", "measure rate, intervals, axis and amplitudes of an ECG", "llava-ecg measure patient.hea --json"
+        commands,
+        "measure",
+        "measure rate, intervals, axis and amplitudes of an ECG",
+        "llava-ecg measure patient.hea --json",
     )
     measure.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
     flags.add_reading(measure)
-    measure.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
+    measure.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else to standard output"
+    )
     measure.set_defaults(run=run_measure)
 
-    render = flags.command(commands, "render", "draw an ECG as a 12-lead page at true scale", "llava-ecg render patient.hea -o page.png")
+    render = flags.command(
+        commands, "render", "draw an ECG as a 12-lead page at true scale", "llava-ecg render patient.hea -o page.png"
+    )
     render.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
-    render.add_argument("-o", "--output", type=Path, metavar="PAGE", required=True, help=f"the image to write: {', '.join(PAGE_SUFFIXES)}")
-    render.add_argument("--dpi", type=flags.number("dpi", int, 50, 600), default=200, help="dots an inch, 50 to 600 (default: %(default)s)")
     render.add_argument(
-        "--layout", choices=("3x4+1", "6x2", "12x1"), default="3x4+1", help="rows and columns of leads (default: %(default)s)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PAGE",
+        required=True,
+        help=f"the image to write: {', '.join(PAGE_SUFFIXES)}",
     )
     render.add_argument(
-        "--gain", type=flags.number("gain", float, 0.5, 80), metavar="MM_PER_MV", help="(default: 10, or 5 or 2.5 where a trace needs it)"
+        "--dpi",
+        type=flags.number("dpi", int, 50, 600),
+        default=200,
+        help="dots an inch, 50 to 600 (default: %(default)s)",
     )
-    render.add_argument("--speed", type=float, choices=(12.5, 25.0, 50.0), default=25.0, help="of the paper, mm/s (default: %(default)g)")
-    render.add_argument("--start", type=flags.number("start", float, 0, 1e7), default=0.0, help="where the page begins, s (default: 0)")
+    render.add_argument(
+        "--layout",
+        choices=("3x4+1", "6x2", "12x1"),
+        default="3x4+1",
+        help="rows and columns of leads (default: %(default)s)",
+    )
+    render.add_argument(
+        "--gain",
+        type=flags.number("gain", float, 0.5, 80),
+        metavar="MM_PER_MV",
+        help="(default: 10, or 5 or 2.5 where a trace needs it)",
+    )
+    render.add_argument(
+        "--speed",
+        type=float,
+        choices=(12.5, 25.0, 50.0),
+        default=25.0,
+        help="of the paper, mm/s (default: %(default)g)",
+    )
+    render.add_argument(
+        "--start", type=flags.number("start", float, 0, 1e7), default=0.0, help="where the page begins, s (default: 0)"
+    )
     render.add_argument("--heading", action="store_true", help="write date, rate, intervals and axis at the top")
     render.add_argument("--person", action="store_true", help="with --heading, write age and sex too")
     flags.add_reading(render)
@@ -68,7 +101,9 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
     files.check_target(arguments.output, PAGE_SUFFIXES)
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
     if arguments.start >= recording.duration:
-        raise InputError(f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long")
+        raise InputError(
+            f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long"
+        )
     page = render(
         recording,
         dpi=arguments.dpi,

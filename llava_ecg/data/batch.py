@@ -18,8 +18,8 @@ def pad(samples: Sequence[Encoded], pad_id: int, side: Literal["right", "left"] 
     """A padded batch, as keyword arguments of the model.
 
     Returns:
-        input_ids, labels, position_ids int64 [B, S]; attention_mask bool [B, S]; slots int8 [B, S]; streams: name -> {values [n, ...],
-        index int64 [N]}, without the streams that no sample has.
+        input_ids, labels, position_ids int64 [B, S]; attention_mask bool [B, S]; slots int8 [B, S]; streams: name ->
+        {values [n, ...], index int64 [N]}, without the streams that no sample has.
     """
     length = max(map(len, samples))
 

@@ -17,7 +17,12 @@ from typing import Any, Literal
 from llava_ecg.errors import InputError
 
 MARKER = "<image>"
-_ROLES: dict[str, Literal["user", "assistant"]] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+_ROLES: dict[str, Literal["user", "assistant"]] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+}
 _FROM = {"user": "human", "assistant": "gpt"}
 
 
@@ -52,13 +57,13 @@ class Conversation:
 def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")) -> Conversation:
     """One record of LLaVA JSON.
 
-    Turns that come before the first human one are dropped, as LLaVA does. In a turn with a marker, where the record has one source
-    of each kind, the marker goes to the front on a line of its own, and further markers are dropped (LLaVA's
+    Turns that come before the first human one are dropped, as LLaVA does. In a turn with a marker, where the record has
+    one source of each kind, the marker goes to the front on a line of its own, and further markers are dropped (LLaVA's
     ``preprocess_multimodal``). A record with sources and no marker gets one at the front of its first turn.
 
     Raises:
-        InputError: no conversations, unknown speaker, two turns of the same speaker in a row, or markers that do not match the
-            sources.
+        InputError: no conversations, unknown speaker, two turns of the same speaker in a row, or markers that do not
+            match the sources.
     """
     name = str(record.get("id", ""))
     spoken = record.get("conversations")
@@ -74,7 +79,9 @@ def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")
         if not turns and role == "assistant":
             continue
         if turns and turns[-1].role == role:
-            raise InputError(f"turns {number - 1} and {number} of record {name!r} are both of {speaker!r}; speakers must alternate")
+            raise InputError(
+                f"turns {number - 1} and {number} of record {name!r} are both of {speaker!r}; speakers must alternate"
+            )
         turns.append(Turn(role, text))
     if not turns:
         raise InputError(f"record {name!r} has no human turn")

@@ -27,7 +27,11 @@ def load_conversations(path: Path) -> list[Conversation]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        records = [json.loads(line) for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+        records = (
+            [json.loads(line) for line in text.split("\n") if line.strip()]
+            if path.suffix == ".jsonl"
+            else json.loads(text)
+        )
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -53,13 +57,15 @@ class ConversationDataset(Dataset[Encoded]):
         preparers: stream name -> the model's preparer, in the model's order.
         folders: stream name -> folder of its files.
         max_length: tokens; text behind is cut, streams that do not fit are an error.
-        derive: make the source of a stream that a record lacks from its others (the page of a recording), where its preparer can.
-        readers: stream name -> reader, for sources that the model does not take but another may be derived from (the recording behind
-            the page that an image-only model sees); used only with `derive`.
-        modality_dropout: the share of samples with several streams in which one of them is left out. Which, follows from seed, epoch,
-            record and marker alone: the same in any number of workers, another in each epoch.
+        derive: make the source of a stream that a record lacks from its others (the page of a recording), where its
+            preparer can.
+        readers: stream name -> reader, for sources that the model does not take but another may be derived from (the
+            recording behind the page that an image-only model sees); used only with `derive`.
+        modality_dropout: the share of samples with several streams in which one of them is left out. Which, follows
+            from seed, epoch, record and marker alone: the same in any number of workers, another in each epoch.
         seed: of that choice.
-        tell: is told, once a process, of each record that nothing is learnt from; a function of a module, where workers are spawned.
+        tell: is told, once a process, of each record that nothing is learnt from; a function of a module, where workers
+            are spawned.
     """
 
     conversations: Sequence[Conversation]
@@ -82,7 +88,8 @@ class ConversationDataset(Dataset[Encoded]):
         """Read, prepare and encode one conversation.
 
         Args:
-            number: of the record, and in later epochs plus the number of records for each epoch (`llava_ecg.data.grouping.EpochSampler`).
+            number: of the record, and in later epochs plus the number of records for each epoch
+                (`llava_ecg.data.grouping.EpochSampler`).
 
         Raises:
             InputError: a file is missing or unreadable, or the streams do not fit; names the record.
@@ -90,7 +97,10 @@ class ConversationDataset(Dataset[Encoded]):
         epoch, number = divmod(number, len(self.conversations))
         conversation = self.conversations[number]
         try:
-            places = [self._left(self._sources(conversation, marker), epoch, number, marker) for marker in range(conversation.markers)]
+            places = [
+                self._left(self._sources(conversation, marker), epoch, number, marker)
+                for marker in range(conversation.markers)
+            ]
             sample = self.encoder.sample(conversation.turns, places, max_length=self.max_length)
         except InputError as error:
             raise InputError(f"record {conversation.id!r}: {error}") from error
@@ -102,8 +112,8 @@ class ConversationDataset(Dataset[Encoded]):
     def lengths(self) -> list[int]:
         """How long each sample is, in tokens, without reading every file.
 
-        The text is counted. What stands at a marker is counted in the first record that has the same kinds of file there; where an image
-        becomes a number of tokens that depends on its shape, this is an estimate.
+        The text is counted. What stands at a marker is counted in the first record that has the same kinds of file
+        there; where an image becomes a number of tokens that depends on its shape, this is an estimate.
 
         Raises:
             InputError: one of these records can't be read; names it.
@@ -121,7 +131,8 @@ class ConversationDataset(Dataset[Encoded]):
         return found
 
     def goes_without(self) -> bool:
-        """Whether a record lacks a stream that could be made from its others and is not: then a question is not to get it either.
+        """Whether a record lacks a stream that could be made from its others and is not: then a question is not to get
+        it either.
 
         The first such record is read.
 

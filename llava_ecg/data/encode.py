@@ -2,8 +2,9 @@
 
 Axes: S sequence, N tower tokens in the sequence, P tokens a tower makes of one value.
 
-At each ``<image>`` marker stand the tokens of every stream that is given there, in the model's order of streams (GEM: ECG, then
-image). Their ids are the pad id, their labels `IGNORE`; `Encoded.slots` says who lives where: 0 text, k the k-th stream.
+At each ``<image>`` marker stand the tokens of every stream that is given there, in the model's order of streams (GEM:
+ECG, then image). Their ids are the pad id, their labels `IGNORE`; `Encoded.slots` says who lives where: 0 text, k the
+k-th stream.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def encode(
         turns: with one marker for each entry of the streams' lists.
         template: how it is written.
         tokenizer: a fast transformers tokenizer (its offsets say which tokens are trained on).
-        streams: stream name -> one entry a marker, None where the stream is left out; in the model's order of streams, all of
-            them, since the position in the mapping is the slot number.
+        streams: stream name -> one entry a marker, None where the stream is left out; in the model's order of streams,
+            all of them, since the position in the mapping is the slot number.
         max_length: cut the text behind the last stream to this many tokens.
 
     Raises:
@@ -89,8 +90,8 @@ def encode(
 def tokenize(spans: Sequence[Span], tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
     """Text spans -> ids and labels, with the places of the markers.
 
-    The text between two markers is tokenised as one piece (so span borders don't change the tokens, as in LLaVA); a token is
-    trained on if it overlaps a trained span.
+    The text between two markers is tokenised as one piece (so span borders don't change the tokens, as in LLaVA); a
+    token is trained on if it overlaps a trained span.
 
     Returns:
         ids, labels (equally long, markers taken out), and for each marker the index in them before which it stood.
@@ -109,7 +110,8 @@ def tokenize(spans: Sequence[Span], tokenizer: Any) -> tuple[list[int], list[int
             piece_ids, offsets = piece_ids[1:], offsets[1:]  # the sequence has one BOS, at its front
         ids += piece_ids
         labels += [
-            token if any(trained[start + first : start + last]) else IGNORE for token, (first, last) in zip(piece_ids, offsets, strict=True)
+            token if any(trained[start + first : start + last]) else IGNORE
+            for token, (first, last) in zip(piece_ids, offsets, strict=True)
         ]
         start += len(piece) + len(MARKER)
         if number < len(pieces) - 1:
@@ -172,7 +174,8 @@ def truncate(encoded: Encoded, length: int, *, streams: Literal["keep", "cut"] =
             last = int(torch.nonzero(encoded.slots)[-1]) + 1
             raise InputError(
                 f"the ECG and image tokens reach to place {last} of the sequence, over the limit of {length} tokens; "
-                f"raise --model_max_length to {len(encoded)}, which holds the whole record, or shorten the text before them"
+                f"raise --model_max_length to {len(encoded)}, which holds the whole record, or shorten the text "
+                "before them"
             )
         for slot, name in enumerate(kept, 1):
             kept[name] = _first(kept[name], int((encoded.slots[:length] == slot).sum()))

@@ -1,7 +1,9 @@
-"""`Encoder`: what a sample shows. Training, asking and evaluation make their joint sequence here, so that they can't differ.
+"""`Encoder`: what a sample shows. Training, asking and evaluation make their joint sequence here, so that they can't
+differ.
 
-At each marker of the conversation stands what one question is about: its sources by stream (a recording, an image), those that the model
-has no stream for left out, and what its other streams make of them (the page drawn from a recording) where the checkpoint says so.
+At each marker of the conversation stands what one question is about: its sources by stream (a recording, an image),
+those that the model has no stream for left out, and what its other streams make of them (the page drawn from a
+recording) where the checkpoint says so.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Encoder:
     derive: bool = True
 
     def whole(self, place: Place) -> dict[str, Any]:
-        """The sources of a place, and what the model's other streams make of them; those of no stream are still there."""
+        """The sources of a place, and what the model's other streams make of them; those of no stream are still
+        there."""
         found = dict(place)
         for name, preparer in self.preparers.items() if self.derive else ():
             made = preparer.derive(found) if name not in found else None
@@ -58,7 +61,9 @@ class Encoder:
             raise InputError("none of its files is of a kind that the model takes")
         return found
 
-    def sample(self, turns: Sequence[Turn], places: Sequence[Place], *, max_length: int | None = None, kept: Kept | None = None) -> Encoded:
+    def sample(
+        self, turns: Sequence[Turn], places: Sequence[Place], *, max_length: int | None = None, kept: Kept | None = None
+    ) -> Encoded:
         """The joint sequence.
 
         Args:
@@ -91,4 +96,6 @@ def marked(turns: Sequence[Turn], places: int = 1) -> list[Turn]:
 
 def notes_of(sample: Encoded) -> list[str]:
     """What a user should know about how the sources of a sample were prepared, each once."""
-    return list(dict.fromkeys(note for given in sample.streams.values() for prepared in given for note in prepared.notes))
+    return list(
+        dict.fromkeys(note for given in sample.streams.values() for prepared in given for note in prepared.notes)
+    )

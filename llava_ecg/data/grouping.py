@@ -20,7 +20,9 @@ class GroupedSampler(Sampler[int]):
         seed: of the order, together with the number of the epoch.
     """
 
-    def __init__(self, lengths: Sequence[int], group: int, *, kinds: Sequence[object] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, lengths: Sequence[int], group: int, *, kinds: Sequence[object] | None = None, seed: int = 0
+    ) -> None:
         self.lengths, self.group, self.seed, self.epoch = lengths, group, seed, 0
         self.kinds = kinds if kinds is not None else [None] * len(lengths)
 
@@ -70,8 +72,9 @@ class EpochSampler(Sampler[int]):
 def grouped(lengths: Sequence[int], kinds: Sequence[object], group: int, rng: torch.Generator) -> list[int]:
     """Numbers 0 to n - 1 in groups of like kind and like length.
 
-    Within pools of fifty groups, drawn at random, samples are sorted by length; whole groups are then shuffled. The one with the longest
-    sample comes first, so that too little memory shows at the first step; what fills no group of its kind comes last.
+    Within pools of fifty groups, drawn at random, samples are sorted by length; whole groups are then shuffled. The one
+    with the longest sample comes first, so that too little memory shows at the first step; what fills no group of its
+    kind comes last.
     """
     shuffled = torch.randperm(len(lengths), generator=rng).tolist()
     groups: list[list[int]] = []
@@ -85,5 +88,7 @@ def grouped(lengths: Sequence[int], kinds: Sequence[object], group: int, rng: to
             groups += [by_length[at : at + group] for at in range(0, whole, group)]
             rest += by_length[whole:]
     order = [groups[at] for at in torch.randperm(len(groups), generator=rng).tolist()]
-    order.sort(key=lambda numbers: lengths[numbers[0]] < max((lengths[each[0]] for each in groups), default=0))  # stable
+    order.sort(
+        key=lambda numbers: lengths[numbers[0]] < max((lengths[each[0]] for each in groups), default=0)
+    )  # stable
     return [number for numbers in [*order, rest] for number in numbers]

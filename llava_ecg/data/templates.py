@@ -1,7 +1,8 @@
 """Chat templates, as values: a conversation becomes spans of text, each trained on or not.
 
-The names and the texts are those that the released checkpoints were trained with (LLaVA's ``conversation.py``), since a checkpoint
-answers well only to its own template. ``golden/conversations.json`` holds the original's prompts, ids and labels for them.
+The names and the texts are those that the released checkpoints were trained with (LLaVA's ``conversation.py``), since a
+checkpoint answers well only to its own template. ``golden/conversations.json`` holds the original's prompts, ids and
+labels for them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Template:
     question: bool = True
 
     def spans(self, turns: Sequence[Turn]) -> list[Span]:
-        """The prompt of these turns, in order. A last answer that is absent or empty is left open, for the model to write.
+        """The prompt of these turns, in order. A last answer that is absent or empty is left open, for the model to
+        write.
 
         Args:
             turns: alternating, a user's first.
@@ -91,7 +93,9 @@ def _llama_2(system: str) -> Template:
 
 def _chatml(system: str, line: str) -> Template:
     user = f"<|im_start|>user\n{{}}<|im_end|>{line}<|im_start|>assistant\n"
-    return Template(f"<|im_start|>system\n{system}<|im_end|>{line}", user, user, "{}<|im_end|>", "<|im_end|>", after=line)
+    return Template(
+        f"<|im_start|>system\n{system}<|im_end|>{line}", user, user, "{}<|im_end|>", "<|im_end|>", after=line
+    )
 
 
 v1 = vicuna_v1 = _vicuna("user")
@@ -100,15 +104,19 @@ llama_2 = _llama_2(
     "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe.  "
     "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. "
     "Please ensure that your responses are socially unbiased and positive in nature.\n\n"
-    "If a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. "
+    "If a question does not make any sense, or is not factually coherent, explain why instead of answering "
+    "something not correct. "
     "If you don't know the answer to a question, please don't share false information."
 )
 llava_llama_2 = _llama_2(
-    "You are a helpful language and vision assistant. You are able to understand the visual content that the user provides, "
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, "
     "and assist the user with a variety of tasks using natural language."
 )
 # Of LLaVA-1.6 on Mistral: no system prompt and nothing before a later turn; BOS is the tokenizer's alone.
-mistral_instruct = Template(system="", first_user="[INST] {} [/INST]", user="[INST] {} [/INST]", answer=" {} </s>", stop="</s>")
+mistral_instruct = Template(
+    system="", first_user="[INST] {} [/INST]", user="[INST] {} [/INST]", answer=" {} </s>", stop="</s>"
+)
 mpt = _chatml(
     "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers.",
     line="",

@@ -1,7 +1,7 @@
 """Amplitudes, shapes and ST levels of one beat or of the median beat, lead by lead.
 
-All levels are against the mean of the last 16 ms before QRS. A Q, R or S wave is at least 30 uV for 6 ms, R' and S' follow the S and R
-that part them. The J point is the end of QRS over all leads.
+All levels are against the mean of the last 16 ms before QRS. A Q, R or S wave is at least 30 uV for 6 ms, R' and S'
+follow the S and R that part them. The J point is the end of QRS over all leads.
 
 Axes: L leads, N beats, W samples of a window at `RATE`.
 """
@@ -97,7 +97,9 @@ def median_beat(signal: np.ndarray, found: Delineation) -> MedianBeat | None:
     if bounds is None:
         return None
     before, after = round(BEFORE_S * RATE), round(AFTER_S * RATE)
-    centres = np.rint(found.r_s[found.dominant] * RATE).astype(int)[:400]  # of a long recording the first 400 stand for all
+    centres = np.rint(found.r_s[found.dominant] * RATE).astype(int)[
+        :400
+    ]  # of a long recording the first 400 stand for all
     padded = np.pad(signal.astype(np.float64), ((0, 0), (before, after)), constant_values=np.nan)
     windows = padded[:, centres[:, None] + np.arange(before + after)]  # [L, N, W]
     level_at = before + round(bounds.qrs_onset * RATE)
@@ -152,7 +154,8 @@ def qrs_waves(part: np.ndarray) -> QrsWaves:
 
 
 def form(part: np.ndarray, least: float) -> tuple[float | None, str | None]:
-    """(amplitude in mV, form) of a P or T wave: the sample farthest from zero, and ``upright``, ``inverted``, ``biphasic`` or ``flat``."""
+    """(amplitude in mV, form) of a P or T wave: the sample farthest from zero, and ``upright``, ``inverted``,
+    ``biphasic`` or ``flat``."""
     if not len(part) or not np.isfinite(part).all():
         return None, None
     high, low = max(float(part.max()), 0.0), min(float(part.min()), 0.0)

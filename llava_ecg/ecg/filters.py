@@ -1,6 +1,7 @@
 """Resampling and filtering that know about gaps: a NaN spreads to no sample that was recorded.
 
-Axes: L leads, T samples. Every function takes [..., T] and filters along the last axis; the result is float32 like a `Recording`'s signal.
+Axes: L leads, T samples. Every function takes [..., T] and filters along the last axis; the result is float32 like a
+`Recording`'s signal.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from scipy import signal as dsp
 
+from llava_ecg.ecg import biquad
 from llava_ecg.errors import InputError
 
 _LARGEST_FACTOR = 10_000  # of the rational resampling ratio; 257 -> 500 Hz is 500/257, 499.7 -> 500 Hz is 5000/4997
-_HALF_TAPS, _KAISER_BETA = 16, 7.0  # 70 dB down, flat to 0.86 of the lower Nyquist frequency: some 0.3 uV of ripple on 1 mV
+_HALF_TAPS, _KAISER_BETA = (
+    16,
+    7.0,
+)  # 70 dB down, flat to 0.86 of the lower Nyquist frequency: some 0.3 uV of ripple on 1 mV
 
 
 def bridge(signal: np.ndarray) -> np.ndarray:
@@ -38,7 +42,8 @@ def bridge(signal: np.ndarray) -> np.ndarray:
 
 
 def resample(signal: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
-    """The signal at another rate: polyphase, zero-phase, anti-aliased (scipy's `resample_poly` with a longer Kaiser window).
+    """The signal at another rate: polyphase, zero-phase, anti-aliased by a Kaiser window of 16 zero crossings to either
+    side.
 
     Gaps are bridged before and put back after, so each lasts as long as it did to the nearest sample.
 
@@ -61,12 +66,13 @@ def resample(signal: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     if not ratio:
         raise InputError(f"can't resample from {rate:g} to {new_rate:g} Hz: more than {_LARGEST_FACTOR} to 1")
     filled = bridge(signal)
-    # the line from the first to the last sample is taken out and put back: a level passes exactly, and the ends don't ring
+    # the line from the first to the last sample is taken out and put back: a level passes exactly, and the ends don't
+    # ring
     first, rise = filled[..., :1], (filled[..., -1:] - filled[..., :1]) / max(1, signal.shape[-1] - 1)
     factor = max(ratio.numerator, ratio.denominator)
-    taps = dsp.firwin(2 * _HALF_TAPS * factor + 1, 1 / factor, window=("kaiser", _KAISER_BETA))
+    taps = biquad.lowpass_taps(_HALF_TAPS * factor, 1 / factor, _KAISER_BETA)
     rest = filled - first - rise * np.arange(signal.shape[-1])
-    out = dsp.resample_poly(rest, ratio.numerator, ratio.denominator, axis=-1, window=taps)[..., :length]
+    out = biquad.polyphase(rest, ratio.numerator, ratio.denominator, taps)[..., :length]
     short = length - out.shape[-1]  # an approximated ratio may fall a sample short
     out = np.pad(out, [(0, 0)] * (out.ndim - 1) + [(0, short)])
     out += first + rise * (np.arange(length) * (rate / new_rate))
@@ -75,11 +81,13 @@ def resample(signal: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
 
 
 def highpass(signal: np.ndarray, rate: float, cutoff: float = 0.5) -> np.ndarray:
-    """The signal without what is slower than ``cutoff``: Butterworth, 2nd order, run both ways (zero phase, -6 dB at the cutoff).
+    """The signal without what is slower than ``cutoff``: Butterworth, 2nd order, run both ways (zero phase, -6 dB at
+    the cutoff).
 
     Args:
         signal: real [..., T] at ``rate`` Hz.
-        cutoff: Hz. 0.5 Hz run both ways takes the baseline off without bending ST, as a one-way filter would (AHA 2007 allows 0.67 Hz).
+        cutoff: Hz. 0.5 Hz run both ways takes the baseline off without bending ST, as a one-way filter would (AHA 2007
+            allows 0.67 Hz).
 
     Returns:
         float32 [..., T], NaN where the signal is.
@@ -88,11 +96,12 @@ def highpass(signal: np.ndarray, rate: float, cutoff: float = 0.5) -> np.ndarray
         InputError: a cutoff outside 0 to half the rate.
     """
     _check_frequency(cutoff, rate)
-    return _both_ways(dsp.butter(2, cutoff, "highpass", fs=rate, output="sos"), signal, padding=round(1.5 * rate / cutoff))
+    return _both_ways(biquad.butterworth("high", cutoff, rate), signal, padding=round(1.5 * rate / cutoff))
 
 
 def notch(signal: np.ndarray, rate: float, frequency: float, quality: float = 30.0) -> np.ndarray:
-    """The signal without the mains hum at ``frequency`` Hz (50 or 60): a notch of width frequency / quality, run both ways.
+    """The signal without the mains hum at ``frequency`` Hz (50 or 60): a notch of width frequency / quality, run both
+    ways.
 
     Args:
         signal: real [..., T] at ``rate`` Hz.
@@ -104,7 +113,7 @@ def notch(signal: np.ndarray, rate: float, frequency: float, quality: float = 30
         InputError: a frequency outside 0 to half the rate.
     """
     _check_frequency(frequency, rate)
-    return _both_ways(dsp.tf2sos(*dsp.iirnotch(frequency, quality, fs=rate)), signal, padding=round(quality / frequency * rate))
+    return _both_ways(biquad.notch(frequency, quality, rate), signal, padding=round(quality / frequency * rate))
 
 
 def _check_frequency(frequency: float, rate: float) -> None:
@@ -112,10 +121,10 @@ def _check_frequency(frequency: float, rate: float) -> None:
         raise InputError(f"a filter at {frequency:g} Hz is impossible for a signal of {rate:g} samples a second")
 
 
-def _both_ways(sections: np.ndarray, signal: np.ndarray, padding: int) -> np.ndarray:
+def _both_ways(section: biquad.Biquad, signal: np.ndarray, padding: int) -> np.ndarray:
     if not signal.size:
         return np.asarray(signal, dtype=np.float32)
-    out = dsp.sosfiltfilt(sections, bridge(signal), axis=-1, padlen=min(padding, signal.shape[-1] - 1))
+    out = biquad.both_ways(section, bridge(signal), min(padding, signal.shape[-1] - 1))
     return _with_gaps(out, np.isfinite(signal))
 
 

@@ -1,6 +1,8 @@
-"""Findings: facts about the signal, each with the measured values and the threshold that it rests on. Never a diagnosis of a patient.
+"""Findings: facts about the signal, each with the measured values and the threshold that it rests on. Never a diagnosis
+of a patient.
 
-The thresholds restate published recommendations (`SOURCES`); a person checks them before they are used for anything but research.
+The thresholds restate published recommendations (`SOURCES`); a person checks them before they are used for anything but
+research.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from llava_ecg.ecg.person import age_of, sex_of
 SOURCES = {
     "rate": "convention: sinus rate 60 to 100 bpm",
     "conduction": "AHA/ACCF/HRS recommendations, part III: intraventricular conduction (Circulation 2009;119:e235)",
-    "repolarisation": "AHA/ACCF/HRS recommendations, part IV: ST segment, T and U waves, QT interval (Circulation 2009;119:e241)",
+    "repolarisation": "AHA/ACCF/HRS recommendations, part IV: ST segment, T and U waves, QT interval (Circulation "
+    "2009;119:e241)",
     "hypertrophy": "AHA/ACCF/HRS recommendations, part V: chamber hypertrophy (Circulation 2009;119:e251)",
     "infarction": "Fourth Universal Definition of Myocardial Infarction (Circulation 2018;138:e618)",
     "short": "Gollob et al., short QT syndrome (J Am Coll Cardiol 2011;57:802)",
@@ -24,7 +27,12 @@ SOURCES = {
     "voltage": "convention: every limb lead below 0.5 mV, every chest lead below 1.0 mV",
     "recording": "electrode misplacement: I turned over while V6 is not",
 }
-TERRITORIES = {"inferior": ("II", "III", "aVF"), "lateral": ("I", "aVL", "V5", "V6"), "septal": ("V1", "V2"), "anterior": ("V3", "V4")}
+TERRITORIES = {
+    "inferior": ("II", "III", "aVF"),
+    "lateral": ("I", "aVL", "V5", "V6"),
+    "septal": ("V1", "V2"),
+    "anterior": ("V3", "V4"),
+}
 CONTIGUOUS = (("aVL", "I", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6"))  # Cabrera's order without aVR
 _NONE_HERE = "not measured"
 
@@ -66,12 +74,15 @@ def contiguous(leads: Iterable[str]) -> tuple[str, ...]:
 
 
 def territory(leads: Sequence[str]) -> str:
-    """The wall that leads look at, such as ``inferior`` or ``septal and anterior``: those of which two leads are among them."""
+    """The wall that leads look at, such as ``inferior`` or ``septal and anterior``: those of which two leads are among
+    them."""
     names = [name for name, own in TERRITORIES.items() if len(set(own) & set(leads)) >= 2]
     return " and ".join(names)
 
 
-def _limit(field: str, unit: str, text: str, source: str, holds: Callable[[float], bool]) -> Callable[[str, Measurements, Person], Finding]:
+def _limit(
+    field: str, unit: str, text: str, source: str, holds: Callable[[float], bool]
+) -> Callable[[str, Measurements, Person], Finding]:
     """A finding that is one value on one side of a threshold."""
 
     def rule(name: str, m: Measurements, person: Person) -> Finding:
@@ -99,10 +110,16 @@ def _flag(field: str, yes: str, no: str, source: str, least: int = 1) -> Callabl
 def _rate(name: str, m: Measurements, person: Person) -> Finding:
     slow = name == "sinus bradycardia"
     if m.heart_rate_bpm is None or m.p_present is None:
-        return Finding(name, None, because=m.reasons.get("heart_rate_bpm", m.reasons.get("p_present", _NONE_HERE)), source=SOURCES["rate"])
+        return Finding(
+            name,
+            None,
+            because=m.reasons.get("heart_rate_bpm", m.reasons.get("p_present", _NONE_HERE)),
+            source=SOURCES["rate"],
+        )
     past = m.heart_rate_bpm < 60 if slow else m.heart_rate_bpm > 100
     because = (
-        f"rate {m.heart_rate_bpm:.0f} bpm ({'below 60' if slow else 'above 100'} asked), P waves {'present' if m.p_present else 'absent'}"
+        f"rate {m.heart_rate_bpm:.0f} bpm ({'below 60' if slow else 'above 100'} asked), P waves "
+        f"{'present' if m.p_present else 'absent'}"
     )
     return Finding(name, past and m.p_present, because=because, source=SOURCES["rate"])
 
@@ -127,9 +144,14 @@ def _conduction(name: str, m: Measurements, person: Person) -> Finding:
         return Finding(name, None, because=m.reasons.get("qrs_ms", "leads I, V1 and V6 are needed"), source=source)
     assert v1 is not None and first is not None and v6 is not None
     wide, half = m.qrs_ms >= 120, 110 <= m.qrs_ms < 120
-    late_r = (v1.r2_mv is not None and v1.r2_mv >= 0.1) or (v1.s_mv is None and v1.q_mv is not None and (v1.r_mv or 0) >= 0.15)
+    late_r = (v1.r2_mv is not None and v1.r2_mv >= 0.1) or (
+        v1.s_mv is None and v1.q_mv is not None and (v1.r_mv or 0) >= 0.15
+    )
     late_r = late_r or ((v1.r_ms or 0.0) >= 0.5 * m.qrs_ms and (v1.r_mv or 0.0) > -(v1.s_mv or 0.0))
-    slow_s = any(lead.s_mv is not None and ((lead.s_ms or 0) >= 40 or (lead.s_ms or 0) > (lead.r_ms or 0)) for lead in (first, v6))
+    slow_s = any(
+        lead.s_mv is not None and ((lead.s_ms or 0) >= 40 or (lead.s_ms or 0) > (lead.r_ms or 0))
+        for lead in (first, v6)
+    )
     right = late_r and slow_s
     left = (
         (v1.qrs_area_mv_ms or 0) < 0
@@ -156,19 +178,31 @@ def _conduction(name: str, m: Measurements, person: Person) -> Finding:
 def _fascicle(name: str, m: Measurements, person: Person) -> Finding:
     source = SOURCES["conduction"]
     first, avl, second, third, avf = (m.leads.get(lead) for lead in ("I", "aVL", "II", "III", "aVF"))
-    if m.axis_deg is None or m.qrs_ms is None or any(lead is None or not lead.pattern for lead in (first, avl, second, third, avf)):
+    if (
+        m.axis_deg is None
+        or m.qrs_ms is None
+        or any(lead is None or not lead.pattern for lead in (first, avl, second, third, avf))
+    ):
         return Finding(name, None, because=m.reasons.get("axis_deg", "the limb leads are needed"), source=source)
     assert first and avl and second and third and avf
     if name == "left anterior fascicular block":
         shape = (avl.q_mv is not None or first.q_mv is not None) and (avl.r_mv or 0) > 0
-        shape = shape and all((lead.r_mv or 0) > 0 and (lead.s_mv or 0) < -(lead.r_mv or 0) for lead in (second, third, avf))
+        shape = shape and all(
+            (lead.r_mv or 0) > 0 and (lead.s_mv or 0) < -(lead.r_mv or 0) for lead in (second, third, avf)
+        )
         present = -90 <= m.axis_deg <= -45 and shape and m.qrs_ms < 120
-        because = f"axis {m.axis_deg:.0f} degrees (-45 to -90 asked), aVL {avl.pattern}, III {third.pattern}, QRS {m.qrs_ms:.0f} ms"
+        because = (
+            f"axis {m.axis_deg:.0f} degrees (-45 to -90 asked), aVL {avl.pattern}, III {third.pattern}, QRS "
+            f"{m.qrs_ms:.0f} ms"
+        )
     else:
         shape = all((lead.r_mv or 0) > 0 and (lead.s_mv or 0) < -(lead.r_mv or 0) for lead in (first, avl))
         shape = shape and all(lead.q_mv is not None and (lead.r_mv or 0) > 0 for lead in (third, avf))
         present = 90 <= m.axis_deg <= 180 and shape and m.qrs_ms < 120
-        because = f"axis {m.axis_deg:.0f} degrees (90 to 180 asked), I {first.pattern}, III {third.pattern}, QRS {m.qrs_ms:.0f} ms"
+        because = (
+            f"axis {m.axis_deg:.0f} degrees (90 to 180 asked), I {first.pattern}, III {third.pattern}, QRS "
+            f"{m.qrs_ms:.0f} ms"
+        )
     return Finding(name, present, because=because, source=source)
 
 
@@ -204,7 +238,8 @@ def _voltage(name: str, m: Measurements, person: Person) -> Finding:
     summed = r + s5 > 1.05
     present = m.axis_deg > 90 and (tall or summed) and (m.qrs_ms or 0) < 120
     because = (
-        f"axis {m.axis_deg:.0f} degrees (above 90 asked), R in V1 {r:.2f} mV (0.7 and above S asked), with S in V5 {r + s5:.2f} mV (1.05)"
+        f"axis {m.axis_deg:.0f} degrees (above 90 asked), R in V1 {r:.2f} mV (0.7 and above S asked), with S in V5 "
+        f"{r + s5:.2f} mV (1.05)"
     )
     return Finding(name, present, because=because, source=source)
 
@@ -215,10 +250,17 @@ def _atrium(name: str, m: Measurements, person: Person) -> Finding:
         return Finding(name, None, because=m.reasons.get("p_ms", "there are no P waves"), source=source)
     if name == "left atrial enlargement":
         return Finding(name, m.p_ms > 120, because=f"P {m.p_ms:.0f} ms (above 120 asked)", source=source)
-    high = [lead.p_mv for key in ("II", "III", "aVF") if (lead := m.leads.get(key)) is not None and lead.p_mv is not None]
+    high = [
+        lead.p_mv for key in ("II", "III", "aVF") if (lead := m.leads.get(key)) is not None and lead.p_mv is not None
+    ]
     if not high or unit_note(m.leads):
         return Finding(name, None, because="P is not measured in the inferior leads", source=source)
-    return Finding(name, max(high) > 0.25, because=f"P of {max(high):.2f} mV in the inferior leads (above 0.25 asked)", source=source)
+    return Finding(
+        name,
+        max(high) > 0.25,
+        because=f"P of {max(high):.2f} mV in the inferior leads (above 0.25 asked)",
+        source=source,
+    )
 
 
 def _of_leads(
@@ -227,7 +269,11 @@ def _of_leads(
     """A finding of two contiguous leads."""
 
     def rule(name: str, m: Measurements, person: Person) -> Finding:
-        judged = {key: holds(key, lead, person) for key, lead in m.leads.items() if lead.quality in ("ok", "partly flat") and key != "aVR"}
+        judged = {
+            key: holds(key, lead, person)
+            for key, lead in m.leads.items()
+            if lead.quality in ("ok", "partly flat") and key != "aVR"
+        }
         known = {key: value for key, value in judged.items() if value is not None}
         if len(known) < 2 or (volts and unit_note(m.leads)):
             return Finding(
@@ -238,13 +284,16 @@ def _of_leads(
             )
         leads = contiguous(key for key, value in known.items() if value)
         because = f"{what} in {', '.join(leads)}" if leads else f"no two neighbouring leads with {what}"
-        return Finding(name, bool(leads), leads=leads, territory=territory(leads), because=because, source=SOURCES[source])
+        return Finding(
+            name, bool(leads), leads=leads, territory=territory(leads), because=because, source=SOURCES[source]
+        )
 
     return rule
 
 
 def st_threshold(lead: str, person: Person) -> float:
-    """The least ST elevation at J in mV: 0.1, in V2 and V3 more (women 0.15, men from 40 on 0.2, younger men 0.25; 0.2 if unknown)."""
+    """The least ST elevation at J in mV: 0.1, in V2 and V3 more (women 0.15, men from 40 on 0.2, younger men 0.25; 0.2
+    if unknown)."""
     if lead not in ("V2", "V3"):
         return 0.1
     if person.male is False:
@@ -270,7 +319,8 @@ def _inverted(name: str, lead: LeadMeasurements, person: Person) -> bool | None:
 
 
 def pathological_q(name: str, lead: LeadMeasurements) -> bool | None:
-    """Whether Q is as in an old infarction: in V2 and V3 of 20 ms or QS, elsewhere of 30 ms and 0.1 mV, or QS; not in V1 and aVR."""
+    """Whether Q is as in an old infarction: in V2 and V3 of 20 ms or QS, elsewhere of 30 ms and 0.1 mV, or QS; not in
+    V1 and aVR."""
     if lead.qrs_mv is None or name in ("V1", "aVR"):
         return None
     if lead.pattern == "QS":
@@ -286,13 +336,18 @@ def _poor_r(name: str, m: Measurements, person: Person) -> Finding:
     if m.r_progression is None:
         return Finding(name, None, because=m.reasons.get("r_progression", _NONE_HERE), source=SOURCES["infarction"])
     v3 = m.leads["V3"].r_mv or 0.0
-    because = f"R in V3 {v3:.2f} mV ({POOR_R_MV:g} or less, and R in V4 not above S, asked), progression {m.r_progression}"
+    because = (
+        f"R in V3 {v3:.2f} mV ({POOR_R_MV:g} or less, and R in V4 not above S, asked), progression {m.r_progression}"
+    )
     return Finding(name, m.r_progression in ("poor", "reversed"), because=because, source=SOURCES["infarction"])
 
 
 def _reversal(name: str, m: Measurements, person: Person) -> Finding:
     return Finding(
-        name, bool(m.lead_reversal), because=m.lead_reversal or "the limb leads fit the chest leads", source=SOURCES["recording"]
+        name,
+        bool(m.lead_reversal),
+        because=m.lead_reversal or "the limb leads fit the chest leads",
+        source=SOURCES["recording"],
     )
 
 
@@ -306,12 +361,17 @@ FINDINGS: Mapping[str, Callable[[str, Measurements, Person], Finding]] = {
     "ventricular premature beats": _flag(
         "ventricular_premature", "{} early or isolated wide beats of another shape", "none seen", "rhythm"
     ),
-    "supraventricular premature beats": _flag("supraventricular_premature", "{} early beats of the usual width", "none seen", "rhythm"),
+    "supraventricular premature beats": _flag(
+        "supraventricular_premature", "{} early beats of the usual width", "none seen", "rhythm"
+    ),
     "paced beats": _flag("paced_beats", "{} beats with a pacing spike", "no pacing spike seen", "rhythm"),
     "first degree AV block": _limit("pr_ms", "ms", "threshold 200 ms, PR", "conduction", lambda value: value > 200),
     "short PR": _limit("pr_ms", "ms", "threshold 120 ms, PR", "preexcitation", lambda value: value < 120),
     "pre-excitation hint": _flag(
-        "delta_wave", "a slurred start of QRS after a short PR", "no slurred start of QRS after a short PR", "preexcitation"
+        "delta_wave",
+        "a slurred start of QRS after a short PR",
+        "no slurred start of QRS after a short PR",
+        "preexcitation",
     ),
     "right bundle branch block": _conduction,
     "left bundle branch block": _conduction,
@@ -327,7 +387,9 @@ FINDINGS: Mapping[str, Callable[[str, Measurements, Person], Finding]] = {
     "right ventricular hypertrophy by voltage": _voltage,
     "left atrial enlargement": _atrium,
     "right atrial enlargement": _atrium,
-    "low voltage in the limb leads": _flag("low_voltage_limb", "every limb lead below 0.5 mV", "a limb lead of 0.5 mV or more", "voltage"),
+    "low voltage in the limb leads": _flag(
+        "low_voltage_limb", "every limb lead below 0.5 mV", "a limb lead of 0.5 mV or more", "voltage"
+    ),
     "low voltage in the chest leads": _flag(
         "low_voltage_chest", "every chest lead below 1.0 mV", "a chest lead of 1.0 mV or more", "voltage"
     ),

@@ -1,4 +1,5 @@
-"""What stands at the top of a page: when it was recorded, what was measured and, only if asked for, the patient's age and sex."""
+"""What stands at the top of a page: when it was recorded, what was measured and, only if asked for, the patient's age
+and sex."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def heading(recording: Recording, measurements: Measurements | None = None, *, p
         person: whether age and sex are written.
 
     Returns:
-        Date, age, sex, and that no filter is drawn; rate, PR, QRS, QT, QTc and axis, ``-`` for what could not be measured.
+        Date, age, sex, and that no filter is drawn; rate, PR, QRS, QT, QTc and axis, ``-`` for what could not be
+        measured.
     """
     age, sex = recording.metadata.get("age"), recording.metadata.get("sex")
     first = [

@@ -25,17 +25,24 @@ def unit_note(leads: Mapping[str, LeadMeasurements]) -> str:
         return ""
     middle = float(np.median(sizes))
     if middle > LARGEST_MV:
-        return f"a QRS of {middle:,.0f} mV: the unit is probably not mV (uV give values 1000 times as large); voltages are not judged"
+        return (
+            f"a QRS of {middle:,.0f} mV: the unit is probably not mV (uV give values 1000 times as large); "
+            "voltages are not judged"
+        )
     if middle < SMALLEST_MV:
-        return f"a QRS of {middle:.2g} mV: the unit is probably not mV (volts give values 1000 times as small); voltages are not judged"
+        return (
+            f"a QRS of {middle:.2g} mV: the unit is probably not mV (volts give values 1000 times as small); "
+            "voltages are not judged"
+        )
     return ""
 
 
 def lead_reversal(leads: Mapping[str, LeadMeasurements], beat: MedianBeat | None, names: tuple[str, ...]) -> str:
     """A sentence where the electrodes look swapped or the signal upside down; empty otherwise.
 
-    Swapped arms turn I over: P, QRS and T are negative in I and positive in aVR, while V6, which looks the same way, is upright. If V6
-    is turned over too it is dextrocardia or an upside-down signal. Swapped right arm and foot leave II almost flat.
+    Swapped arms turn I over: P, QRS and T are negative in I and positive in aVR, while V6, which looks the same way, is
+    upright. If V6 is turned over too it is dextrocardia or an upside-down signal. Swapped right arm and foot leave II
+    almost flat.
     """
     needed = [leads.get(name) for name in ("I", "aVR", "V6", "II")]
     if beat is None or any(lead is None or lead.qrs_area_mv_ms is None for lead in needed):
@@ -52,7 +59,10 @@ def lead_reversal(leads: Mapping[str, LeadMeasurements], beat: MedianBeat | None
             return "the arm electrodes look swapped: I is upside down and V6 is not"
         upside_down = all((leads[name].p_mv or 0.0) < 0 for name in ("I", "II", "V6") if leads.get(name) is not None)
         if area["V6"] < 0 and upside_down:
-            return "the signal looks upside down: P and QRS point the wrong way in I, II and V6 (or the heart lies on the right)"
+            return (
+                "the signal looks upside down: P and QRS point the wrong way in I, II and V6 (or the heart lies on "
+                "the right)"
+            )
     third = leads.get("III")
     if second.qrs_mv is not None and second.qrs_mv < 0.1 and first.qrs_mv and third is not None and third.qrs_mv:
         swapped = min(first.qrs_mv, third.qrs_mv) > 0.4
@@ -61,8 +71,8 @@ def lead_reversal(leads: Mapping[str, LeadMeasurements], beat: MedianBeat | None
 
 
 def delta_wave(beat: MedianBeat, pr_ms: float | None, qrs_ms: float | None) -> bool | None:
-    """Whether QRS begins slowly after a short PR: a PR below 120 ms, QRS of 100 ms or more, and in its first 40 ms less than a fifth of
-    the steepest slope; None without P."""
+    """Whether QRS begins slowly after a short PR: a PR below 120 ms, QRS of 100 ms or more, and in its first 40 ms less
+    than a fifth of the steepest slope; None without P."""
     if pr_ms is None or qrs_ms is None:
         return None
     if pr_ms >= 120 or qrs_ms < 100:
@@ -81,8 +91,9 @@ def r_progression(up: Mapping[str, float | None], down: Mapping[str, float | Non
         up, down: chest lead -> height of R and depth of S in mV; None where unmeasured.
 
     Returns:
-        ``"poor"``: R of at most 0.3 mV in V3 and in V4 no larger than S; ``"early"``: R above S in V1 or V2; ``"reversed"``: R shrinks by
-        more than a third from V1 to V2, V2 to V3 or V3 to V4 while it is below S; else ``"normal"``. None where a chest lead is missing.
+        ``"poor"``: R of at most 0.3 mV in V3 and in V4 no larger than S; ``"early"``: R above S in V1 or V2;
+        ``"reversed"``: R shrinks by more than a third from V1 to V2, V2 to V3 or V3 to V4 while it is below S; else
+        ``"normal"``. None where a chest lead is missing.
     """
     r, s = [up.get(name) for name in CHEST], [down.get(name) for name in CHEST]
     if any(value is None for value in (*r, *s)):

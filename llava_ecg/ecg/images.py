@@ -40,7 +40,10 @@ def read_image(path: Path) -> Image:
                 if wide * high > PIXEL_LIMIT:
                     raise InputError(f"{path} has {wide} x {high} pixels; {large}")
                 if min(wide, high) < SMALLEST_SIDE:
-                    raise InputError(f"{path} has {wide} x {high} pixels, too few to show an ECG; give at least {SMALLEST_SIDE} a side")
+                    raise InputError(
+                        f"{path} has {wide} x {high} pixels, too few to show an ECG; give at least {SMALLEST_SIDE} "
+                        "a side"
+                    )
                 return as_seen(ImageOps.exif_transpose(image))
     except InputError:
         raise

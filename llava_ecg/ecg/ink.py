@@ -15,7 +15,8 @@ SUB = 4  # the pen is followed in this many steps a pixel
 
 
 def draw_ink(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], px_per_mm: float) -> None:
-    """Draw curves on the page [H, W, 3 or more] with a round pen, edges smoothed; what falls outside the page is cut off.
+    """Draw curves on the page [H, W, 3 or more] with a round pen, edges smoothed; what falls outside the page is cut
+    off.
 
     Only the pixels that ink touches are looked at, some 3 % of a page.
     """
@@ -33,7 +34,9 @@ def draw_ink(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]], px
     pixels[row, column, :3] = np.rint(pixels[row, column, :3] * (1 - share) + np.array(INK) * share).astype(np.uint8)
 
 
-def coverage(column: np.ndarray, low: np.ndarray, high: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def coverage(
+    column: np.ndarray, low: np.ndarray, high: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that one curve touches, column by column, and how many of the `SUB` spans of a column cover each.
 
     Args:

@@ -34,7 +34,9 @@ _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "
 _STRAY = " \t,;:.|/'\"`*\u2018\u2019\u201c\u201d"
 # a hyphen after a blank is a sign ("Lead -aVR" is inverted), one without a blank joins the words ("Lead-II")
 _JOIN = r"(?:[\s_:.]+|-)?"
-_PREFIX = re.compile(rf"^(?:(?:mdc[\s_-]?)?(?:ecg|ekg){_JOIN})?lead{_JOIN}|^(?:mdc[\s_-]?)?(?:ecg|ekg)(?![\s_:.-]*\d){_JOIN}|^ml[\s_-]*")
+_PREFIX = re.compile(
+    rf"^(?:(?:mdc[\s_-]?)?(?:ecg|ekg){_JOIN})?lead{_JOIN}|^(?:mdc[\s_-]?)?(?:ecg|ekg)(?![\s_:.-]*\d){_JOIN}|^ml[\s_-]*"
+)
 _WORD = re.compile(r"[a-z]+")
 _OTHER = re.compile(
     r"(?:ppg|pleth|plethysmogram|plethysmograph|photosensor|spo|sao|etco|co|resp|rsp|respiration|respiratory|breath|breathing|"
@@ -51,11 +53,12 @@ _USUAL = re.compile(
 
 
 def canonical(name: str) -> str:
-    """The standard name for one spelling of a lead (``AVR``, ``Lead aVR``, ``II,``, ``ECG (V1)``, ``MLII`` -> ``aVR``, ``aVR``, ...).
+    """The standard name for one spelling of a lead (``AVR``, ``Lead aVR``, ``II,``, ``ECG (V1)``, ``MLII`` -> ``aVR``,
+    ``aVR``, ...).
 
-    A name that is no spelling of a standard lead comes back on one line without punctuation around it, otherwise as it was (``Vx``,
-    ``RESP``; ``-aVR``, the inverted lead of the Cabrera order, which must not pass for aVR; ``ECG1``, an ambulatory channel of unknown
-    place).
+    A name that is no spelling of a standard lead comes back on one line without punctuation around it, otherwise as it
+    was (``Vx``, ``RESP``; ``-aVR``, the inverted lead of the Cabrera order, which must not pass for aVR; ``ECG1``, an
+    ambulatory channel of unknown place).
     """
     plain = _bare(" ".join(name.split()))
     key = re.sub(r"[\s_]+", "", _bare(_PREFIX.sub("", plain.lower())))
@@ -75,7 +78,8 @@ def _bare(name: str) -> str:
 
 
 def is_other_signal(name: str) -> bool:
-    """Whether a name says that the signal is something else than an ECG (``PLETH``, ``RESP``, ``acc_x``, ``EEG Fpz-Cz``, ``label``)."""
+    """Whether a name says that the signal is something else than an ECG (``PLETH``, ``RESP``, ``acc_x``, ``EEG
+    Fpz-Cz``, ``label``)."""
     words = _WORD.findall(name.lower())
     return any(map(_OTHER.fullmatch, words)) or _EEG.match(" ".join(name.split()).lower()) is not None
 
@@ -86,7 +90,8 @@ def says_ecg(name: str) -> bool:
 
 
 def may_be_lead(name: str) -> bool:
-    """Whether a name is usual for an ECG lead: standard, further chest leads, ambulatory, bipolar and Frank leads, numbered channels."""
+    """Whether a name is usual for an ECG lead: standard, further chest leads, ambulatory, bipolar and Frank leads,
+    numbered channels."""
     return says_ecg(name) or _USUAL.match(canonical(name).lower()) is not None
 
 

@@ -1,8 +1,8 @@
 """`measure`: a recording -> `Measurements`. What can't be measured is None, with the reason; nothing is invented.
 
-The signal is brought to 500 Hz and freed of its baseline (0.5 Hz, zero phase) and, where there is hum, of the mains; `delineate` finds
-the waves; intervals are medians over the dominant beats of the bounds over all leads; amplitudes and ST come from the median beat.
-Definitions and sources: docs/measure.md.
+The signal is brought to 500 Hz and freed of its baseline (0.5 Hz, zero phase) and, where there is hum, of the mains;
+`delineate` finds the waves; intervals are medians over the dominant beats of the bounds over all leads; amplitudes and
+ST come from the median beat. Definitions and sources: docs/measure.md.
 
 Axes: L leads, T samples, N beats.
 """
@@ -30,7 +30,10 @@ from llava_ecg.ecg.waves.recorded import bursts, calibration_pulses, recorded_sa
 from llava_ecg.errors import InputError
 
 SHORTEST_S = 1.0
-HUM_MV, HUM_RATIO = 0.015, 4.0  # amplitude from which mains are taken out, and how far it must stand out of its neighbourhood
+HUM_MV, HUM_RATIO = (
+    0.015,
+    4.0,
+)  # amplitude from which mains are taken out, and how far it must stand out of its neighbourhood
 _BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drift")
 _INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
 
@@ -40,7 +43,8 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
 
     Args:
         recording: any rate, leads and length from 1 s.
-        sex: such as ``"F"`` or ``"male"``, for the thresholds that depend on it; age in years. Both default to what the file says.
+        sex: such as ``"F"`` or ``"male"``, for the thresholds that depend on it; age in years. Both default to what the
+            file says.
 
     Raises:
         InputError: shorter than 1 s.
@@ -80,7 +84,8 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
 
 
 def prepared(recording: Recording) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; what was done, in words; bool [L, T] where it was recorded."""
+    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; what was done, in words; bool [L, T] where it
+    was recorded."""
     from llava_ecg.ecg.filters import notch
 
     there = recorded_samples(recording.signal, recording.rate)
@@ -117,7 +122,8 @@ def _at_rate(mask: np.ndarray, samples: int) -> np.ndarray:
 
 
 def _hums(signal: np.ndarray, frequency: float) -> bool:
-    """Whether a lead holds the mains: the amplitude at the frequency is large and stands out of that 3 Hz to either side."""
+    """Whether a lead holds the mains: the amplitude at the frequency is large and stands out of that 3 Hz to either
+    side."""
     part = signal[:, : round(10 * RATE)]
     if part.shape[1] < RATE:
         return False
@@ -216,13 +222,17 @@ def _axes(beat: MedianBeat | None, leads: tuple[str, ...], values: dict[str, Any
             reasons[name] = "leads I and aVF are needed"
             continue
         first, foot = (float(area[row]) for row in rows if row is not None)
-        if math.hypot(first, foot) < (2.0 if name == "axis_deg" else 0.5):  # mV ms: the vector lies across the frontal plane
+        if math.hypot(first, foot) < (
+            2.0 if name == "axis_deg" else 0.5
+        ):  # mV ms: the vector lies across the frontal plane
             reasons[name] = "the net area is too small: the axis is indeterminate"
             continue
         values[name] = round(math.degrees(math.atan2(foot * 2 / math.sqrt(3), first)), 1)
 
 
-def _leads(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, states: dict[str, str]) -> dict[str, LeadMeasurements]:
+def _leads(
+    signal: np.ndarray, found: Delineation, beat: MedianBeat | None, states: dict[str, str]
+) -> dict[str, LeadMeasurements]:
     """Every lead's medians and its columns over the beats."""
     usual, out = found.dominant, {}
     columns = _columns(signal, found, beat)
@@ -230,7 +240,9 @@ def _leads(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, stat
     for row, name in enumerate(found.leads):
         state = states.get(name, "ok")
         if beat is None or st is None or not found.live[row] or not _has_qrs(beat, row):
-            out[name] = LeadMeasurements(quality=state if found.live[row] or state != "ok" else "flat", per_beat=columns[row])
+            out[name] = LeadMeasurements(
+                quality=state if found.live[row] or state != "ok" else "flat", per_beat=columns[row]
+            )
             continue
         lead = LeadMeasurements(
             **_shape(beat, row),
@@ -253,7 +265,11 @@ def _shape(beat: MedianBeat, row: int) -> dict[str, Any]:
     trace, bounds = beat.trace[row], beat.bounds
     part = trace[beat.at(bounds.qrs_onset) : beat.at(bounds.qrs_end) + 1]
     waves = amplitudes.qrs_waves(part)
-    out: dict[str, Any] = {"pattern": waves.pattern, "qrs_mv": _mv(np.ptp(part)), "qrs_area_mv_ms": _mv(part.sum() * 1000 / RATE)}
+    out: dict[str, Any] = {
+        "pattern": waves.pattern,
+        "qrs_mv": _mv(np.ptp(part)),
+        "qrs_area_mv_ms": _mv(part.sum() * 1000 / RATE),
+    }
     for name in ("q", "r", "s", "r2", "s2"):
         wave = getattr(waves, name)
         if wave is not None:
@@ -261,7 +277,9 @@ def _shape(beat: MedianBeat, row: int) -> dict[str, Any]:
             if name in ("q", "r", "s"):
                 out[f"{name}_ms"] = wave.ms
     if math.isfinite(bounds.p_onset):
-        out["p_mv"], out["p_form"] = amplitudes.form(trace[max(0, beat.at(bounds.p_onset)) : beat.at(bounds.p_end) + 1], amplitudes.P_MV)
+        out["p_mv"], out["p_form"] = amplitudes.form(
+            trace[max(0, beat.at(bounds.p_onset)) : beat.at(bounds.p_end) + 1], amplitudes.P_MV
+        )
     if math.isfinite(bounds.t_end):
         first = beat.at(bounds.qrs_end) + round(0.08 * RATE)
         out["t_mv"], out["t_form"] = amplitudes.form(trace[first : beat.at(bounds.t_end) + 1], amplitudes.T_MV)
@@ -290,7 +308,9 @@ def _lead_intervals(found: Delineation, row: int, usual: np.ndarray) -> dict[str
         "qt_ms": t[:, 2] - qrs[:, 0],
     }
     out: dict[str, Any] = {}
-    shown = max(1, int(np.isfinite(qrs[:, 0]).sum())) if found.method.startswith("net") else len(p)  # of the beats in which it is recorded
+    shown = (
+        max(1, int(np.isfinite(qrs[:, 0]).sum())) if found.method.startswith("net") else len(p)
+    )  # of the beats in which it is recorded
     for name, column in columns.items():
         there = column[np.isfinite(column)]
         if len(there) and len(there) >= 0.5 * shown:
@@ -312,12 +332,18 @@ def _lead_medians(leads: dict[str, LeadMeasurements]) -> dict[str, float]:
     return out
 
 
-def _columns(signal: np.ndarray, found: Delineation, beat: MedianBeat | None) -> list[dict[str, tuple[float | None, ...]]]:
+def _columns(
+    signal: np.ndarray, found: Delineation, beat: MedianBeat | None
+) -> list[dict[str, tuple[float | None, ...]]]:
     """Each lead's columns over the beats; see `LeadMeasurements`."""
     count = len(found.r_s)
     start = np.rint(np.nan_to_num(found.qrs_all[:, 0]) * RATE).astype(int)
     last = signal.shape[1] - 1
-    level = signal[:, np.clip(start[:, None] + np.arange(-8, 0), 0, last)].mean(axis=2) if count else np.zeros((len(signal), 0))
+    level = (
+        signal[:, np.clip(start[:, None] + np.arange(-8, 0), 0, last)].mean(axis=2)
+        if count
+        else np.zeros((len(signal), 0))
+    )
     arrays: dict[str, np.ndarray] = {}
     for name, waves in (("p", found.p), ("qrs", found.qrs), ("t", found.t)):
         for at, edge in enumerate(("onset", "peak", "end")):
@@ -327,23 +353,35 @@ def _columns(signal: np.ndarray, found: Delineation, beat: MedianBeat | None) ->
         height = np.take_along_axis(signal, peak, axis=1) - level if count else level
         if name != "qrs":
             arrays[f"{name}_mv"] = np.where(there, height, np.nan)
-    for name, first, stop in (("p_ms", ("p", 0), ("p", 2)), ("pr_ms", ("p", 0), ("qrs", 0)), ("qrs_ms", ("qrs", 0), ("qrs", 2)),
-                              ("t_ms", ("t", 0), ("t", 2)), ("qt_ms", ("qrs", 0), ("t", 2))):  # fmt: skip
+    spans = {
+        "p_ms": (("p", 0), ("p", 2)),
+        "pr_ms": (("p", 0), ("qrs", 0)),
+        "qrs_ms": (("qrs", 0), ("qrs", 2)),
+        "t_ms": (("t", 0), ("t", 2)),
+        "qt_ms": (("qrs", 0), ("t", 2)),
+    }
+    for name, (first, stop) in spans.items():
         of = {"p": found.p, "qrs": found.qrs, "t": found.t}
         arrays[name] = (of[stop[0]][:, :, stop[1]] - of[first[0]][:, :, first[1]]).T * 1000
     arrays |= _qrs_columns(signal, found, beat, level)
     places = {True: 4, False: 1}
     rounded = {name: np.round(array, places[name.endswith(("_s", "_mv"))]) for name, array in arrays.items()}
     return [
-        {name: tuple(None if value != value else value for value in array[row].tolist()) for name, array in rounded.items()}
+        {
+            name: tuple(None if value != value else value for value in array[row].tolist())
+            for name, array in rounded.items()
+        }
         for row in range(len(found.leads))
     ]
 
 
-def _qrs_columns(signal: np.ndarray, found: Delineation, beat: MedianBeat | None, level: np.ndarray) -> dict[str, np.ndarray]:
+def _qrs_columns(
+    signal: np.ndarray, found: Delineation, beat: MedianBeat | None, level: np.ndarray
+) -> dict[str, np.ndarray]:
     """[L, N] each: Q, R, S, R', S', the height of QRS, and ST at J and J + 60 ms, of single beats.
 
-    The waves of a dominant beat are looked for where the median beat has them (10 ms more to either side); other beats have none.
+    The waves of a dominant beat are looked for where the median beat has them (10 ms more to either side); other beats
+    have none.
     """
     names = ("q_mv", "r_mv", "s_mv", "r2_mv", "s2_mv", "qrs_mv", "st_j_mv", "st60_mv")
     out = {name: np.full((len(signal), len(found.r_s)), np.nan) for name in names}

@@ -41,7 +41,8 @@ _REFERENCE: dict[
     "cornell_mv": (None, 2.8),  # 2.0 for women
 }
 _MEANING = (
-    "P, Q, R, S, R', T: heights of the waves. ST J, ST60: the level at the J point, where QRS ends, and 60 ms after it, against the level "
+    "P, Q, R, S, R', T: heights of the waves. ST J, ST60: the level at the J point, where QRS ends, and 60 ms "
+    "after it, against the level "
     "before QRS. * beyond the reference for adults; a reference is no diagnosis."
 )
 _SPREAD = {"p_ms", "pr_ms", "qrs_ms", "qt_ms"}
@@ -50,28 +51,46 @@ _KINDS = {
     "supraventricular_premature": "supraventricular premature",
     "paced_beats": "paced",
 }
-_COLUMNS = {"p_mv": "P", "q_mv": "Q", "r_mv": "R", "s_mv": "S", "r2_mv": "R'", "t_mv": "T", "st_j_mv": "ST J", "st60_mv": "ST60"}
+_COLUMNS = {
+    "p_mv": "P",
+    "q_mv": "Q",
+    "r_mv": "R",
+    "s_mv": "S",
+    "r2_mv": "R'",
+    "t_mv": "T",
+    "st_j_mv": "ST J",
+    "st60_mv": "ST60",
+}
 
 
 def table(measured: Measurements) -> str:
-    """The global values, ``-`` with the reason for None; then lead by lead; then the findings that are there, and the notes."""
+    """The global values, ``-`` with the reason for None; then lead by lead; then the findings that are there, and the
+    notes."""
     lines = []
     for name, (label, unit, spec) in _ROWS.items():
         value = getattr(measured, name)
         shown = {None: "-", True: "yes", False: "no"}
         text = shown[value] if value is None or isinstance(value, bool) else format(value, spec)
-        spread = f"+-{measured.spread[name]:.0f}" if name in _SPREAD and value is not None and name in measured.spread else ""
+        spread = (
+            f"+-{measured.spread[name]:.0f}"
+            if name in _SPREAD and value is not None and name in measured.spread
+            else ""
+        )
         beside = _reference(name, value)
         start = f"{label:<16}{text:>7}{'*' if beside.flagged else ' '}{unit:<4}{spread:<6}{beside.text}".rstrip()
         why = measured.reasons.get(name, "") if value is None else ""
-        lines += textwrap.wrap(why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [start.rstrip()]
+        lines += textwrap.wrap(why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [
+            start.rstrip()
+        ]
     counts = [f"{getattr(measured, name)} {word}" for name, word in _KINDS.items() if getattr(measured, name)]
     if measured.beats:
         lines.append(f"{'beats':<16}{len(measured.beats):>7}" + (f"  {', '.join(counts)}" if counts else ""))
     if measured.leads:
         lines += ["", f"{'mV':<6}" + "".join(f"{head:>7}" for head in _COLUMNS.values()) + "  QRS    signal"]
     for name, lead in measured.leads.items():
-        cells = "".join("      -" if (value := getattr(lead, column)) is None else f"{value:>7.2f}" for column in _COLUMNS)
+        cells = "".join(
+            "      -" if (value := getattr(lead, column)) is None else f"{value:>7.2f}" for column in _COLUMNS
+        )
         lines.append(f"{name[:6]:<6}{cells}  {lead.pattern[:6] or '-':<6} {lead.quality}".rstrip())
     lines += ["", *textwrap.wrap(_MEANING, WIDTH)]
     there = [finding for finding in measured.findings.values() if finding.present]
@@ -79,10 +98,15 @@ def table(measured: Measurements) -> str:
         lines += ["", "findings (facts about the signal, no diagnosis)"]
     for finding in there:
         where = f" ({finding.territory})" if finding.territory else ""
-        lines += textwrap.wrap(f"{finding.name}{where}: {finding.because}", WIDTH, initial_indent="- ", subsequent_indent="  ")
+        lines += textwrap.wrap(
+            f"{finding.name}{where}: {finding.because}", WIDTH, initial_indent="- ", subsequent_indent="  "
+        )
     notes = [*measured.notes, *([measured.lead_reversal] if measured.lead_reversal else [])]
     if notes:
-        lines += ["", *(line for note in notes for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "))]
+        lines += [
+            "",
+            *(line for note in notes for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      ")),
+        ]
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """`Measurements`: what was measured on a recording, each value None where it can't be, with the reason beside it.
 
-Units are in the names: ms, mV (signed), bpm, degrees, s from the start of the recording. A wave that is not there is None in its
-numbers and False in its ``present``; it is never a number.
+Units are in the names: ms, mV (signed), bpm, degrees, s from the start of the recording. A wave that is not there is
+None in its numbers and False in its ``present``; it is never a number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class BeatMeasurements:
 
     Attributes:
         r_s: the main deflection of QRS.
-        kind: ``dominant``, ``ventricular``, ``supraventricular`` (premature), ``paced`` or ``partial`` (not whole in the recording).
+        kind: ``dominant``, ``ventricular``, ``supraventricular`` (premature), ``paced`` or ``partial`` (not whole in
+            the recording).
         rr_before_ms, rr_after_ms: to the neighbours; None at the ends.
         rate_bpm: instantaneous, 60000 / `rr_before_ms`.
         p_present: None where it can't be told.
@@ -50,19 +51,22 @@ class LeadMeasurements:
 
     Attributes:
         p_present: whether this lead shows P waves; None where it can't be told.
-        p_mv, q_mv, r_mv, s_mv, r2_mv, s2_mv, t_mv: peak amplitudes, signed; `r2_mv` and `s2_mv` are R' and S'. None where absent.
+        p_mv, q_mv, r_mv, s_mv, r2_mv, s2_mv, t_mv: peak amplitudes, signed; `r2_mv` and `s2_mv` are R' and S'. None
+            where absent.
         p_ms, q_ms, r_ms, s_ms, t_ms: durations of the waves.
         pr_ms, qrs_ms, qt_ms: intervals of this lead's own bounds.
         qrs_mv: from the lowest to the highest point of QRS; `qrs_area_mv_ms` its net area.
-        pattern: of QRS in the usual letters, small below half of the largest: ``"qRs"``, ``"rSR'"``, ``"QS"``; empty if unmeasured.
+        pattern: of QRS in the usual letters, small below half of the largest: ``"qRs"``, ``"rSR'"``, ``"QS"``; empty if
+            unmeasured.
         p_form, t_form: ``"upright"``, ``"inverted"``, ``"biphasic"`` or ``"flat"``; None where unmeasured.
         st_j_mv, st20_mv, st40_mv, st60_mv, st80_mv: ST level at J and so many ms after it.
         st_slope_mv_s: from J to J + 80 ms; `st_form` is ``"upsloping"``, ``"horizontal"`` or ``"downsloping"``.
         q_pathological: whether Q is of the size of an old infarction's (see `llava_ecg.ecg.findings`).
         quality: ``"ok"`` or what is wrong: ``flat``, ``empty``, ``nan``, ``clipped``, ``noisy``, ``drift``.
         per_beat: column name -> a value a beat of `Measurements.beats` (None where there is none). The columns are
-            ``{p,qrs,t}_onset_s``, ``{p,qrs,t}_peak_s``, ``{p,qrs,t}_end_s``, ``p_mv``, ``q_mv``, ``r_mv``, ``s_mv``, ``r2_mv``,
-            ``s2_mv``, ``t_mv``, ``qrs_mv``, ``p_ms``, ``pr_ms``, ``qrs_ms``, ``t_ms``, ``qt_ms``, ``st_j_mv``, ``st60_mv``.
+            ``{p,qrs,t}_onset_s``, ``{p,qrs,t}_peak_s``, ``{p,qrs,t}_end_s``, ``p_mv``, ``q_mv``, ``r_mv``, ``s_mv``,
+            ``r2_mv``, ``s2_mv``, ``t_mv``, ``qrs_mv``, ``p_ms``, ``pr_ms``, ``qrs_ms``, ``t_ms``, ``qt_ms``,
+            ``st_j_mv``, ``st60_mv``.
     """
 
     p_present: bool | None = None
@@ -124,28 +128,33 @@ class Measurements:
     """Measured values of one recording.
 
     Attributes:
-        heart_rate_bpm: 60000 / mean RR; `heart_rate_min_bpm` and `heart_rate_max_bpm` from the longest and the shortest RR.
+        heart_rate_bpm: 60000 / mean RR; `heart_rate_min_bpm` and `heart_rate_max_bpm` from the longest and the shortest
+            RR.
         rr_ms: mean RR interval; `rr_cv` its coefficient of variation (SD / mean), a fraction; `rr_max_ms` the longest.
         rhythm_regular: True or False, None with fewer than four beats.
         af_evidence: irregular RR and no P waves; None where either is unknown.
         pauses: how many RR intervals are longer than 2 s.
         ventricular_premature, supraventricular_premature, paced_beats: how many beats are of that kind.
         p_present: whether the rhythm has P waves; `p_fraction` the share of the whole dominant beats that show one.
-        p_ms, pr_ms, qrs_ms, qt_ms, jt_ms: intervals over all leads of the representative beat: the median over the dominant beats.
-        qtc_*_ms: QT corrected with the mean RR of the dominant beats, in s: Bazett QT / sqrt(RR), Fridericia QT / cbrt(RR),
-            Framingham QT + 154 (1 - RR), Hodges QT + 1.75 (rate - 60).
+        p_ms, pr_ms, qrs_ms, qt_ms, jt_ms: intervals over all leads of the representative beat: the median over the
+            dominant beats.
+        qtc_*_ms: QT corrected with the mean RR of the dominant beats, in s: Bazett QT / sqrt(RR), Fridericia QT /
+            cbrt(RR), Framingham QT + 154 (1 - RR), Hodges QT + 1.75 (rate - 60).
         qt_dispersion_ms: largest minus smallest QT over the leads.
         p_axis_deg, axis_deg (QRS), t_axis_deg: frontal axes, -180 to 180.
         sokolow_lyon_mv: S in V1 plus the larger R of V5 and V6; `cornell_mv`: R in aVL plus S in V3.
-        low_voltage_limb, low_voltage_chest: every limb lead below 0.5 mV, every chest lead below 1.0 mV, lowest to highest point of QRS.
-        r_progression: ``"normal"``, ``"poor"``, ``"early"`` or ``"reversed"``; `r_transition` the first chest lead with R above S.
+        low_voltage_limb, low_voltage_chest: every limb lead below 0.5 mV, every chest lead below 1.0 mV, lowest to
+            highest point of QRS.
+        r_progression: ``"normal"``, ``"poor"``, ``"early"`` or ``"reversed"``; `r_transition` the first chest lead with
+            R above S.
         delta_wave: a slurred start of QRS with a short PR: a hint.
         lead_reversal: a sentence such as ``"the arm electrodes look swapped"``; empty where nothing hints at it.
         beats: every beat, in order of time.
         leads: lead name -> `LeadMeasurements`.
         findings: name -> `Finding`.
-        lead_medians: ``p_ms``, ``pr_ms``, ``qrs_ms``, ``qt_ms`` -> the median over the leads of each lead's own interval; shorter than the
-            interval over all leads, which runs from the earliest to the latest, and less shaken by one bad lead.
+        lead_medians: ``p_ms``, ``pr_ms``, ``qrs_ms``, ``qt_ms`` -> the median over the leads of each lead's own
+            interval; shorter than the interval over all leads, which runs from the earliest to the latest, and less
+            shaken by one bad lead.
         spread: name of an interval or rate above -> SD over the beats (or of the dominant ones).
         reasons: field name -> why it is None.
         source: delineator and version, hash of its weights, filter.
@@ -202,7 +211,8 @@ class Measurements:
         return tuple(beat.r_s for beat in self.beats)
 
     def to_dict(self, *, per_beat: bool = True) -> dict[str, Any]:
-        """Plain dicts and lists, ready for ``json.dumps``; without `per_beat` the columns of single beats are left out."""
+        """Plain dicts and lists, ready for ``json.dumps``; without `per_beat` the columns of single beats are left
+        out."""
         out = asdict(self)
         out["beats"] = [dict(beat) for beat in out["beats"]] if per_beat else []
         out["notes"] = list(self.notes)
@@ -224,7 +234,8 @@ class Measurements:
             leads[name] = LeadMeasurements(**{**lead, "per_beat": columns})
         known["leads"] = leads
         known["findings"] = {
-            name: Finding(**{**finding, "leads": tuple(finding.get("leads", ()))}) for name, finding in known.get("findings", {}).items()
+            name: Finding(**{**finding, "leads": tuple(finding.get("leads", ()))})
+            for name, finding in known.get("findings", {}).items()
         }
         return cls(**known)
 

@@ -1,4 +1,5 @@
-"""Sex and age of a patient as files say them, typed once: ``"male"``, ``"female"`` or nothing, and years or nothing. Nothing here fails."""
+"""Sex and age of a patient as files say them, typed once: ``"male"``, ``"female"`` or nothing, and years or nothing.
+Nothing here fails."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ OLDEST = 125.0
 
 _MALE = "m male man boy mann männlich maennlich masculine masculin masculino homme hombre 0"
 _FEMALE = "f female woman girl w frau weiblich feminine feminin féminin femenino femme mujer 1"
-_SEX = {**dict.fromkeys(_MALE.split(), "male"), **dict.fromkeys(_FEMALE.split(), "female")}  # 0 and 1 are PTB-XL's codes
+_SEX = {
+    **dict.fromkeys(_MALE.split(), "male"),
+    **dict.fromkeys(_FEMALE.split(), "female"),
+}  # 0 and 1 are PTB-XL's codes
 _YEARS = {"y": 1.0, "j": 1.0, "a": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25, "t": 1 / 365.25}
 _AGE = re.compile(
     r"\+?(\d{1,3}(?:[.,]\d+)?)\s*"
@@ -22,7 +26,8 @@ _AGE = re.compile(
 
 
 def person(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with ``sex`` and ``age`` typed by `sex_of` and `age_of`, and left out where they say nothing; other keys as they are."""
+    """The values with ``sex`` and ``age`` typed by `sex_of` and `age_of`, and left out where they say nothing; other
+    keys as they are."""
     typed = {key: value for key, value in values.items() if key not in ("sex", "age")}
     for key, value in (("age", age_of(values.get("age"))), ("sex", sex_of(values.get("sex")))):
         if value is not None:
@@ -34,7 +39,8 @@ def sex_of(value: Any) -> str | None:
     """``male``, ``female``, or None for what is neither, such as DICOM's O.
 
     Args:
-        value: a word or letter in any case (``F``, ``Male``, ``weiblich``), or PTB-XL's code, 0 for male and 1 for female.
+        value: a word or letter in any case (``F``, ``Male``, ``weiblich``), or PTB-XL's code, 0 for male and 1 for
+            female.
     """
     value = _scalar(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -58,7 +64,12 @@ def age_of(value: Any) -> float | None:
             return None
         unit = _YEARS[match[2][0].lower()] if match[2] else 1.0
         value = round(float(match[1].replace(",", ".")) * unit, 2)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= OLDEST or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= OLDEST
+        or not math.isfinite(value)
+    ):
         return None
     return float(value)
 

@@ -1,4 +1,5 @@
-"""What a user should know about a signal before trusting what is measured on it: flat, clipped, noisy, missing leads, gaps, length.
+"""What a user should know about a signal before trusting what is measured on it: flat, clipped, noisy, missing leads,
+gaps, length.
 
 Everything is read and noted, nothing is refused here. The thresholds are in the constants, with what they were set on.
 
@@ -16,14 +17,16 @@ from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.recording import Recording
 
 FLAT_MV = 0.010  # a whole lead that moves less than this shows no beat; 0.1 mm on paper
-FLAT_SECONDS = 1.0  # of one and the same value: longer than any pause between waves of a living lead that still carries noise
+FLAT_SECONDS = (
+    1.0  # of one and the same value: longer than any pause between waves of a living lead that still carries noise
+)
 CLIP_SECONDS = 0.020  # at the very same extreme, again and again: a peak of a QRS stays there for a sample or two
 CLIP_MV = 1.0  # a rail lies far out; small extremes repeat by quantisation
 CLIP_TIMES = 2
 NOISE_MV = 0.05  # robust SD of what changes within 20 ms; half a small square of paper
-SWING_MV = (
-    12.0  # from the lowest to the highest sample; the largest true lead of LUDB and CinC 2021 covers 10.6, loose electrodes up to 170
-)
+# from the lowest to the highest sample; the largest true lead of LUDB and CinC 2021 covers 10.6, loose electrodes up to
+# 170
+SWING_MV = 12.0
 STANDARD_SECONDS = 10.0
 
 
@@ -33,8 +36,8 @@ class QualityNote:
 
     Attributes:
         lead: the lead that it is about; None for the whole recording.
-        kind: ``flat``, ``partly flat``, ``empty`` (no value at all), ``clipped``, ``nan`` (gaps), ``noisy``, ``missing``,
-            ``derived`` or ``short``.
+        kind: ``flat``, ``partly flat``, ``empty`` (no value at all), ``clipped``, ``nan`` (gaps), ``noisy``,
+            ``missing``, ``derived`` or ``short``.
         text: the remark as part of a sentence, such as ``lead V2 is flat``.
     """
 
@@ -55,7 +58,10 @@ def quality(recording: Recording) -> tuple[QualityNote, ...]:
         names = ", ".join(name for name in recording.leads if name in recording.derived)
         notes.append(QualityNote(None, "derived", f"{names} derived from I and II"))
     if recording.duration < STANDARD_SECONDS - 0.05:
-        text = f"the recording is {recording.duration:.3g} s long, shorter than the {STANDARD_SECONDS:g} s of a standard ECG"
+        text = (
+            f"the recording is {recording.duration:.3g} s long, shorter than the {STANDARD_SECONDS:g} s of a "
+            "standard ECG"
+        )
         notes.append(QualityNote(None, "short", text))
     for name, row in zip(recording.leads, recording.signal, strict=True):
         notes += lead_quality(name, row, recording.rate)
@@ -82,9 +88,13 @@ def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote
     stays = _runs(np.diff(recorded) == 0)
     flat = stays[stays >= FLAT_SECONDS * rate].sum() / rate
     if flat:
-        notes.append(QualityNote(name, "partly flat", f"lead {name} is flat for {flat:.2g} of {signal.size / rate:.3g} s"))
+        notes.append(
+            QualityNote(name, "partly flat", f"lead {name} is flat for {flat:.2g} of {signal.size / rate:.3g} s")
+        )
     if _is_clipped(recorded, rate):
-        notes.append(QualityNote(name, "clipped", f"lead {name} is clipped at {recorded.max():.2f} or {recorded.min():.2f} mV"))
+        notes.append(
+            QualityNote(name, "clipped", f"lead {name} is clipped at {recorded.max():.2f} or {recorded.min():.2f} mV")
+        )
     noise = noise_mv(recorded, rate)
     swing = float(np.ptp(recorded))
     if noise > NOISE_MV or swing > SWING_MV:
@@ -94,7 +104,8 @@ def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote
 
 
 def noise_mv(signal: np.ndarray, rate: float) -> float:
-    """The robust standard deviation (1.4826 x MAD) of a lead about its mean over 20 ms, which spans a period of 50 Hz, in mV.
+    """The robust standard deviation (1.4826 x MAD) of a lead about its mean over 20 ms, which spans a period of 50 Hz,
+    in mV.
 
     The QRS takes a tenth of the time and does not move the MAD.
 
@@ -111,12 +122,16 @@ def noise_mv(signal: np.ndarray, rate: float) -> float:
 
 
 def describe_quality(notes: Iterable[QualityNote]) -> str:
-    """The remarks on one line, leads with the same fault together: ``leads V1, V2 flat; V6 missing``; ``good`` without any."""
+    """The remarks on one line, leads with the same fault together: ``leads V1, V2 flat; V6 missing``; ``good`` without
+    any."""
     notes = list(notes)
     whole = [note.text for note in notes if note.lead is None]
     kinds = dict.fromkeys(note.kind for note in notes if note.lead is not None)
     words = {"nan": "with gaps", "empty": "without values"}
-    by_kind = [f"{_list([n.lead for n in notes if n.lead and n.kind == kind], verb=False)} {words.get(kind, kind)}" for kind in kinds]
+    by_kind = [
+        f"{_list([n.lead for n in notes if n.lead and n.kind == kind], verb=False)} {words.get(kind, kind)}"
+        for kind in kinds
+    ]
     return "; ".join(whole + by_kind) or "good"
 
 
@@ -136,7 +151,8 @@ def _list(names: Sequence[str], verb: bool = True) -> str:
 
 
 def _is_clipped(signal: np.ndarray, rate: float) -> bool:
-    """Whether a lead stays at one extreme far from its middle for `CLIP_SECONDS` or longer, at least `CLIP_TIMES` times."""
+    """Whether a lead stays at one extreme far from its middle for `CLIP_SECONDS` or longer, at least `CLIP_TIMES`
+    times."""
     middle = np.median(signal)
     for extreme in (signal.max(), signal.min()):
         if abs(extreme - middle) > CLIP_MV and (_runs(signal == extreme) >= CLIP_SECONDS * rate).sum() >= CLIP_TIMES:

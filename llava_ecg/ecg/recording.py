@@ -30,8 +30,9 @@ class Recording:
         source: the file it was read from, as a path; empty for a made one.
         format: the name of the reader, such as ``wfdb``.
         start: when the recording began, where the file says so.
-        metadata: what else the file says that is not about the patient's identity (``age`` in years as a float, ``sex`` as
-            ``male`` or ``female``, each only where it is known; codes, device). `llava_ecg.ecg.person` types what readers find.
+        metadata: what else the file says that is not about the patient's identity (``age`` in years as a float, ``sex``
+            as ``male`` or ``female``, each only where it is known; codes, device). `llava_ecg.ecg.person` types what
+            readers find.
         notes: sentences about the reading that a user should see.
     """
 
@@ -47,7 +48,9 @@ class Recording:
 
     def __post_init__(self) -> None:
         if self.signal.ndim != 2 or self.signal.shape[0] != len(self.leads):
-            raise InputError(f"a signal of shape {self.signal.shape} does not fit {len(self.leads)} leads; it must be [lead, sample]")
+            raise InputError(
+                f"a signal of shape {self.signal.shape} does not fit {len(self.leads)} leads; it must be [lead, sample]"
+            )
         if len(set(self.leads)) != len(self.leads):
             raise InputError(f"lead names occur twice: {', '.join(self.leads)}")
         if not self.rate > 0:
@@ -95,7 +98,9 @@ class Recording:
         whole = self.with_derived()
         absent = [name for name in names if name not in whole.leads]
         if absent:
-            raise InputError(f"{self.source or 'the recording'} lacks {', '.join(absent)}; it has {', '.join(self.leads)}")
+            raise InputError(
+                f"{self.source or 'the recording'} lacks {', '.join(absent)}; it has {', '.join(self.leads)}"
+            )
         rows = [whole.leads.index(name) for name in names]
         return replace(whole, signal=whole.signal[rows], leads=tuple(names), derived=whole.derived & frozenset(names))
 
@@ -107,8 +112,8 @@ class Recording:
     def resample(self, rate: float) -> Recording:
         """The same recording at another rate (polyphase; see `llava_ecg.ecg.filters.resample`).
 
-        Of a rate within `_NEARLY` of the new one, such as 499.99 for 500 Hz, the nearest samples are taken: no filter can be made for
-        so small a difference, and half a sample is the most that any of them is moved.
+        Of a rate within `_NEARLY` of the new one, such as 499.99 for 500 Hz, the nearest samples are taken: no filter
+        can be made for so small a difference, and half a sample is the most that any of them is moved.
         """
         if rate == self.rate:
             return self

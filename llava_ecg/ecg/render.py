@@ -1,4 +1,5 @@
-"""A recording as a page of ECG paper: true scale, 25 mm a second and 10 mm a millivolt, drawn with Pillow and numpy alone.
+"""A recording as a page of ECG paper: true scale, 25 mm a second and 10 mm a millivolt, drawn with Pillow and numpy
+alone.
 
 Axes: H, W pixels of the page; T samples. Lengths on paper are in mm from the upper left corner.
 """
@@ -37,7 +38,8 @@ _FAINT = (130, 118, 122)
 
 @dataclass(frozen=True)
 class Layout:
-    """Which lead stands where: rows of leads that share the 10 s, whether a rhythm strip follows, and the distance of rows in mm."""
+    """Which lead stands where: rows of leads that share the 10 s, whether a rhythm strip follows, and the distance of
+    rows in mm."""
 
     rows: tuple[tuple[str, ...], ...]
     rhythm: bool
@@ -47,7 +49,11 @@ class Layout:
 LAYOUTS = {
     "3x4+1": Layout((("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6")), True, 45.0),
     "6x2": Layout((("I", "V1"), ("II", "V2"), ("III", "V3"), ("aVR", "V4"), ("aVL", "V5"), ("aVF", "V6")), False, 30.0),
-    "12x1": Layout(tuple((name,) for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")), False, 15.0),
+    "12x1": Layout(
+        tuple((name,) for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")),
+        False,
+        15.0,
+    ),
 }
 
 
@@ -60,7 +66,8 @@ class Box:
         x0, x1: left and right end, pixels.
         baseline: the pixel row of `level_mv`.
         t0, t1: the part of the recording that is shown, seconds from its start.
-        level_mv: the millivolts that lie on the baseline: the median of the lead, as paper machines take away a constant offset.
+        level_mv: the millivolts that lie on the baseline: the median of the lead, as paper machines take away a
+            constant offset.
         rhythm: whether it is the rhythm strip.
         recorded: False where the recording has no such lead, or no sample of it in this time.
         clipped: whether its trace leaves the row even at the smallest gain, and is cut there.
@@ -109,7 +116,10 @@ class Page:
         for box in self.boxes:
             if box.lead == lead and box.rhythm == rhythm:
                 return box
-        raise InputError(f"the page has no box for lead {lead}; it has {', '.join(box.lead for box in self.boxes if box.rhythm == rhythm)}")
+        raise InputError(
+            f"the page has no box for lead {lead}; it has "
+            f"{', '.join(box.lead for box in self.boxes if box.rhythm == rhythm)}"
+        )
 
     def at(self, box: Box, seconds: float, mv: float) -> tuple[float, float]:
         """The pixel (x, y) of a time of the recording and a voltage."""
@@ -140,9 +150,9 @@ def draw_page(
 ) -> Page:
     """Draw a part of a recording on landscape ECG paper, ten seconds at 25 mm/s.
 
-    Limb leads that I and II imply are computed and named with an asterisk. A lead that was not recorded has an empty box that says so, what
-    is NaN is a gap. Nothing of the patient is written on the page but what `heading` says. The foot tells the scale, and which part of a
-    longer recording this is.
+    Limb leads that I and II imply are computed and named with an asterisk. A lead that was not recorded has an empty
+    box that says so, what is NaN is a gap. Nothing of the patient is written on the page but what `heading` says. The
+    foot tells the scale, and which part of a longer recording this is.
 
     Args:
         recording: the ECG, in mV.
@@ -152,8 +162,8 @@ def draw_page(
         start: where the page begins, seconds from the start of the recording.
         title: a line at the top.
         heading: up to two lines at the top right; see `llava_ecg.ecg.heading.heading`.
-        gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours. What leaves its row all the same is cut there,
-            and its name says so.
+        gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours. What leaves its row all the
+            same is cut there, and its name says so.
         speed: mm/s, one of `SPEEDS`.
 
     Raises:
@@ -166,7 +176,9 @@ def draw_page(
     if not 20 <= dpi <= 1200:
         raise InputError(f"a page of {dpi:g} dpi can't be drawn; choose 20 to 1200")
     if speed not in SPEEDS:
-        raise InputError(f"a paper speed of {speed:g} mm/s is none of {', '.join(f'{each:g}' for each in sorted(SPEEDS))}")
+        raise InputError(
+            f"a paper speed of {speed:g} mm/s is none of {', '.join(f'{each:g}' for each in sorted(SPEEDS))}"
+        )
     if gain is not None and not 0.5 <= gain <= 80:
         raise InputError(f"a gain of {gain:g} mm/mV can't be drawn; choose 0.5 to 80, usual is 10")
     whole = recording.with_derived()
@@ -179,8 +191,14 @@ def draw_page(
     row_mv = _ROOM * plan.pitch / gain
     boxes = [replace(box, clipped=box.recorded and _reach(whole, box) > row_mv) for box in boxes]
     end = start + _SHOWN_MM / speed
-    part = f"   {start:g} to {min(end, whole.duration):g} s of {whole.duration:.1f} s" if start > 0 or whole.duration > end + 0.5 else ""
-    words = Words(tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}")
+    part = (
+        f"   {start:g} to {min(end, whole.duration):g} s of {whole.duration:.1f} s"
+        if start > 0 or whole.duration > end + 0.5
+        else ""
+    )
+    words = Words(
+        tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}"
+    )
     pixels = _sheet(paper, scale.px_per_mm, words).copy()
     curves = _traces(whole, boxes, scale, row_mv) + _calibration(boxes, scale)
     draw_ink(pixels, curves, scale.px_per_mm)  # last, so that no name hides a trace
@@ -192,7 +210,8 @@ def draw_page(
 
 
 def distort(image: Image.Image, seed: int) -> Image.Image:
-    """The page as a scan or a photograph might show it: turned by up to 1.5 degrees, its light, contrast and sharpness changed, noisy.
+    """The page as a scan or a photograph might show it: turned by up to 1.5 degrees, its light, contrast and sharpness
+    changed, noisy.
 
     The size stays; the same seed gives the same pixels.
     """
@@ -210,7 +229,9 @@ def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, star
     for row, names in enumerate(layout.rows):
         span = _SHOWN_MM / scale.mm_per_s / len(names)
         for column, name in enumerate(names):
-            boxes.append(_box(recording, name, left, _TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale))
+            boxes.append(
+                _box(recording, name, left, _TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale)
+            )
     if layout.rhythm:
         name = "II" if "II" in recording.leads or not recording.leads else recording.leads[0]
         y = _TOP + (len(layout.rows) + 0.5) * layout.pitch
@@ -219,7 +240,16 @@ def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, star
 
 
 def _box(
-    recording: Recording, name: str, left: float, y: float, start: float, offset: float, span: float, scale: Scale, *, rhythm: bool = False
+    recording: Recording,
+    name: str,
+    left: float,
+    y: float,
+    start: float,
+    offset: float,
+    span: float,
+    scale: Scale,
+    *,
+    rhythm: bool = False,
 ) -> Box:
     t0, t1 = start + offset, start + offset + span
     recorded, level = False, 0.0
@@ -227,8 +257,13 @@ def _box(
         lead = recording.lead(name)
         finite = lead[np.isfinite(lead)]
         level = float(np.median(finite)) if len(finite) else 0.0
-        recorded = len(finite) > 0 and (len(finite) == len(lead) or bool(np.isfinite(lead[_samples(recording, t0, t1)]).any()))
-    x0, x1 = (left + offset * scale.mm_per_s) * scale.px_per_mm, (left + (offset + span) * scale.mm_per_s) * scale.px_per_mm
+        recorded = len(finite) > 0 and (
+            len(finite) == len(lead) or bool(np.isfinite(lead[_samples(recording, t0, t1)]).any())
+        )
+    x0, x1 = (
+        (left + offset * scale.mm_per_s) * scale.px_per_mm,
+        (left + (offset + span) * scale.mm_per_s) * scale.px_per_mm,
+    )
     baseline = (_TOP + 5 * math.floor((y - _TOP) / 5 + 0.5)) * scale.px_per_mm  # on a heavy line of the grid
     return Box(name, x0, x1, baseline, t0, t1, level, rhythm, recorded)
 
@@ -321,7 +356,8 @@ def _named(box: Box, derived: frozenset[str]) -> Name:
 
 @lru_cache(maxsize=8)
 def _sheet(paper: str, scale: float, words: Words) -> np.ndarray:
-    """The grid with all that is written on it, uint8 [H, W, 4] with an unused fourth channel; read-only because it is shared."""
+    """The grid with all that is written on it, uint8 [H, W, 4] with an unused fourth channel; read-only because it is
+    shared."""
     image = Image.fromarray(_grid(paper, scale))
     _write(image, words, scale, PAPERS[paper][2])
     pixels = np.full((image.height, image.width, 4), 255, dtype=np.uint8)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-REGULAR_CV = 0.08  # of RR without the intervals around premature beats: sinus rhythm lies below 0.05, atrial fibrillation above 0.1
+# of RR without the intervals around premature beats: sinus rhythm lies below 0.05, atrial fibrillation above 0.1
+REGULAR_CV = 0.08
 PAUSE_MS = 2000.0
 _PREMATURE = ("ventricular", "supraventricular")
 
@@ -76,7 +77,8 @@ def rhythm(
 
 
 def _steady(rr: np.ndarray, apart: np.ndarray) -> bool:
-    """Whether RR intervals vary little: each is compared with the running median of five, so that a slow drift is no irregularity.
+    """Whether RR intervals vary little: each is compared with the running median of five, so that a slow drift is no
+    irregularity.
 
     Args:
         rr: ms.

@@ -1,8 +1,9 @@
 """Simulated 12-lead ECGs whose rate, rhythm, intervals and axis are known by construction.
 
-A heart vector (x to the left, y to the feet, z to the front) is a sum of lobes in time; each lobe is exactly zero outside its bounds, so
-P, QRS and T have an onset and an end. The limb leads are its projections on Einthoven's triangle (III = II - I and so on hold exactly, with
-the noise too); V1-V6 are its projections by the coefficients of Dower (G. E. Dower et al., Clin Cardiol 3:87, 1980).
+A heart vector (x to the left, y to the feet, z to the front) is a sum of lobes in time; each lobe is exactly zero
+outside its bounds, so P, QRS and T have an onset and an end. The limb leads are its projections on Einthoven's triangle
+(III = II - I and so on hold exactly, with the noise too); V1-V6 are its projections by the coefficients of Dower (G. E.
+Dower et al., Clin Cardiol 3:87, 1980).
 
 Axes: L leads, T samples, K lobes of a beat.
 """
@@ -22,7 +23,16 @@ from llava_ecg.errors import InputError
 Rhythm = Literal["sinus", "atrial fibrillation", "premature ventricular beats", "sinus arrhythmia"]
 Conduction = Literal["normal", "right bundle branch block", "left bundle branch block"]
 
-RECORDED = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")  # the eight independent leads; the other four follow from I and II
+RECORDED = (
+    "I",
+    "II",
+    "V1",
+    "V2",
+    "V3",
+    "V4",
+    "V5",
+    "V6",
+)  # the eight independent leads; the other four follow from I and II
 
 LEAD_VECTORS = np.array(  # x, y, z of each; Dower's z points to the back, ours to the front
     [
@@ -32,8 +42,8 @@ LEAD_VECTORS = np.array(  # x, y, z of each; Dower's z points to the back, ours 
     ]
 ).T
 
-# In LUDB a lead reaches 7 % of its QRS peak 18 ms (median) after the onset that hands marked, and is below it 12 ms before the end: QRS
-# begins and ends slowly. Lobes that fill all of QRS do so after 6 ms.
+# In LUDB a lead reaches 7 % of its QRS peak 18 ms (median) after the onset that hands marked, and is below it 12 ms
+# before the end: QRS begins and ends slowly. Lobes that fill all of QRS do so after 6 ms.
 SLOW_START_MS, SLOW_END_MS = 12.0, 6.0
 
 TERRITORIES = {"inferior": (0.15, 1.0, -0.1), "anterior": (0.25, 0.0, 0.75), "lateral": (0.9, -0.35, -0.1)}
@@ -51,10 +61,12 @@ class Heart:
         axis_deg: frontal axis of the net QRS area, -180 to 180; the T axis lies `t_turn_deg` clockwise of it.
         conduction: see `Conduction`: gives the terminal vector of a wide QRS its direction.
         qrs_mv, p_mv, t_mv: length of the main vector of each wave.
-        posterior: how far the main QRS vector points to the back, as a fraction of its frontal part (moves the R/S transition).
+        posterior: how far the main QRS vector points to the back, as a fraction of its frontal part (moves the R/S
+            transition).
         voltage: a factor on the QRS; above 1.5 it is ventricular hypertrophy by voltage.
         t_inverted: the T vector is turned round.
-        st_territory, st_mv: where ST is shifted and how far (negative is depression); no shift where the territory is None.
+        st_territory, st_mv: where ST is shifted and how far (negative is depression); no shift where the territory is
+            None.
         f_wave_mv: amplitude of the f-waves of atrial fibrillation.
         muscle_mv: SD of the muscle noise; wander_mv: amplitude of the baseline wander; mains_mv, mains_hz: the hum.
     """
@@ -89,14 +101,16 @@ class Truth:
     """What is known of a simulated recording; names and units as in `llava_ecg.ecg.measurements.Measurements`.
 
     Attributes:
-        heart_rate_bpm, rr_ms, rr_cv: from the beats that lie in the recording; None with fewer than two (three for `rr_cv`).
+        heart_rate_bpm, rr_ms, rr_cv: from the beats that lie in the recording; None with fewer than two (three for
+            `rr_cv`).
         rhythm, conduction: as in `Heart`.
         rhythm_regular: whether the rhythm is one of steady RR intervals.
         p_present: whether every (sinus) beat has a P wave before it; `p_ms` and `pr_ms` are None without.
         qrs_ms, qt_ms: of the beats that are not premature.
         axis_deg: direction of the net QRS area in Einthoven's triangle: I = cos, aVF = sqrt(3)/2 sin.
         st_territory, st_mv, t_inverted: as in `Heart`.
-        high_voltage, premature_beats: whether QRS is as tall as in ventricular hypertrophy; how many beats are premature.
+        high_voltage, premature_beats: whether QRS is as tall as in ventricular hypertrophy; how many beats are
+            premature.
         beats_s: times of the peak of the main QRS vector, seconds from the start.
     """
 
@@ -129,7 +143,9 @@ class Truth:
 def draw(rng: np.random.Generator) -> Heart:
     """One case of a varied population: about a sixth atrial fibrillation, a quarter wide QRS, rates from 35 to 180."""
     rhythm: Rhythm = get_args(Rhythm)[rng.choice(4, p=[0.62, 0.18, 0.1, 0.1])]
-    slow, fast = (35.0, 150.0) if rhythm == "sinus" else (50.0, 180.0) if rhythm == "atrial fibrillation" else (45.0, 100.0)
+    slow, fast = (
+        (35.0, 150.0) if rhythm == "sinus" else (50.0, 180.0) if rhythm == "atrial fibrillation" else (45.0, 100.0)
+    )
     low, high = [(slow, 60.0), (60.0, 100.0), (100.0, fast)][rng.choice(3, p=[0.28, 0.44, 0.28])]
     rate = float(rng.uniform(low, max(low, high)))
     rr = 60.0 / rate
@@ -169,7 +185,9 @@ def draw(rng: np.random.Generator) -> Heart:
     )
 
 
-def simulate(heart: Heart | None = None, *, seed: int, rate: float = 500.0, seconds: float = 10.0) -> tuple[Recording, Truth]:
+def simulate(
+    heart: Heart | None = None, *, seed: int, rate: float = 500.0, seconds: float = 10.0
+) -> tuple[Recording, Truth]:
     """A 12-lead recording of ``heart`` (one drawn by ``seed`` where it is None) and what is true of it.
 
     Args:
@@ -210,7 +228,10 @@ def _check(heart: Heart, rate: float, seconds: float) -> None:
     if not (rate >= 50 and 0 < seconds <= 3600):
         raise InputError(f"can't simulate {seconds} s at {rate} Hz; give 50 Hz or more and up to 3600 s")
     if not (20 <= heart.rate_bpm <= 300 and 0 < heart.qrs_ms < heart.qt_ms and 0 < heart.p_ms <= heart.pr_ms):
-        given = f"{heart.rate_bpm:g} bpm with P {heart.p_ms:g}, PR {heart.pr_ms:g}, QRS {heart.qrs_ms:g}, QT {heart.qt_ms:g} ms"
+        given = (
+            f"{heart.rate_bpm:g} bpm with P {heart.p_ms:g}, PR {heart.pr_ms:g}, QRS {heart.qrs_ms:g}, QT "
+            f"{heart.qt_ms:g} ms"
+        )
         raise InputError(f"can't simulate {given}; the rate must lie in 20-300, P in PR and QRS in QT")
     if heart.st_territory is not None and heart.st_territory not in TERRITORIES:
         raise InputError(f"unknown ST territory {heart.st_territory!r}; known are {', '.join(TERRITORIES)}")
@@ -218,7 +239,8 @@ def _check(heart: Heart, rate: float, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class _Lobes:
-    """K lobes: bounds in ms from the QRS onset, vectors [K, 3] in mV, the place of the peak as a fraction, the power of the half sine."""
+    """K lobes: bounds in ms from the QRS onset, vectors [K, 3] in mV, the place of the peak as a fraction, the power of
+    the half sine."""
 
     start: np.ndarray
     end: np.ndarray
@@ -250,9 +272,12 @@ def _direction(degrees: float, front: float = 0.0) -> np.ndarray:
 
 
 def _qrs(heart: Heart) -> tuple[_Lobes, float]:
-    """The lobes of QRS, turned so that their net frontal area points to the axis, and the time of its largest vector in ms."""
+    """The lobes of QRS, turned so that their net frontal area points to the axis, and the time of its largest vector in
+    ms."""
     d, size, back = heart.qrs_ms, heart.qrs_mv * heart.voltage, -heart.posterior
-    if heart.conduction == "left bundle branch block":  # no septal q; a slow, notched vector to the left and ever more to the back
+    if (
+        heart.conduction == "left bundle branch block"
+    ):  # no septal q; a slow, notched vector to the left and ever more to the back
         rows = [
             (0.0, 0.62 * d, 0.55, 1.2, 0.8 * size * _direction(0, back + 0.1)),
             (0.30 * d, d, 0.50, 1.2, 0.75 * size * _direction(-8, back - 0.5)),
@@ -264,7 +289,9 @@ def _qrs(heart: Heart) -> tuple[_Lobes, float]:
             (0.4 * septum * d, 0.74 * last * d, 0.5, 1.2, 0.85 * size * _direction(0, 0.2 * back)),
             (0.4 * last * d, last * d, 0.5, 1.2, 0.6 * size * _direction(0, 1.9 * back)),
         ]
-        if heart.conduction == "right bundle branch block":  # a slow last vector to the right and front: R' in V1, broad S in I and V6
+        if (
+            heart.conduction == "right bundle branch block"
+        ):  # a slow last vector to the right and front: R' in V1, broad S in I and V6
             rows.append((0.42 * d, d, 0.42, 1.2, 0.55 * size * _direction(168, 1.1)))
         else:
             rows.append((0.58 * d, d, 0.45, 1.2, 0.26 * size * _direction(-110, -0.7)))
@@ -272,7 +299,11 @@ def _qrs(heart: Heart) -> tuple[_Lobes, float]:
     share = 1 - (begin + end) / d
     rows = [(begin + a * share, begin + b * share, peak, power, vector) for a, b, peak, power, vector in rows]
     faint = 0.025 * size
-    rows = [(0.0, 0.5 * d, 0.5, 1.2, faint * _direction(60, 0.6)), *rows, (0.5 * d, d, 0.5, 1.2, faint * _direction(-60, -0.6))]
+    rows = [
+        (0.0, 0.5 * d, 0.5, 1.2, faint * _direction(60, 0.6)),
+        *rows,
+        (0.5 * d, d, 0.5, 1.2, faint * _direction(-60, -0.6)),
+    ]
     lobes = _stack(rows)
     x, y, _ = lobes.areas().sum(axis=0)
     turn = math.radians(heart.axis_deg) - math.atan2(y, x)
@@ -304,9 +335,14 @@ def _lobes(heart: Heart) -> tuple[_Lobes, float]:
     qrs, peak = _qrs(heart)
     rows = list(zip(qrs.start, qrs.end, qrs.peak, qrs.power, qrs.vectors, strict=True)) + _repolarisation(heart)
     if heart.rhythm != "atrial fibrillation":
-        begin, half = -heart.pr_ms, 0.72 * heart.p_ms  # right atrium (to the front), then left (to the back): biphasic in V1
+        begin, half = (
+            -heart.pr_ms,
+            0.72 * heart.p_ms,
+        )  # right atrium (to the front), then left (to the back): biphasic in V1
         rows.append((begin, begin + half, 0.5, 1.4, 0.65 * heart.p_mv * _direction(65, 0.35)))
-        rows.append((begin + heart.p_ms - half, begin + heart.p_ms, 0.5, 1.4, 0.65 * heart.p_mv * _direction(45, -0.35)))
+        rows.append(
+            (begin + heart.p_ms - half, begin + heart.p_ms, 0.5, 1.4, 0.65 * heart.p_mv * _direction(45, -0.35))
+        )
     return _stack(rows), peak
 
 
@@ -337,7 +373,9 @@ def _beats(heart: Heart, seconds: float, rng: np.random.Generator) -> tuple[np.n
     if heart.rhythm == "premature ventricular beats":
         last = int(np.searchsorted(onsets, seconds - 0.3))
         wanted = int(rng.integers(1, max(2, last // 4 + 1)))
-        premature[rng.choice(np.arange(2, max(3, last), 2), size=min(wanted, max(1, (last - 2) // 2)), replace=False)] = True
+        premature[
+            rng.choice(np.arange(2, max(3, last), 2), size=min(wanted, max(1, (last - 2) // 2)), replace=False)
+        ] = True
         early = max(0.58 * rr, (heart.qt_ms + 30) / 1000)  # after the T wave; the next sinus beat comes when it was due
         onsets[premature] = onsets[np.flatnonzero(premature) - 1] + min(early, 0.85 * rr)
     keep = onsets < seconds + 0.5
@@ -352,7 +390,8 @@ def _add_beat(vector: np.ndarray, lobes: _Lobes, onset: float, rate: float, gain
 
 
 def _f_waves(amplitude: float, samples: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Fibrillation waves on the eight recorded leads, [8, T] in mV: 4 to 9 Hz, wandering in rate and size, largest in V1 and II."""
+    """Fibrillation waves on the eight recorded leads, [8, T] in mV: 4 to 9 Hz, wandering in rate and size, largest in
+    V1 and II."""
     t = np.arange(samples) / rate
     out = np.zeros((len(RECORDED), samples))
     for share in (1.0, 0.6):
@@ -373,7 +412,9 @@ def _noise(heart: Heart, samples: int, rate: float, rng: np.random.Generator) ->
         out += heart.muscle_mv * rng.standard_normal((len(RECORDED), samples), dtype=np.float32)
     if heart.wander_mv:
         for hz in rng.uniform(0.05, 0.45, 3):
-            out += rng.normal(0, heart.wander_mv / 2, (len(RECORDED), 1)) * np.sin(2 * np.pi * hz * t + rng.uniform(0, 6.3))
+            out += rng.normal(0, heart.wander_mv / 2, (len(RECORDED), 1)) * np.sin(
+                2 * np.pi * hz * t + rng.uniform(0, 6.3)
+            )
     if heart.mains_mv:
         out += heart.mains_mv * rng.uniform(0.3, 1, (len(RECORDED), 1)) * np.sin(2 * np.pi * heart.mains_hz * t)
     return out

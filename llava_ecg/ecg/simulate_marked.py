@@ -1,9 +1,11 @@
-"""Simulated 12-lead ECGs of many rhythms and shapes with every wave marked lead by lead, to train and test a delineator on.
+"""Simulated 12-lead ECGs of many rhythms and shapes with every wave marked lead by lead, to train and test a delineator
+on.
 
-Where `llava_ecg.ecg.simulate` makes an ECG of a heart that is described, this one draws hearts at random: sinus rhythms, atrial
-fibrillation and flutter, junctional and paced rhythms, tachycardia without visible P, AV block, premature beats, bundle branch blocks, Q
-waves, ST shifts, T of any direction. A wave is a sum of half sines along vectors, zero outside its bounds; it is marked in a lead
-where it reaches `VISIBLE_MV` there, from where it leaves a few uV to where it comes back, as a reader would mark it.
+Where `llava_ecg.ecg.simulate` makes an ECG of a heart that is described, this one draws hearts at random: sinus
+rhythms, atrial fibrillation and flutter, junctional and paced rhythms, tachycardia without visible P, AV block,
+premature beats, bundle branch blocks, Q waves, ST shifts, T of any direction. A wave is a sum of half sines along
+vectors, zero outside its bounds; it is marked in a lead where it reaches `VISIBLE_MV` there, from where it leaves a few
+uV to where it comes back, as a reader would mark it.
 
 Axes: L the twelve leads in standard order, T samples, N beats, K lobes.
 """
@@ -22,7 +24,10 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import LEAD_VECTORS, RECORDED
 
 VISIBLE_MV = 0.02
-EDGE_MV, EDGE_SHARE = 0.004, 0.03  # a wave begins where it exceeds the larger of these, the second of its peak in the lead
+EDGE_MV, EDGE_SHARE = (
+    0.004,
+    0.03,
+)  # a wave begins where it exceeds the larger of these, the second of its peak in the lead
 RHYTHMS = {  # name -> how often
     "sinus": 0.34,
     "sinus arrhythmia": 0.06,
@@ -39,7 +44,8 @@ WITHOUT_P = ("atrial fibrillation", "atrial flutter", "junctional", "supraventri
 
 
 class Lobe(NamedTuple):
-    """A half sine, skewed and raised to a power: bounds in ms from QRS onset, place of the peak as a fraction, vector [3] in mV."""
+    """A half sine, skewed and raised to a power: bounds in ms from QRS onset, place of the peak as a fraction, vector
+    [3] in mV."""
 
     start: float
     end: float
@@ -50,7 +56,8 @@ class Lobe(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Beat:
-    """One beat's shape: the lobes of each wave, those of the ST segment (not marked), and the vector of a pacing spike before it."""
+    """One beat's shape: the lobes of each wave, those of the ST segment (not marked), and the vector of a pacing spike
+    before it."""
 
     p: tuple[Lobe, ...]
     qrs: tuple[Lobe, ...]
@@ -65,8 +72,8 @@ class Marks:
 
     Attributes:
         rhythm: one of `RHYTHMS`.
-        p, qrs, t: float64 [N, L, 3] onset, peak and end in s, NaN where there is no wave or it can't be seen in the lead. A P without
-            QRS is a row of its own in `p`, whose `qrs` and `t` are NaN.
+        p, qrs, t: float64 [N, L, 3] onset, peak and end in s, NaN where there is no wave or it can't be seen in the
+            lead. A P without QRS is a row of its own in `p`, whose `qrs` and `t` are NaN.
         kinds: N of ``dominant``, ``ventricular``, ``supraventricular``, ``paced`` and ``P`` (a P without QRS).
     """
 
@@ -107,7 +114,9 @@ def simulate_marked(rng: np.random.Generator, *, seconds: float = 10.0, rate: fl
     elif rhythm == "atrial flutter":
         signal += _flutter(t, vectors, rng)
     rows = dict(zip(RECORDED, signal, strict=True)) | derive(signal, RECORDED)
-    recording = Recording(np.stack([rows[name] for name in STANDARD]).astype(np.float32), float(rate), STANDARD, format="simulated")
+    recording = Recording(
+        np.stack([rows[name] for name in STANDARD]).astype(np.float32), float(rate), STANDARD, format="simulated"
+    )
     return recording, Marks(rhythm, marks["p"], marks["qrs"], marks["t"], tuple(event.kind for event in events))
 
 
@@ -121,7 +130,9 @@ def _course(lobes: Sequence[Lobe], ms: np.ndarray) -> np.ndarray:
     return out
 
 
-def _add(signal: np.ndarray, marks: np.ndarray, lobes: Sequence[Lobe], event: _Event, vectors: np.ndarray, rate: float) -> None:
+def _add(
+    signal: np.ndarray, marks: np.ndarray, lobes: Sequence[Lobe], event: _Event, vectors: np.ndarray, rate: float
+) -> None:
     """One wave into the signal [8, T] and its marks [12, 3]."""
     start, end = min(lobe.start for lobe in lobes), max(lobe.end for lobe in lobes)
     first, last = math.floor((event.onset + start / 1000) * rate), math.ceil((event.onset + end / 1000) * rate)
@@ -156,14 +167,16 @@ def _p(rng: np.random.Generator, pr: float, odd: bool = False) -> tuple[Lobe, ..
     half = rng.uniform(0.6, 0.85) * length
     turn = rng.uniform(-180, 180) if odd else rng.normal(55, 20)
     return (
-        Lobe(-pr, -pr + half, rng.uniform(0.4, 0.6), rng.uniform(1.1, 1.6), 0.65 * size * _direction(turn, rng.normal(0.35, 0.2))),
+        Lobe(-pr, -pr + half, rng.uniform(0.4, 0.6), rng.uniform(1.1, 1.6),
+             0.65 * size * _direction(turn, rng.normal(0.35, 0.2))),
         Lobe(-pr + length - half, -pr + length, rng.uniform(0.4, 0.6), rng.uniform(1.1, 1.6),
              rng.uniform(0.4, 0.8) * size * _direction(turn - 20, rng.normal(-0.35, 0.25))),
     )  # fmt: skip
 
 
 def _qrs(rng: np.random.Generator, shape: str, length: float) -> tuple[Lobe, ...]:
-    """QRS of a shape: ``normal``, ``rbbb``, ``lbbb``, ``q`` (an infarction's Q), ``delta`` or ``wild`` (ventricular)."""
+    """QRS of a shape: ``normal``, ``rbbb``, ``lbbb``, ``q`` (an infarction's Q), ``delta`` or ``wild``
+    (ventricular)."""
     axis, size, back = rng.normal(35, 40), np.exp(rng.normal(0.1, 0.35)), -rng.uniform(0.2, 0.9)
 
     def along(degrees: float, front: float, share: float) -> np.ndarray:
@@ -220,13 +233,17 @@ def _t(rng: np.random.Generator, qrs_ms: float, qt: float) -> tuple[Lobe, ...]:
 
 def _st(rng: np.random.Generator, qrs_ms: float, qt: float) -> Lobe:
     """A shift of ST that starts within QRS, stands at J and leaves with T."""
-    return Lobe(0.9 * qrs_ms, qt - 5, 0.4, 0.7, rng.normal(0, 0.12) * _direction(rng.uniform(-180, 180), rng.normal(0, 0.8)))
+    return Lobe(
+        0.9 * qrs_ms, qt - 5, 0.4, 0.7, rng.normal(0, 0.12) * _direction(rng.uniform(-180, 180), rng.normal(0, 0.8))
+    )
 
 
 def _beat(rng: np.random.Generator, rr: float, *, p: bool, shape: str, pr: float, spike: bool = False) -> Beat:
     wide = shape in ("rbbb", "lbbb", "wild") or spike
     d = rng.uniform(118, 185) if wide else rng.uniform(68, 116) + 25 * (shape == "delta")
-    qt = float(np.clip(rng.normal(400, 35) * rr**0.45 + 25 * wide, d + 110, max(d + 120, 1000 * rr - (pr if p else 0) * 0.6)))
+    qt = float(
+        np.clip(rng.normal(400, 35) * rr**0.45 + 25 * wide, d + 110, max(d + 120, 1000 * rr - (pr if p else 0) * 0.6))
+    )
     st = (_st(rng, d, qt),) if rng.random() < 0.3 else ()
     size = rng.choice([0.2, 0.6, 2.0]) * rng.choice([-1.0, 1.0])
     jump = _direction(rng.uniform(60, 120), rng.normal(0, 0.5)) * size if spike else None
@@ -236,12 +253,14 @@ def _beat(rng: np.random.Generator, rr: float, *, p: bool, shape: str, pr: float
 def _events(rhythm: str, seconds: float, rng: np.random.Generator) -> list[_Event]:
     """The beats, and P waves without QRS, from before the start to after the end."""
     low, high = {
-        "sinus": (38, 110), "sinus arrhythmia": (45, 100), "sinus tachycardia": (100, 185), "atrial fibrillation": (45, 175),
-        "atrial flutter": (60, 160), "junctional": (35, 110), "supraventricular tachycardia": (140, 220), "AV block": (45, 100),
-        "paced": (50, 110), "ventricular": (30, 190),
+        "sinus": (38, 110), "sinus arrhythmia": (45, 100), "sinus tachycardia": (100, 185),
+        "atrial fibrillation": (45, 175), "atrial flutter": (60, 160), "junctional": (35, 110),
+        "supraventricular tachycardia": (140, 220), "AV block": (45, 100), "paced": (50, 110), "ventricular": (30, 190),
     }[rhythm]  # fmt: skip
     rr = 60 / rng.uniform(low, high)
-    pr = min(float(np.clip(rng.normal(155, 25), 95, 230)) + (rhythm == "AV block") * rng.uniform(40, 160), 1000 * rr - 180)
+    pr = min(
+        float(np.clip(rng.normal(155, 25), 95, 230)) + (rhythm == "AV block") * rng.uniform(40, 160), 1000 * rr - 180
+    )
     shapes, weights = ("normal", "rbbb", "lbbb", "q", "delta"), (0.62, 0.12, 0.1, 0.12, 0.04)
     shape = "wild" if rhythm == "ventricular" else "lbbb" if rhythm == "paced" else str(rng.choice(shapes, p=weights))
     if shape == "delta":
@@ -249,14 +268,18 @@ def _events(rhythm: str, seconds: float, rng: np.random.Generator) -> list[_Even
     p = rhythm not in WITHOUT_P and not (rhythm == "paced" and rng.random() < 0.5)
     usual = _beat(rng, rr, p=p, shape=shape, pr=max(pr, 90.0), spike=rhythm == "paced")
     kind = "paced" if rhythm == "paced" else "dominant"
-    cv = {"atrial fibrillation": rng.uniform(0.14, 0.32), "sinus arrhythmia": rng.uniform(0.08, 0.18)}.get(rhythm, rng.uniform(0.003, 0.03))
+    cv = {"atrial fibrillation": rng.uniform(0.14, 0.32), "sinus arrhythmia": rng.uniform(0.08, 0.18)}.get(
+        rhythm, rng.uniform(0.003, 0.03)
+    )
     if rhythm == "atrial flutter" and rng.random() < 0.4:
         cv = 0.25
     least = max(0.27, (max(lobe.end for lobe in usual.t) + (pr if p else 0) * 0.4) / 1000)
     premature = _beat(rng, 0.8, p=False, shape="wild", pr=150)
     other_p = Beat(_p(rng, max(90.0, pr - 20), odd=True), usual.qrs, usual.t)
     often = (
-        rng.choice([0.0, rng.uniform(0.03, 0.3)], p=[0.7, 0.3]) if rhythm in ("sinus", "atrial fibrillation", "sinus arrhythmia") else 0.0
+        rng.choice([0.0, rng.uniform(0.03, 0.3)], p=[0.7, 0.3])
+        if rhythm in ("sinus", "atrial fibrillation", "sinus arrhythmia")
+        else 0.0
     )
     dropped = rng.uniform(0.15, 0.5) if rhythm == "AV block" and rng.random() < 0.5 else 0.0
     events: list[_Event] = []
@@ -284,16 +307,24 @@ def _fibrillation(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rate, size = 1 / (t[1] - t[0]), rng.choice([0.015, 0.05, 0.1, 0.18], p=[0.25, 0.35, 0.25, 0.15])
     out = np.zeros((len(RECORDED), len(t)))
     for share in (1.0, rng.uniform(0.3, 0.9)):
-        hz = rng.uniform(4.0, 9.0) + rng.uniform(0.2, 1.0) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.6) * t + rng.random()))
+        hz = rng.uniform(4.0, 9.0) + rng.uniform(0.2, 1.0) * np.sin(
+            2 * np.pi * (rng.uniform(0.1, 0.6) * t + rng.random())
+        )
         phase = 2 * np.pi * (np.cumsum(hz) / rate + rng.random())
         swell = 1 + rng.uniform(0.2, 0.8) * np.sin(2 * np.pi * (rng.uniform(0.2, 0.9) * t + rng.random()))
         wave = np.sin(phase) + rng.uniform(0, 0.5) * np.sin(2 * phase + rng.uniform(0, 6.3))
-        out += share * size * (LEAD_VECTORS @ (rng.normal(0, 0.35, 3) + np.array([0.1, 0.55, 0.75])))[:, None] * (swell * wave)
+        out += (
+            share
+            * size
+            * (LEAD_VECTORS @ (rng.normal(0, 0.35, 3) + np.array([0.1, 0.55, 0.75])))[:, None]
+            * (swell * wave)
+        )
     return out
 
 
 def _flutter(t: np.ndarray, vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flutter waves, [8, T] in mV: a skewed saw of 230 to 340 a minute, negative in II, III and aVF or the other way round."""
+    """Flutter waves, [8, T] in mV: a skewed saw of 230 to 340 a minute, negative in II, III and aVF or the other way
+    round."""
     phase = (rng.uniform(230, 340) / 60 * t + rng.random()) % 1.0
     rise = rng.uniform(0.2, 0.45)
     saw = np.where(phase < rise, phase / rise, (1 - phase) / (1 - rise))

@@ -1,4 +1,5 @@
-"""`Measurements` in the shapes of others: GEM's ``machine_measurements`` and a row of MIMIC-IV-ECG's ``machine_measurements.csv``."""
+"""`Measurements` in the shapes of others: GEM's ``machine_measurements`` and a row of MIMIC-IV-ECG's
+``machine_measurements.csv``."""
 
 from __future__ import annotations
 
@@ -11,16 +12,17 @@ from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 MIMIC_MISSING = 29999
 
 GEM_NAMES = (
-    "Heart Rate", "RR Interval 1", "RR Interval 2", "P Amplitude", "P Duration", "PR Interval", "QRS Amplitude", "QRS Duration",
-    "T Amplitude", "T Duration", "ST Duration", "ST Form", "QT Interval", "QTc Interval",
+    "Heart Rate", "RR Interval 1", "RR Interval 2", "P Amplitude", "P Duration", "PR Interval", "QRS Amplitude",
+    "QRS Duration", "T Amplitude", "T Duration", "ST Duration", "ST Form", "QT Interval", "QTc Interval",
 )  # fmt: skip
 
 
 def machine_measurements(measured: Measurements) -> dict[str, dict[str, list[Any]]]:
     """GEM's view: lead -> each of `GEM_NAMES` -> a value a beat, None where it is missing.
 
-    Times in ms, amplitudes in mV, rates in bpm. ``RR Interval 1`` is to the beat before, ``RR Interval 2`` to the one after; ``ST Form``
-    is the lead's. What GEM's public source computes wrongly (QT without QRS, RR in samples, P where there is none) is right here.
+    Times in ms, amplitudes in mV, rates in bpm. ``RR Interval 1`` is to the beat before, ``RR Interval 2`` to the one
+    after; ``ST Form`` is the lead's. What GEM's public source computes wrongly (QT without QRS, RR in samples, P where
+    there is none) is right here.
     """
     return {name: _lead(measured, lead) for name, lead in measured.leads.items()}
 
@@ -58,8 +60,9 @@ def _pairwise(one: list[Any], other: list[Any], made: Callable[[float, float], f
 
 
 def mimic_row(measured: Measurements) -> dict[str, int]:
-    """The columns of MIMIC-IV-ECG's carts: ``rr_interval``; ``p_onset`` to ``t_end`` of the representative beat, counted from P onset (or
-    from QRS onset without P), all in ms; axes in degrees; `MIMIC_MISSING` where there is none."""
+    """The columns of MIMIC-IV-ECG's carts: ``rr_interval``; ``p_onset`` to ``t_end`` of the representative beat,
+    counted from P onset (or from QRS onset without P), all in ms; axes in degrees; `MIMIC_MISSING` where there is
+    none."""
     start = 0.0 if measured.pr_ms is None else measured.pr_ms
     there = measured.qrs_ms is not None
     values = {

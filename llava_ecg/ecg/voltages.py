@@ -11,9 +11,19 @@ from llava_ecg.ecg.measurements import LeadMeasurements
 LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
 
 
-def voltages(leads: dict[str, LeadMeasurements], beat: MedianBeat | None, values: dict[str, Any], reasons: dict[str, str]) -> None:
+def voltages(
+    leads: dict[str, LeadMeasurements], beat: MedianBeat | None, values: dict[str, Any], reasons: dict[str, str]
+) -> None:
     """Sokolow-Lyon, Cornell, low voltage, R progression, delta wave."""
-    names = ("sokolow_lyon_mv", "cornell_mv", "low_voltage_limb", "low_voltage_chest", "r_progression", "r_transition", "delta_wave")
+    names = (
+        "sokolow_lyon_mv",
+        "cornell_mv",
+        "low_voltage_limb",
+        "low_voltage_chest",
+        "r_progression",
+        "r_transition",
+        "delta_wave",
+    )
     if beat is None:
         reasons.update(dict.fromkeys(names, "no QRS complexes were found"))
         return
@@ -24,7 +34,9 @@ def voltages(leads: dict[str, LeadMeasurements], beat: MedianBeat | None, values
 
     def down(name: str) -> float | None:
         lead = leads.get(name)
-        return None if lead is None or lead.qrs_mv is None else -min(lead.s_mv or 0.0, lead.q_mv or 0.0, lead.s2_mv or 0.0)
+        return (
+            None if lead is None or lead.qrs_mv is None else -min(lead.s_mv or 0.0, lead.q_mv or 0.0, lead.s2_mv or 0.0)
+        )
 
     s1, r5, r6, r_avl, s3 = down("V1"), up("V5"), up("V6"), up("aVL"), down("V3")
     if s1 is None or (r5 is None and r6 is None):

@@ -1,8 +1,8 @@
 """`audit_answer`: an answer beside its question, so that nothing looks checked that was not.
 
-`audit` holds the claims of a text against the measurements. Of an answer more can be said: a bare "yes" or "no" claims what was asked,
-what was asked about and not answered with a claim was not checked, a number that the answer breaks off in is no claim, and advice on
-treatment is outside of what a signal settles.
+`audit` holds the claims of a text against the measurements. Of an answer more can be said: a bare "yes" or "no" claims
+what was asked, what was asked about and not answered with a claim was not checked, a number that the answer breaks off
+in is no claim, and advice on treatment is outside of what a signal settles.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from llava_ecg.grounding.tokens import Kind, Token
 from llava_ecg.grounding.verdicts import Status, Verdict, number, unit_of
 
 TREATMENT = (
-    "the question asks for treatment or advice, which lies outside of what this can do: nothing of it is checked, and a clinician decides"
+    "the question asks for treatment or advice, which lies outside of what this can do: nothing of it is checked, "
+    "and a clinician decides"
 )
 
 _ADVICE = re.compile(
     r"\b(treat(ment|ed|ing)?|therap(y|ies)|medicat\w+|medicines?|drugs?|dos(e|es|age|ing)|prescri\w+|administ\w+|anticoagul\w+|thromboly\w+"
-    r"|cardiover\w+|defibrillat\w+|ablat\w+|shock(ed)?|stent\w*|surger(y|ies)|aspirin|heparin|beta.?blockers?|amiodarone|adenosine|atropine"
-    r"|should (i|we|he|she|they|the patient)|what (do|should|can) (i|we) do|refer(ral|red)?|discharge[ds]?|admit(ted)?|prognosis"
+    r"|cardiover\w+|defibrillat\w+|ablat\w+|shock(ed)?|stent\w*|surger(y|ies)|aspirin|heparin|beta.?blockers?|amiodarone"
+    r"|adenosine|atropine"
+    r"|should (i|we|he|she|they|the patient)|what (do|should|can) (i|we) do|refer(ral|red)?"
+    r"|discharge[ds]?|admit(ted)?|prognosis"
     r"|behand\w+|therapie|medikament\w*)\b",
     re.IGNORECASE,
 )
@@ -46,12 +49,13 @@ _YES_NO = re.compile(
 _NO = ("no", "nope", "nein")
 
 _FAMILIES = (  # beginning of a quantity -> what it is about
-    ("heart_rate", "rate"), ("rate_", "rate"), ("response", "rate"), ("rr_", "RR"), ("pr_", "PR"), ("qrs_mv", "voltage"), ("qrs_", "QRS"),
-    ("qtc", "QTc"), ("qt_", "QT"), ("axis", "axis"), ("axes", "axis"), ("rhythm", "rhythm"), ("p_", "P waves"), ("st", "ST"),
-    ("t_", "T waves"), ("q_", "Q waves"), ("r_progression", "R progression"), ("progression", "R progression"), ("r_mv", "voltage"),
-    ("s_mv", "voltage"), ("sokolow", "voltage"), ("cornell", "voltage"), ("voltage", "voltage"), ("t", "T waves"), ("q", "Q waves"),
-    ("conduction", "conduction"), ("av_block", "AV block"), ("premature", "premature beats"), ("pacing", "pacing"), ("pause", "pauses"),
-    ("atrial", "atria"),
+    ("heart_rate", "rate"), ("rate_", "rate"), ("response", "rate"), ("rr_", "RR"), ("pr_", "PR"),
+    ("qrs_mv", "voltage"), ("qrs_", "QRS"), ("qtc", "QTc"), ("qt_", "QT"), ("axis", "axis"), ("axes", "axis"),
+    ("rhythm", "rhythm"), ("p_", "P waves"), ("st", "ST"), ("t_", "T waves"), ("q_", "Q waves"),
+    ("r_progression", "R progression"), ("progression", "R progression"), ("r_mv", "voltage"), ("s_mv", "voltage"),
+    ("sokolow", "voltage"), ("cornell", "voltage"), ("voltage", "voltage"), ("t", "T waves"), ("q", "Q waves"),
+    ("conduction", "conduction"), ("av_block", "AV block"), ("premature", "premature beats"), ("pacing", "pacing"),
+    ("pause", "pauses"), ("atrial", "atria"),
 )  # fmt: skip
 _NAMED = re.compile(  # what the tables know only as something else than what is measured
     r"(u|f|delta|osborn|j) waves?|jt( interval)?|qrs t angle|qt dispersion|pr (segments?|depression|elevation)"
@@ -98,27 +102,38 @@ def audit_answer(
 
 
 def corrected(text: str, found: Audit) -> str:
-    """The text with each contradicted value struck and the measured one beside it: ``PR ~~260 ms~~ [160 ms measured]``."""
+    """The text with each contradicted value struck and the measured one beside it: ``PR ~~260 ms~~ [160 ms
+    measured]``."""
     out = text
     wrong = [
-        verdict for verdict in found.verdicts if verdict.status is Status.CONTRADICTED and verdict.claim.span[1] > verdict.claim.span[0]
+        verdict
+        for verdict in found.verdicts
+        if verdict.status is Status.CONTRADICTED and verdict.claim.span[1] > verdict.claim.span[0]
     ]
     for verdict in sorted(wrong, key=lambda each: each.claim.span, reverse=True):
         start, end = verdict.claim.span
         unit = unit_of(verdict.claim.quantity)
         value = verdict.measured
-        told = value if isinstance(value, str) else verdict.reason if value is None else f"{number(value, unit)} {unit}".rstrip()
+        told = (
+            value
+            if isinstance(value, str)
+            else verdict.reason
+            if value is None
+            else f"{number(value, unit)} {unit}".rstrip()
+        )
         out = f"{out[:start]}~~{out[start:end]}~~ [{told} measured]{out[end:]}"
     return out
 
 
 def _broken(claim: Claim, answer: str) -> bool:
-    """Whether a claim stands at the very end of an answer, where a digit or a syllable may be missing; a number with its unit is whole."""
+    """Whether a claim stands at the very end of an answer, where a digit or a syllable may be missing; a number with
+    its unit is whole."""
     return claim.span[1] >= len(answer) and (isinstance(claim.value, str) or answer[-1:].isdigit())
 
 
 def _yes_or_no(question: str, answer: str, claims: Sequence[Claim]) -> list[Claim]:
-    """What a "yes" or "no" at the beginning of an answer says of what was asked; nothing where the answer says it again."""
+    """What a "yes" or "no" at the beginning of an answer says of what was asked; nothing where the answer says it
+    again."""
     said = _YES_NO.match(answer)
     asked = _statement(question)
     if said is None or asked is None:
@@ -127,7 +142,10 @@ def _yes_or_no(question: str, answer: str, claims: Sequence[Claim]) -> list[Clai
     denied = said["word"].lower() in _NO  # "A or B?" - "no" denies both, and "yes" does not say which
     if not about or (len(about) > 1 and not denied) or any(_family(claim.quantity) in spoken for claim in about):
         return []
-    return [replace(claim, negated=claim.negated is not denied, span=said.span("word"), text=said["word"]) for claim in about]
+    return [
+        replace(claim, negated=claim.negated is not denied, span=said.span("word"), text=said["word"])
+        for claim in about
+    ]
 
 
 def _statement(question: str) -> str | None:

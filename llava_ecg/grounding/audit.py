@@ -1,4 +1,5 @@
-"""`audit`: claims x measurements -> supported, borderline, contradicted, unmeasurable or not checked, with value, tolerance and reason."""
+"""`audit`: claims x measurements -> supported, borderline, contradicted, unmeasurable or not checked, with value,
+tolerance and reason."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Audit:
 
     Attributes:
         verdicts: one a claim.
-        unchecked: what was asked or spoken of and no verdict tells, in the words of the text; see `llava_ecg.grounding.answer`.
+        unchecked: what was asked or spoken of and no verdict tells, in the words of the text; see
+            `llava_ecg.grounding.answer`.
         remarks: sentences on the question, such as that treatment is outside of what a signal settles.
     """
 
@@ -37,20 +39,30 @@ class Audit:
         return {status.value: sum(verdict.status is status for verdict in self.verdicts) for status in Status}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, ready for ``json.dumps``: {counts, verdicts: [{claim, status, measured, tolerance, reason}],
-        unchecked, remarks}."""
+        """Plain dicts and lists, ready for ``json.dumps``: {counts, verdicts: [{claim, status, measured, tolerance,
+        reason}], unchecked, remarks}."""
         verdicts = [
             {
                 **asdict(verdict),
                 "status": verdict.status.value,
-                "claim": {**asdict(verdict.claim), "leads": list(verdict.claim.leads), "span": list(verdict.claim.span)},
+                "claim": {
+                    **asdict(verdict.claim),
+                    "leads": list(verdict.claim.leads),
+                    "span": list(verdict.claim.span),
+                },
             }
             for verdict in self.verdicts
         ]
-        return {"counts": self.counts, "verdicts": verdicts, "unchecked": list(self.unchecked), "remarks": list(self.remarks)}
+        return {
+            "counts": self.counts,
+            "verdicts": verdicts,
+            "unchecked": list(self.unchecked),
+            "remarks": list(self.remarks),
+        }
 
     def lines(self) -> list[str]:
-        """Plain text for a terminal: a line a verdict, then what was not checked; where there was nothing to check, a line says so."""
+        """Plain text for a terminal: a line a verdict, then what was not checked; where there was nothing to check, a
+        line says so."""
         told = [verdict.line() for verdict in self.verdicts] or ["no claim that can be checked was found in the answer"]
         return [*told, *(f"{Status.NOT_CHECKED.value:<13}  {words}" for words in self.unchecked), *self.remarks]
 
@@ -64,10 +76,11 @@ def audit(
 ) -> Audit:
     """Hold each claim of an answer against what was measured.
 
-    A number is supported within the tolerance, a range if the measured value lies in it widened by the tolerance, a comparison if it holds
-    with the tolerance given. A word is supported if its threshold is met by more than its own uncertainty, contradicted if it is missed by
-    more than the tolerance, and in between borderline, which counts as neither. A claim that is made twice is judged once.
-    What the text denies is contradicted where it clearly is so; what it only thinks possible is never contradicted.
+    A number is supported within the tolerance, a range if the measured value lies in it widened by the tolerance, a
+    comparison if it holds with the tolerance given. A word is supported if its threshold is met by more than its own
+    uncertainty, contradicted if it is missed by more than the tolerance, and in between borderline, which counts as
+    neither. A claim that is made twice is judged once. What the text denies is contradicted where it clearly is so;
+    what it only thinks possible is never contradicted.
 
     Args:
         answer: the text, or the claims that `find_claims` found in it.
@@ -98,10 +111,15 @@ def judge(claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT
     if claim.quantity == "st_category":
         return waves.judge_st(claim, m, tolerances)
     judges = {
-        "rhythm_regular": facts.judge_regular, "rhythm": facts.judge_rhythm, "p_present": facts.judge_p, "av_block": facts.judge_av,
-        "conduction": facts.judge_conduction, "premature": facts.judge_count, "pacing": facts.judge_count, "pause": facts.judge_count,
-        "atrial": facts.judge_atrial, "normal_ecg": facts.judge_normal, "t_category": waves.judge_t, "q_wave": waves.judge_q,
+        "rhythm_regular": facts.judge_regular, "rhythm": facts.judge_rhythm, "p_present": facts.judge_p,
+        "av_block": facts.judge_av, "conduction": facts.judge_conduction, "premature": facts.judge_count,
+        "pacing": facts.judge_count, "pause": facts.judge_count, "atrial": facts.judge_atrial,
+        "normal_ecg": facts.judge_normal, "t_category": waves.judge_t, "q_wave": waves.judge_q,
         "r_progression": waves.judge_progression, "voltage": waves.judge_voltage,
     }  # fmt: skip
     found = judges[claim.quantity](claim, m) if claim.quantity in judges else Found(State.OPEN)
-    return found if found.reason or found.state is not State.OPEN else found._replace(reason="nothing that is measured settles it")
+    return (
+        found
+        if found.reason or found.state is not State.OPEN
+        else found._replace(reason="nothing that is measured settles it")
+    )

@@ -1,4 +1,5 @@
-"""What a sentence says of waves and findings, before denial, doubt and place are weighed in: words, and numbers with their wave."""
+"""What a sentence says of waves and findings, before denial, doubt and place are weighed in: words, and numbers with
+their wave."""
 
 from __future__ import annotations
 
@@ -11,10 +12,16 @@ from llava_ecg.grounding.readings import Reading, read_number
 from llava_ecg.grounding.scope import polarity
 from llava_ecg.grounding.tokens import Kind, Token, Walk
 
-_ST = {"elevation": "elevation", "depression": "depression", "changed": "changed", "isoelectric": "normal", "normal": "normal"}
+_ST = {
+    "elevation": "elevation",
+    "depression": "depression",
+    "changed": "changed",
+    "isoelectric": "normal",
+    "normal": "normal",
+}
 _T = {
-    "inverted": "inverted", "flat": "flat", "low": "flat", "biphasic": "biphasic", "tall": "tall", "high": "tall", "normal": "normal",
-    "upright": "upright", "positive": "upright", "abnormal": "abnormal", "isoelectric": "flat",
+    "inverted": "inverted", "flat": "flat", "low": "flat", "biphasic": "biphasic", "tall": "tall", "high": "tall",
+    "normal": "normal", "upright": "upright", "positive": "upright", "abnormal": "abnormal", "isoelectric": "flat",
 }  # fmt: skip
 _MEANING: dict[tuple[str, str], tuple[str, str]] = {
     **{("st", word): ("st_category", value) for word, value in _ST.items()},
@@ -27,11 +34,21 @@ _MEANING: dict[tuple[str, str], tuple[str, str]] = {
     **{("transition", word): ("r_progression", value) for word, value in {"poor": "poor", "early": "early"}.items()},
     **{("voltage", word): ("voltage", word) for word in ("low", "high", "normal")},
 }  # fmt: skip
-_NOUNS_OF_CHANGE = ("elevation", "depression", "inversion", "inversions", "flattening", "elevations", "depressions", "hebung", "senkung")
+_NOUNS_OF_CHANGE = (
+    "elevation",
+    "depression",
+    "inversion",
+    "inversions",
+    "flattening",
+    "elevations",
+    "depressions",
+    "hebung",
+    "senkung",
+)
 AMPLITUDE = {
-    "st": "st_mv", "t": "t_mv", "t amplitude": "t_mv", "q": "q_mv", "q amplitude": "q_mv", "r": "r_mv", "s": "s_mv", "p amplitude": "p_mv",
-    "p": "p_mv", "qrs amplitude": "qrs_mv", "voltage": "qrs_mv", "qrs_ms": "qrs_mv", "qrs_complex": "qrs_mv",
-    "sokolow": "sokolow_lyon_mv", "cornell": "cornell_mv",
+    "st": "st_mv", "t": "t_mv", "t amplitude": "t_mv", "q": "q_mv", "q amplitude": "q_mv", "r": "r_mv", "s": "s_mv",
+    "p amplitude": "p_mv", "p": "p_mv", "qrs amplitude": "qrs_mv", "voltage": "qrs_mv", "qrs_ms": "qrs_mv",
+    "qrs_complex": "qrs_mv", "sokolow": "sokolow_lyon_mv", "cornell": "cornell_mv",
 }  # fmt: skip
 MV = {"mm": 0.1, "mV": 1.0, "uV": 0.001}  # at 10 mm/mV
 _SOURCES = {  # of premature beats, where two are named before the noun
@@ -40,7 +57,10 @@ _SOURCES = {  # of premature beats, where two are named before the noun
 }
 _EITHER = {
     "conduction=bundle branch block": ("conduction", ("left bundle branch block", "right bundle branch block")),
-    "conduction=fascicular block": ("conduction", ("left anterior fascicular block", "left posterior fascicular block")),
+    "conduction=fascicular block": (
+        "conduction",
+        ("left anterior fascicular block", "left posterior fascicular block"),
+    ),
     "voltage=hypertrophy": ("voltage", ("left ventricular hypertrophy", "right ventricular hypertrophy")),
     "atrial=enlargement": ("atrial", ("left atrial enlargement", "right atrial enlargement")),
 }
@@ -110,7 +130,11 @@ class Events(Walk):
         self._bare_q()
         if all((token.kind is Kind.GLUE and token.value != "|") or token.value == "normal" for token in self.tokens):
             # "Within normal limits."
-            self.events += [Event("normal_ecg", "normal", "", i, i) for i, token in enumerate(self.tokens) if token.value == "normal"]
+            self.events += [
+                Event("normal_ecg", "normal", "", i, i)
+                for i, token in enumerate(self.tokens)
+                if token.value == "normal"
+            ]
 
     def _these_leads(self) -> None:
         """Put the names in for "the same leads" where the sentence itself named them before."""
@@ -171,7 +195,8 @@ class Events(Walk):
         self._other_side(i, value)
 
     def _same_block(self, word: str, i: int) -> bool:
-        """Whether an AV block that was named before is meant: "Mobitz II AV block", "second degree AV block, type Wenckebach"."""
+        """Whether an AV block that was named before is meant: "Mobitz II AV block", "second degree AV block, type
+        Wenckebach"."""
         before = [e for e in self.events if e.quantity == "av_block" and word in (e.value, "any")]
         for event in before:
             if event.last == i - 1:
@@ -182,7 +207,10 @@ class Events(Walk):
         """ "otherwise normal ECG", "normal ECG except for the rate"."""
         before = [token.value for token in self.tokens[max(0, i - 16) : i]]
         behind = [token.value for token in self.tokens[i + 1 : i + 4]]
-        return any(word in (*before, *behind) for word in ("otherwise", "sonst", "except", "apart", "exception", "aside", "besides"))
+        return any(
+            word in (*before, *behind)
+            for word in ("otherwise", "sonst", "except", "apart", "exception", "aside", "besides")
+        )
 
     def _other_side(self, i: int, value: str) -> None:
         """ "left or right bundle branch block": the first side is said without its noun."""
@@ -223,7 +251,9 @@ class Events(Walk):
         if meaning is None or (word == "low" and self._value(i + 2) == "flat"):
             return
         self.described.add(wave)
-        if not any((e.quantity, e.value, e.at) == (*meaning, wave) for e in self.events[-3:]):  # "tall peaked T waves": once
+        if not any(
+            (e.quantity, e.value, e.at) == (*meaning, wave) for e in self.events[-3:]
+        ):  # "tall peaked T waves": once
             self.events.append(Event(meaning[0], meaning[1], name, first, last, wave))
 
     def _waves_of(self, i: int) -> list[int]:
@@ -235,7 +265,8 @@ class Events(Walk):
         j, of = i + 1, False
         while j < i + 7 and (
             self._kind(j) in (Kind.CHANGE, Kind.TERRITORY)
-            or self._value(j) in ("of", "the", "in", ",", "and", "or", "horizontal", "symmetric", "symmetrical", "small", "wave")
+            or self._value(j)
+            in ("of", "the", "in", ",", "and", "or", "horizontal", "symmetric", "symmetrical", "small", "wave")
             or (self._kind(j) is Kind.GLUE and j == i + 1)
         ):
             of = of or self._value(j) in ("of", "in")
@@ -244,15 +275,28 @@ class Events(Walk):
             j += 1
         if self._kind(j) is Kind.WAVE and not (predicate and self.waves) and (of or not (noun and self.waves)):
             found = [j]
-            while self._kind(j + 1) in (Kind.AND, Kind.OR, Kind.COMMA) and self._kind(j + 2) is Kind.WAVE and len(found) < 4:
+            while (
+                self._kind(j + 1) in (Kind.AND, Kind.OR, Kind.COMMA)
+                and self._kind(j + 2) is Kind.WAVE
+                and len(found) < 4
+            ):
                 if self._kind(j + 3) is Kind.CHANGE:
                     break
                 j += 2
                 found.append(j)
             return found
-        if not predicate and not noun and self._kind(i + 1) in (Kind.SUBJECT, Kind.P_WAVE, Kind.FOREIGN, Kind.FULL, Kind.FINDING):
+        if (
+            not predicate
+            and not noun
+            and self._kind(i + 1) in (Kind.SUBJECT, Kind.P_WAVE, Kind.FOREIGN, Kind.FULL, Kind.FINDING)
+        ):
             return []
-        if not self.waves and noun and self._value(i) in ("elevation", "depression") and self._kind(i + 1) is not Kind.FOREIGN:
+        if (
+            not self.waves
+            and noun
+            and self._value(i) in ("elevation", "depression")
+            and self._kind(i + 1) is not Kind.FOREIGN
+        ):
             return [i]
         return self.waves
 
@@ -302,7 +346,8 @@ class Events(Walk):
         return step
 
     def _number_list(self, i: int) -> int:
-        """ "in V1 to V3 are 0.1, 0.3 and 0.5 mV": as many numbers as leads, one unit at the end; how many tokens that used, else 0."""
+        """ "in V1 to V3 are 0.1, 0.3 and 0.5 mV": as many numbers as leads, one unit at the end; how many tokens that
+        used, else 0."""
         readings: list[Reading] = []
         j = i
         while self._kind(j) is Kind.NUMBER and len(readings) < 12:
@@ -323,7 +368,11 @@ class Events(Walk):
     def _measured_wave(self, reading: Reading) -> int | None:
         """The wave whose size the number gives."""
         ahead = self._wave_ahead(reading.last + 1)
-        if not self.waves or self._value(self.waves[-1]) not in AMPLITUDE and self._kind(self.waves[-1]) is not Kind.P_WAVE:
+        if (
+            not self.waves
+            or self._value(self.waves[-1]) not in AMPLITUDE
+            and self._kind(self.waves[-1]) is not Kind.P_WAVE
+        ):
             return ahead
         between = self.tokens[self.waves[-1] + 1 : reading.first]
         apart = any(t.kind in (Kind.COMMA, Kind.AND, Kind.BUT) for t in between)

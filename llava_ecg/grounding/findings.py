@@ -1,4 +1,5 @@
-"""Claims of waves and findings: ST, T, Q and R, voltages, conduction, rhythm, ectopy and diagnoses, over the phrases of one sentence."""
+"""Claims of waves and findings: ST, T, Q and R, voltages, conduction, rhythm, ectopy and diagnoses, over the phrases of
+one sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class Findings(Walk):
         self.tokens, self.events = found.tokens, found.events
         self.topics = topics(self.tokens, self.same)
         amounts = [(self._event_of(amount), amount) for amount in found.amounts]
-        shifted = {e.at for e in self.events if (e.quantity, e.value) in _WITH_AMOUNT} | {amount.wave for amount in found.amounts}
+        shifted = {e.at for e in self.events if (e.quantity, e.value) in _WITH_AMOUNT} | {
+            amount.wave for amount in found.amounts
+        }
         for event in self.events:
             if not event.measured and not (event.value == "changed" and event.at in shifted):
                 self._event(event)
@@ -86,7 +89,9 @@ class Findings(Walk):
         if territory:
             place = Place(TERRITORIES[territory], territory)
         hedged = hedged and (not negated or event.value == "borderline")
-        self._add(event, Claim(quantity, value, leads=place.leads, territory=place.territory, negated=negated, hedged=hedged))
+        self._add(
+            event, Claim(quantity, value, leads=place.leads, territory=place.territory, negated=negated, hedged=hedged)
+        )
 
     def _differs(self, event: Event) -> bool:
         """Whether a finding is one of "A or B", "A versus B"."""
@@ -104,11 +109,19 @@ class Findings(Walk):
 
     def _place(self, event: Event) -> Place:
         if event.quantity == "conduction":
-            return place_behind(self.tokens, event.last, self.same, shared=False) if event.value == "pre-excitation" else Place()
+            return (
+                place_behind(self.tokens, event.last, self.same, shared=False)
+                if event.value == "pre-excitation"
+                else Place()
+            )
         if event.quantity == "diagnosis" or (event.quantity == "voltage" and event.value != "low"):
             return self._place_of_diagnosis(event)
         ahead = place_behind(self.tokens, event.last, self.same)
-        inner = [j for j in range(event.at + 1, event.last) if self._kind(j) is Kind.LEAD and j not in self.taken] if event.at >= 0 else []
+        inner = (
+            [j for j in range(event.at + 1, event.last) if self._kind(j) is Kind.LEAD and j not in self.taken]
+            if event.at >= 0
+            else []
+        )
         if inner and ahead.first < 0:  # "the ST segments in V1-V3 are elevated"
             ahead = place_at(self.tokens, inner[0], self.same)
         if ahead.first >= 0:
@@ -135,23 +148,38 @@ class Findings(Walk):
         factor = MV.get(reading.unit, 1.0 if reading.value < 10 else 0.1)
         down = self._value(reading.last + 1) == "below baseline"
         sign = -1.0 if down or (event is not None and event.value in ("depression", "inverted")) else 1.0
-        low, high = (round(sign * factor * (abs(v) if sign < 0 or event else v), 6) for v in (reading.value, reading.high))
+        low, high = (
+            round(sign * factor * (abs(v) if sign < 0 or event else v), 6) for v in (reading.value, reading.high)
+        )
         comparison = reading.comparison
         if sign < 0 and comparison in ("<", ">"):
             comparison = {"<": ">", ">": "<"}[comparison]
         first, last = reading.first, reading.last
-        negated, hedged = polarity(self.tokens, min(first, event.first if event else wave, wave), max(last, event.last if event else wave))
+        negated, hedged = polarity(
+            self.tokens, min(first, event.first if event else wave, wave), max(last, event.last if event else wave)
+        )
         place = Place((lead,) if lead else ())
         if not lead and quantity not in ("sokolow_lyon_mv", "cornell_mv"):
             place = self._place_of_amount(event, wave, reading)
         at = Event(quantity, "", name, first, last)
-        claim = Claim(quantity, low, "mV", place.leads, place.territory, comparison, negated=negated, hedged=hedged and not negated)
+        claim = Claim(
+            quantity,
+            low,
+            "mV",
+            place.leads,
+            place.territory,
+            comparison,
+            negated=negated,
+            hedged=hedged and not negated,
+        )
         if comparison == "range":
             claim = replace(claim, value=None, low=min(low, high), high=max(low, high))
         self._add(at, claim)
 
     def _place_of_amount(self, event: Event | None, wave: int, reading: Reading) -> Place:
-        behind = place_behind(self.tokens, max(reading.last, wave, event.last if event else 0), self.same, shared=reading.last < wave)
+        behind = place_behind(
+            self.tokens, max(reading.last, wave, event.last if event else 0), self.same, shared=reading.last < wave
+        )
         if reading.last > wave:
             direct = place_behind(self.tokens, reading.last, self.same, shared=False)
             between = [j for j in range(wave + 1, reading.first) if self._kind(j) is Kind.LEAD]

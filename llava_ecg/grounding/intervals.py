@@ -1,7 +1,7 @@
 """Claims of rate, intervals, axis, regularity and P waves, over the phrases of one sentence.
 
-One pass from left to right attaches numbers and category words to the quantity that was named last. In doubt nothing is claimed: a
-claim that is missed costs less than one that nobody made.
+One pass from left to right attaches numbers and category words to the quantity that was named last. In doubt nothing is
+claimed: a claim that is missed costs less than one that nobody made.
 """
 
 from __future__ import annotations
@@ -48,7 +48,18 @@ _LONGEST_LIST = 10  # "HR/PR/QRS/QT/QTc/axis"
 _INTERVALS = (("pr_category", "normal"), ("qrs_category", "narrow"), ("qtc_category", "normal"))
 _AXES = ("p_axis_deg", "axis_deg", "t_axis_deg")
 _LISTING = (Kind.AND, Kind.COMMA, Kind.OR)
-_NOUNS = (Kind.WORD, Kind.FOREIGN, Kind.WAVE, Kind.FINDING, Kind.CHANGE, Kind.TERRITORY, Kind.P_WAVE, Kind.SUBJECT, Kind.FULL, Kind.ECTOPY)
+_NOUNS = (
+    Kind.WORD,
+    Kind.FOREIGN,
+    Kind.WAVE,
+    Kind.FINDING,
+    Kind.CHANGE,
+    Kind.TERRITORY,
+    Kind.P_WAVE,
+    Kind.SUBJECT,
+    Kind.FULL,
+    Kind.ECTOPY,
+)
 
 
 @dataclass
@@ -141,14 +152,19 @@ class Intervals(Walk):
         reading: Reading | None = None,
         meant: Polarity = SAID,
     ) -> None:
-        """Add a claim whose words are the tokens at[0] to at[1], unless they stand where nothing is said of this ECG."""
+        """Add a claim whose words are the tokens at[0] to at[1], unless they stand where nothing is said of this
+        ECG."""
         if self.unsaid.silent[at[1]]:
             return
-        if quantity in ("qrs_category", "p_present") and any(at[0] - 6 <= e <= at[1] + 4 or e < at[0] for e in self.unsaid.ectopy):
+        if quantity in ("qrs_category", "p_present") and any(
+            at[0] - 6 <= e <= at[1] + 4 or e < at[0] for e in self.unsaid.ectopy
+        ):
             return
         start, end = self.tokens[at[0]].start, self.tokens[at[1]].end
         place = self._place(at) if _FAMILY.get(subject) == "ms" or quantity == "p_present" else Place()
-        claim = Claim(quantity, value, leads=place.leads, territory=place.territory, span=(start, end), text=self.text[start:end])
+        claim = Claim(
+            quantity, value, leads=place.leads, territory=place.territory, span=(start, end), text=self.text[start:end]
+        )
         if reading is None:
             if quantity == "rhythm_regular" and meant.negated:
                 claim = replace(claim, value="irregular" if value == "regular" else "regular")
@@ -165,7 +181,8 @@ class Intervals(Walk):
         self.claims.append(claim)
 
     def _place(self, at: tuple[int, int]) -> Place:
-        """The leads right after the words ("160 ms in lead II") or right before their subject ("in lead II, the PR")."""
+        """The leads right after the words ("160 ms in lead II") or right before their subject ("in lead II, the
+        PR")."""
         after = at[1] + 1
         while self._kind(after) in (Kind.GLUE, Kind.SEEN, Kind.CLOSE) and after < at[1] + 4:
             after += 1
@@ -185,7 +202,10 @@ class Intervals(Walk):
         start = before - 1
         while self._kind(start) in (Kind.GLUE, Kind.ARTICLE, Kind.TO):
             start -= 1
-        if self._kind(before) is not Kind.LEAD or self._kind(start) not in (None, Kind.BUT, Kind.COMMA, Kind.AND)[: 2 if apart else 4]:
+        if (
+            self._kind(before) is not Kind.LEAD
+            or self._kind(start) not in (None, Kind.BUT, Kind.COMMA, Kind.AND)[: 2 if apart else 4]
+        ):
             return Place()
         return place_at(self.tokens, before, self.same)
 
@@ -198,13 +218,17 @@ class Intervals(Walk):
             after = readings[-1].last + 1
             after += self._kind(after) is Kind.COMMA and self._kind(after + 1) is Kind.AND
             after += self._kind(after) in _LISTING
-            if self._kind(after) is not Kind.NUMBER or (self._kind(after - 1) not in _LISTING and self.current[0].quantity != _AXES[0]):
+            if self._kind(after) is not Kind.NUMBER or (
+                self._kind(after - 1) not in _LISTING and self.current[0].quantity != _AXES[0]
+            ):
                 break
             readings.append(read_number(self.tokens, after))
         if len(readings) > 1 and len(readings) == len(self.current) and not any(s.filled for s in self.current):
             unit = readings[-1].unit
             for subject, reading in zip(list(self.current), readings, strict=True):
-                own = reading.unit or (unit if unit != "other" and _FAMILY.get(subject.quantity) == family_of(unit) else "")
+                own = reading.unit or (
+                    unit if unit != "other" and _FAMILY.get(subject.quantity) == family_of(unit) else ""
+                )
                 self._attach(reading._replace(unit=own), [subject])
             last = readings[-1].last
         else:
@@ -215,7 +239,11 @@ class Intervals(Walk):
     def _attach(self, reading: Reading, subjects: list[_Subject]) -> None:
         unit = reading.unit or self.unit
         family = family_of(unit)
-        if self._value(reading.last + 1) == "/" and self._kind(reading.last + 2) is Kind.NUMBER and self._value(reading.last + 3) == "=":
+        if (
+            self._value(reading.last + 1) == "/"
+            and self._kind(reading.last + 2) is Kind.NUMBER
+            and self._value(reading.last + 3) == "="
+        ):
             return  # 300/4 = 75
         if unit in ("other", "mm", "mV", "uV") or is_denied(self.tokens, reading) or is_bound(self.tokens, reading):
             return
@@ -227,10 +255,16 @@ class Intervals(Walk):
             subject = self._owner(reading, subjects, family)
             if subject is None:
                 return
-        more = subject.filled and self._kind(reading.first - 1) is Kind.COMMA and self.text[self.tokens[reading.first].start].isalpha()
+        more = (
+            subject.filled
+            and self._kind(reading.first - 1) is Kind.COMMA
+            and self.text[self.tokens[reading.first].start].isalpha()
+        )
         # ", longer than 200 ms"
         if reading.comparison != "=" and (
-            self.unsaid.no_limits or (subject.filled and not more) or subject.described not in ("", "tachycardia", "bradycardia")
+            self.unsaid.no_limits
+            or (subject.filled and not more)
+            or subject.described not in ("", "tachycardia", "bradycardia")
         ):
             return
         if reading.comparison in ("<", ">") and subject.described:
@@ -250,7 +284,9 @@ class Intervals(Walk):
         """The subject that a number with a unit belongs to."""
         named = [s for s in subjects if _FAMILY.get(s.quantity) == family]
         near = range(max(0, reading.first - 6), reading.first)
-        if any(self._kind(j) is Kind.FORMULA for j in near) and all(s.quantity == "qt_ms" and (s.filled or s.index < 0) for s in named):
+        if any(self._kind(j) is Kind.FORMULA for j in near) and all(
+            s.quantity == "qt_ms" and (s.filled or s.index < 0) for s in named
+        ):
             return _Subject("qtc_ms", near[0]) if family == "ms" else None  # "Corrected by Bazett it is 445 ms"
         if self.gap <= 4:
             for subject in reversed(named):
@@ -271,12 +307,18 @@ class Intervals(Walk):
     def _described_next(self, j: int) -> bool:
         """Whether the subject at j has its own number or colon behind it."""
         after = self.tokens[j + 1 : j + 4]
-        return bool(after) and (after[0].kind is Kind.NUMBER or after[0].value == ":" or (len(after) > 1 and after[1].kind is Kind.NUMBER))
+        return bool(after) and (
+            after[0].kind is Kind.NUMBER or after[0].value == ":" or (len(after) > 1 and after[1].kind is Kind.NUMBER)
+        )
 
     def _bare(self, reading: Reading, subject: _Subject) -> bool:
         """Whether a number without a unit can be that quantity's: nothing unknown follows and the size is possible."""
         family = _FAMILY.get(subject.quantity)
-        if family is None or subject.quantity == "qrs_complex" or self._kind(reading.last + 1) in (Kind.WORD, Kind.FOREIGN, Kind.P_WAVE):
+        if (
+            family is None
+            or subject.quantity == "qrs_complex"
+            or self._kind(reading.last + 1) in (Kind.WORD, Kind.FOREIGN, Kind.P_WAVE)
+        ):
             return False
         low, high = _PLAUSIBLE[family]
         seconds = family == "ms" and all(0 < v <= 3 and v != int(v) for v in (abs(reading.value), abs(reading.high)))
@@ -330,23 +372,35 @@ class Intervals(Walk):
         return self._value(j) == "intervals" and self._kind(j - 1) is not Kind.SUBJECT and not self.current
 
     def _rhythm_of(self, i: int) -> list[_Subject]:
-        """The rhythm that "regular" or "irregular" at i describes: one that follows within three words, or was named."""
+        """The rhythm that "regular" or "irregular" at i describes: one that follows within three words, or was
+        named."""
         joined = False
         for j in range(i + 1, min(i + 5, len(self.tokens))):
             token = self.tokens[j]
-            if token.value in _RHYTHM or token.value.startswith("rhythm=") or (token.kind is Kind.FULL and token.value.startswith("rate")):
+            if (
+                token.value in _RHYTHM
+                or token.value.startswith("rhythm=")
+                or (token.kind is Kind.FULL and token.value.startswith("rate"))
+            ):
                 return [_Subject("rhythm", -1)]
             if token.kind in (Kind.P_WAVE, Kind.FOREIGN, Kind.ECTOPY) and not joined:
                 return []
             joined = joined or token.kind is Kind.AND
             if token.kind is Kind.COMMA and self._kind(j + 1) in (Kind.FULL, Kind.CATEGORY):
                 continue
-            between = token.kind in (Kind.WORD, Kind.AND, Kind.CATEGORY, Kind.FULL) or token.value in ("heart_rate_bpm", *_ADJECTIVES)
+            between = token.kind in (Kind.WORD, Kind.AND, Kind.CATEGORY, Kind.FULL) or token.value in (
+                "heart_rate_bpm",
+                *_ADJECTIVES,
+            )
             if not between:
                 break
-        if self._kind(i - 1) is Kind.AND and self._value(i - 2).startswith("rate_category"):  # "tachycardic and irregular"
+        if self._kind(i - 1) is Kind.AND and self._value(i - 2).startswith(
+            "rate_category"
+        ):  # "tachycardic and irregular"
             return [_Subject("rhythm", -1)]
-        noun = self._kind(i + 1) is Kind.WORD or (self._kind(i + 1) is Kind.SUBJECT and self._kind(i - 1) is not Kind.COPULA)
+        noun = self._kind(i + 1) is Kind.WORD or (
+            self._kind(i + 1) is Kind.SUBJECT and self._kind(i - 1) is not Kind.COPULA
+        )
         return [self.rhythm] if self.rhythm and not noun else []
 
     def _described_by(self, i: int, word: str) -> list[_Subject]:
@@ -366,7 +420,12 @@ class Intervals(Walk):
                 found.append(_Subject(self._value(j), j))
             return found
         noun = self._kind(j) in _NOUNS or self._kind(i + 1) in _NOUNS or self._value(i + 1) == "intervals"
-        attributive = self._kind(i - 1) is Kind.ARTICLE and self._value(i + 1) not in ("duration", "interval", "width", "value")
+        attributive = self._kind(i - 1) is Kind.ARTICLE and self._value(i + 1) not in (
+            "duration",
+            "interval",
+            "width",
+            "value",
+        )
         if self.gap > 4 or attributive or (noun and not (predicate and self._kind(j) is Kind.SUBJECT)):
             return []
         if any(subject.quantity == "p_ms" for subject in self.current):

@@ -1,4 +1,5 @@
-"""Rhythm, regularity, P waves, conduction, AV block, ectopy, pacing, and "normal ECG", held against what was measured."""
+"""Rhythm, regularity, P waves, conduction, AV block, ectopy, pacing, and "normal ECG", held against what was
+measured."""
 
 from __future__ import annotations
 
@@ -23,16 +24,23 @@ def judge_regular(claim: Claim, m: Measurements) -> Found:
     premature = (m.ventricular_premature or 0) + (m.supraventricular_premature or 0)
     between = m.rr_cv is not None and _STEADY_CV < m.rr_cv < _RESTLESS_CV
     if premature or between:
-        return Found(State.PROBABLY_NOT, measured, reason="premature beats make it irregular" if premature else "RR varies a little")
+        return Found(
+            State.PROBABLY_NOT,
+            measured,
+            reason="premature beats make it irregular" if premature else "RR varies a little",
+        )
     return Found(State.NO, measured)
 
 
 def judge_p(claim: Claim, m: Measurements) -> Found:
-    """P waves of the record; of single leads only their presence can be confirmed, as a lead without P may just not show it."""
+    """P waves of the record; of single leads only their presence can be confirmed, as a lead without P may just not
+    show it."""
     if claim.leads:
         leads, why = usable(m, claim.leads)
         shown = (
-            bool(m.p_present) and len(leads) == len(claim.leads) and all(lead.p_present or lead.p_mv is not None for lead in leads.values())
+            bool(m.p_present)
+            and len(leads) == len(claim.leads)
+            and all(lead.p_present or lead.p_mv is not None for lead in leads.values())
         )
         if claim.value == "present" and shown:
             return Found(State.YES, "present")
@@ -48,8 +56,9 @@ def judge_rhythm(claim: Claim, m: Measurements) -> Found:
     if m.heart_rate_bpm is None:
         return Found(State.UNKNOWN, reason=why_not("heart_rate_bpm", m))
     judges = {
-        "sinus": _sinus, "atrial fibrillation": _fibrillation, "atrial flutter": _flutter, "junctional": _junctional, "paced": _paced,
-        "ventricular": _ventricular, "supraventricular tachycardia": _svt, "ventricular tachycardia": _vt,
+        "sinus": _sinus, "atrial fibrillation": _fibrillation, "atrial flutter": _flutter, "junctional": _junctional,
+        "paced": _paced, "ventricular": _ventricular, "supraventricular tachycardia": _svt,
+        "ventricular tachycardia": _vt,
     }  # fmt: skip
     judge = judges.get(str(claim.value))
     return judge(m) if judge else Found(State.OPEN)
@@ -80,9 +89,14 @@ def _sinus(m: Measurements) -> Found:
 
 def _fibrillation(m: Measurements) -> Found:
     if m.p_present is None or m.rhythm_regular is None:
-        return Found(State.UNKNOWN, _described(m), reason=why_not("p_present" if m.p_present is None else "rhythm_regular", m))
+        return Found(
+            State.UNKNOWN, _described(m), reason=why_not("p_present" if m.p_present is None else "rhythm_regular", m)
+        )
     if not m.p_present:
-        return Found(State.YES if not m.rhythm_regular else State.PROBABLY_NOT if (m.rr_cv or 0) > _STEADY_CV else State.NO, _described(m))
+        return Found(
+            State.YES if not m.rhythm_regular else State.PROBABLY_NOT if (m.rr_cv or 0) > _STEADY_CV else State.NO,
+            _described(m),
+        )
     return Found(State.NO if m.rhythm_regular or (m.p_fraction or 1) >= 0.8 else State.PROBABLY_NOT, _described(m))
 
 
@@ -92,10 +106,19 @@ def _flutter(m: Measurements) -> Found:
         return Found(State.UNKNOWN, _described(m), reason=why_not("p_present", m))
     if not m.p_present:
         return Found(
-            State.PROBABLY if m.rhythm_regular else State.PROBABLY_NOT, _described(m), reason="flutter waves themselves are not measured"
+            State.PROBABLY if m.rhythm_regular else State.PROBABLY_NOT,
+            _described(m),
+            reason="flutter waves themselves are not measured",
         )
-    sinus_like = m.p_axis_deg is not None and 0 <= m.p_axis_deg <= 80 and (m.p_fraction or 0) >= 0.95 and (m.heart_rate_bpm or 0) < 100
-    return Found(State.NO if sinus_like else State.OPEN, _described(m), reason="flutter waves themselves are not measured")
+    sinus_like = (
+        m.p_axis_deg is not None
+        and 0 <= m.p_axis_deg <= 80
+        and (m.p_fraction or 0) >= 0.95
+        and (m.heart_rate_bpm or 0) < 100
+    )
+    return Found(
+        State.NO if sinus_like else State.OPEN, _described(m), reason="flutter waves themselves are not measured"
+    )
 
 
 def _junctional(m: Measurements) -> Found:
@@ -104,7 +127,9 @@ def _junctional(m: Measurements) -> Found:
     if m.p_present:
         normal = (m.pr_ms or 0) >= 120 and (m.p_fraction or 0) >= 0.8
         return Found(State.NO if normal else State.OPEN, _described(m))
-    return Found(State.YES if m.rhythm_regular else State.PROBABLY_NOT if m.rhythm_regular is None else State.NO, _described(m))
+    return Found(
+        State.YES if m.rhythm_regular else State.PROBABLY_NOT if m.rhythm_regular is None else State.NO, _described(m)
+    )
 
 
 def _paced(m: Measurements) -> Found:
@@ -136,7 +161,9 @@ def _vt(m: Measurements) -> Found:
     with_p = bool(m.p_present) and (m.p_fraction or 0) >= 0.8 and rate < 150
     if rate < 90 or m.qrs_ms < 105 or (with_p and (m.qrs_ms < 120 or rate < 120)):
         return Found(State.NO, _described(m))
-    return Found(State.YES if rate >= 110 and m.qrs_ms >= 125 and m.p_present is not True else State.OPEN, _described(m))
+    return Found(
+        State.YES if rate >= 110 and m.qrs_ms >= 125 and m.p_present is not True else State.OPEN, _described(m)
+    )
 
 
 def judge_av(claim: Claim, m: Measurements) -> Found:
@@ -149,7 +176,11 @@ def judge_av(claim: Claim, m: Measurements) -> Found:
     allowed = DEFAULT.of("pr_ms", m.pr_ms, m)
     if claim.value in ("first degree", "any"):
         if m.pr_ms > 200:
-            return Found(State.YES if m.pr_ms > 200 + allowed else State.PROBABLY, measured, reason="first degree is above 200 ms")
+            return Found(
+                State.YES if m.pr_ms > 200 + allowed else State.PROBABLY,
+                measured,
+                reason="first degree is above 200 ms",
+            )
         if m.pr_ms >= 200 - allowed:
             return Found(State.PROBABLY_NOT, measured, reason="first degree is above 200 ms")
         if claim.value == "first degree" or one_to_one:
@@ -210,7 +241,8 @@ def _excluded(value: str, m: Measurements) -> str:
 
 
 def _no_bundle_block(value: str, m: Measurements) -> str:
-    """What speaks against a complete block: a narrow QRS, the pattern of the other side, a Q in I or V6 (left), no late R in V1 (right)."""
+    """What speaks against a complete block: a narrow QRS, the pattern of the other side, a Q in I or V6 (left), no late
+    R in V1 (right)."""
     qrs = m.qrs_ms or 0.0
     finding = m.findings.get(value)
     if qrs < 105 or (qrs < 112 and finding is not None and finding.present is not None and not finding.present):
@@ -221,7 +253,13 @@ def _no_bundle_block(value: str, m: Measurements) -> str:
     if rival is not None and rival.present and qrs >= 125:
         return f"it has the pattern of {other} bundle branch block"
     leads, _ = usable(m, ("I", "V1", "V6"))
-    if finding is None or finding.present is None or finding.present or len(leads) < 3 or any(not lead.pattern for lead in leads.values()):
+    if (
+        finding is None
+        or finding.present is None
+        or finding.present
+        or len(leads) < 3
+        or any(not lead.pattern for lead in leads.values())
+    ):
         return ""
     v1 = leads["V1"]
     if side == "left":
@@ -232,7 +270,8 @@ def _no_bundle_block(value: str, m: Measurements) -> str:
 
 def _bifascicular(m: Measurements, told: str) -> Found:
     parts = [
-        m.findings.get(name) for name in ("right bundle branch block", "left anterior fascicular block", "left posterior fascicular block")
+        m.findings.get(name)
+        for name in ("right bundle branch block", "left anterior fascicular block", "left posterior fascicular block")
     ]
     right, anterior, posterior = (bool(part and part.present) for part in parts)
     if right and (anterior or posterior):
@@ -272,14 +311,25 @@ def _pause(m: Measurements) -> Found:
 
 
 def judge_atrial(claim: Claim, m: Measurements) -> Found:
-    """Left: P of 120 ms or more; right: P of 0.25 mV or more in II. Other criteria exist, so neither is denied on these alone."""
+    """Left: P of 120 ms or more; right: P of 0.25 mV or more in II. Other criteria exist, so neither is denied on these
+    alone."""
     if m.p_present is False:
         return Found(State.UNKNOWN, reason="no P wave was found")
     if claim.value == "left atrial enlargement":
         if m.p_ms is None:
             return Found(State.UNKNOWN, reason=why_not("p_ms", m))
-        state = State.YES if m.p_ms >= 135 else State.PROBABLY if m.p_ms >= 120 else State.PROBABLY_NOT if m.p_ms >= 105 else State.OPEN
-        return Found(state, f"P {number(m.p_ms)} ms", reason="" if state is State.YES else "the form of P is not judged")
+        state = (
+            State.YES
+            if m.p_ms >= 135
+            else State.PROBABLY
+            if m.p_ms >= 120
+            else State.PROBABLY_NOT
+            if m.p_ms >= 105
+            else State.OPEN
+        )
+        return Found(
+            state, f"P {number(m.p_ms)} ms", reason="" if state is State.YES else "the form of P is not judged"
+        )
     lead = m.leads.get("II")
     if lead is None or lead.p_mv is None:
         return Found(State.UNKNOWN, reason="P was not measured in II")
@@ -289,7 +339,8 @@ def judge_atrial(claim: Claim, m: Measurements) -> Found:
 
 
 def judge_normal(claim: Claim, m: Measurements) -> Found:
-    """ "Normal ECG" is contradicted by a clear abnormal finding, and never confirmed: that no one would find anything can't be measured."""
+    """ "Normal ECG" is contradicted by a clear abnormal finding, and never confirmed: that no one would find anything
+    can't be measured."""
     clear = abnormalities(m)
     if clear:
         return Found(State.NO, "; ".join(clear[:3]))

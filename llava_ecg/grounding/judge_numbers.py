@@ -45,7 +45,8 @@ def usable(measurements: Measurements, leads: tuple[str, ...]) -> tuple[dict[str
 
 
 def judge_number(claim: Claim, measurements: Measurements, tolerances: Tolerances) -> Found:
-    """A numeric claim; of named leads against the nearest of their own values, and for intervals against the one over all leads too."""
+    """A numeric claim; of named leads against the nearest of their own values, and for intervals against the one over
+    all leads too."""
     name = MEASURED_AS.get(claim.quantity, claim.quantity)
     if name.endswith("_mv") and (note := untrusted_amplitude(measurements)):
         return Found(State.UNKNOWN, reason=note)
@@ -65,7 +66,9 @@ def judge_number(claim: Claim, measurements: Measurements, tolerances: Tolerance
         for other in ("qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms"):
             value = getattr(measurements, other)
             if value is not None and _distance(claim, other, value) <= allowed / 2:
-                return Found(State.YES, value, allowed, f"no formula is named; it fits {other.split('_')[1].capitalize()}")
+                return Found(
+                    State.YES, value, allowed, f"no formula is named; it fits {other.split('_')[1].capitalize()}"
+                )
     return Found(_within(distance, allowed, claim), measured, allowed, "; ".join(notes))
 
 
@@ -90,14 +93,19 @@ def _in_leads(claim: Claim, name: str, measurements: Measurements, tolerances: T
     measured = min(tried, key=lambda value: _distance(claim, name, value))
     allowed = tolerances.of(name, measured, measurements)
     distance = _distance(claim, name, measured)
-    spans = len(values) > 1 and isinstance(claim.value, int | float) and min(values.values()) <= claim.value <= max(values.values())
+    spans = (
+        len(values) > 1
+        and isinstance(claim.value, int | float)
+        and min(values.values()) <= claim.value <= max(values.values())
+    )
     if claim.comparison == "=" and spans:
         distance = 0.0
     return Found(_within(distance, allowed, claim), measured, allowed, "" if len(leads) > 1 or not why else why)
 
 
 def _value(name: str, lead: LeadMeasurements, positive: bool) -> float | None:
-    """One lead's value: of ST the one of J and J + 60 ms that goes farther the way of the claim; depths of Q and S as sizes."""
+    """One lead's value: of ST the one of J and J + 60 ms that goes farther the way of the claim; depths of Q and S as
+    sizes."""
     if name == "st_mv":
         levels = [level for level in (lead.st_j_mv, lead.st60_mv) if level is not None]
         return (max if positive else min)(levels) if levels else None
@@ -131,8 +139,9 @@ def _distance(claim: Claim, name: str, measured: float) -> float:
 def judge_category(claim: Claim, measurements: Measurements, tolerances: Tolerances, sex: str | None) -> Found:
     """A category of rate, PR, QRS, QTc or axis.
 
-    Yes where the measured value lies inside by more than its own uncertainty, half the tolerance or less; no where it lies outside by more than the
-    whole, and probably not by more than its uncertainty; in between the border decides, and nobody can.
+    Yes where the measured value lies inside by more than its own uncertainty, half the tolerance or less; no where it
+    lies outside by more than the whole, and probably not by more than its uncertainty; in between the border decides,
+    and nobody can.
     """
     name = MEASURED_AS[claim.quantity]
     measured = getattr(measurements, name)

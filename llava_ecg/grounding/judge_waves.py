@@ -1,7 +1,7 @@
 """Words about ST, T, Q, R progression and voltage, held against the measured waves lead by lead.
 
-A statement that names leads needs to be so in two of them (in the one, where one is named); a statement about the whole ECG in two
-contiguous leads. It is denied only where it is clearly not so in any of them.
+A statement that names leads needs to be so in two of them (in the one, where one is named); a statement about the whole
+ECG in two contiguous leads. It is denied only where it is clearly not so in any of them.
 """
 
 from __future__ import annotations
@@ -54,9 +54,15 @@ def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances) -
     sure = {name: sign * value for name, value in near.items() if value is not None}
     threshold = {name: _st_threshold(name, up) for name in size}
     loosely = [
-        name for name, value in size.items() if value >= min(threshold[name], abs(ST_ELEVATION_MV if up else ST_DEPRESSION_MV)) - allowed
+        name
+        for name, value in size.items()
+        if value >= min(threshold[name], abs(ST_ELEVATION_MV if up else ST_DEPRESSION_MV)) - allowed
     ]
-    surely = [name for name, value in sure.items() if size[name] >= threshold[name] + allowed and value >= 0.6 * threshold[name]]
+    surely = [
+        name
+        for name, value in sure.items()
+        if size[name] >= threshold[name] + allowed and value >= 0.6 * threshold[name]
+    ]
     worst = max(size, key=lambda name: size[name])
     measured = f"{number(sign * size[worst], 'mV')} mV in {worst}"
     if _enough(surely, claim):
@@ -68,7 +74,8 @@ def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances) -
 
 
 def _enough(names: Sequence[str], claim: Claim) -> bool:
-    """Whether a sign that is seen in these leads makes the statement true: in the one it names, two of those, or two contiguous ones."""
+    """Whether a sign that is seen in these leads makes the statement true: in the one it names, two of those, or two
+    contiguous ones."""
     return len(names) >= min(2, len(claim.leads)) if claim.leads else bool(clear_pair(names))
 
 
@@ -100,7 +107,9 @@ def _st_normal(claim: Claim, leads: Mapping[str, LeadMeasurements], tolerances: 
     if clear:
         return Found(State.NO, f"shifted in {', '.join(clear)}")
     if claim.negated:  # "ST changes" may be less than what is called clear here
-        return Found(State.PROBABLY if shifted else State.OPEN, reason="no clear shift of ST; changes of its form are not judged")
+        return Found(
+            State.PROBABLY if shifted else State.OPEN, reason="no clear shift of ST; changes of its form are not judged"
+        )
     return Found(State.YES, "no clear shift")
 
 
@@ -116,7 +125,11 @@ def judge_t(claim: Claim, measurements: Measurements) -> Found:
         "normal": _t_normal, "abnormal": _t_abnormal,
     }  # fmt: skip
     judge = judges.get(str(claim.value))
-    return judge(claim, sizes, leads) if judge and sizes else Found(State.OPEN, reason="nothing that is measured settles it")
+    return (
+        judge(claim, sizes, leads)
+        if judge and sizes
+        else Found(State.OPEN, reason="nothing that is measured settles it")
+    )
 
 
 def _told(sizes: Mapping[str, float]) -> str:
@@ -124,7 +137,8 @@ def _told(sizes: Mapping[str, float]) -> str:
 
 
 def _t_inverted(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadMeasurements]) -> Found:
-    """Inverted: below -0.05 mV. aVR is left out, and V1, III and aVL, where it may be normal, count for the whole ECG only as a maybe."""
+    """Inverted: below -0.05 mV. aVR is left out, and V1, III and aVL, where it may be normal, count for the whole ECG
+    only as a maybe."""
     down = [name for name, value in sizes.items() if value <= T_INVERTED_MV or leads[name].t_form == "inverted"]
     clear = [name for name in down if sizes[name] <= 2 * T_INVERTED_MV]
     if claim.leads:
@@ -149,7 +163,9 @@ def _biphasic(leads: Mapping[str, LeadMeasurements]) -> bool:
 
 
 def _t_upright(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadMeasurements]) -> Found:
-    down = {name: value for name, value in sizes.items() if value <= 2 * T_INVERTED_MV and leads[name].t_form != "biphasic"}
+    down = {
+        name: value for name, value in sizes.items() if value <= 2 * T_INVERTED_MV and leads[name].t_form != "biphasic"
+    }
     if not claim.leads:
         down = {name: value for name, value in down.items() if name not in ("V1", "III", "aVL")}
     if len(down) > max(0, len(sizes) // 3):
@@ -160,7 +176,10 @@ def _t_upright(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadMe
 def _t_flat(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadMeasurements]) -> Found:
     low = {name: value for name, value in sizes.items() if abs(value) < T_FLAT_MV or leads[name].t_form == "flat"}
     if low:
-        return Found(State.YES if claim.leads else State.PROBABLY if 2 * len(low) > len(sizes) else State.PROBABLY_NOT, _told(low))
+        return Found(
+            State.YES if claim.leads else State.PROBABLY if 2 * len(low) > len(sizes) else State.PROBABLY_NOT,
+            _told(low),
+        )
     least = min(sizes.values(), key=abs)
     return Found(State.NO if abs(least) >= 2 * T_FLAT_MV else State.PROBABLY_NOT, _told(sizes))
 
@@ -181,7 +200,9 @@ def _t_biphasic(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadM
 
 
 def _t_normal(claim: Claim, sizes: dict[str, float], leads: Mapping[str, LeadMeasurements]) -> Found:
-    down = {name: value for name, value in sizes.items() if value <= 2 * T_INVERTED_MV and leads[name].t_form != "biphasic"}
+    down = {
+        name: value for name, value in sizes.items() if value <= 2 * T_INVERTED_MV and leads[name].t_form != "biphasic"
+    }
     real = [name for name in down if name not in ("V1", "III", "aVL", "aVR")]
     clear = real if len(claim.leads) == 1 else clear_pair(real)
     if clear:
@@ -212,7 +233,11 @@ def judge_q(claim: Claim, measurements: Measurements) -> Found:
         clear = clear_pair(name for name in large if name not in ("aVR", "V1")) if whole else large
         if clear:
             return Found(State.YES, told)
-        maybe = any(_maybe_pathological(known[name], value) for name, value in size.items() if not whole or name not in ("aVR", "V1"))
+        maybe = any(
+            _maybe_pathological(known[name], value)
+            for name, value in size.items()
+            if not whole or name not in ("aVR", "V1")
+        )
         return Found(State.PROBABLY_NOT if maybe else State.NO, told)
     if claim.negated:  # "no Q waves" speaks of those that matter
         clear = clear_pair(name for name in large if name not in ("aVR", "V1", "III")) if whole else large
@@ -227,7 +252,8 @@ def _maybe_pathological(lead: LeadMeasurements, size: float) -> bool:
 
 
 def judge_progression(claim: Claim, measurements: Measurements) -> Found:
-    """R from V1 to V4: poor is a small R in V3, early is R above S in V1 or V2, reversed a fall between neighbours; with a margin each."""
+    """R from V1 to V4: poor is a small R in V3, early is R above S in V1 or V2, reversed a fall between neighbours;
+    with a margin each."""
     names = CHEST[:4]
     leads, why = usable(measurements, names)
     if len(leads) < len(names) or any(lead.qrs_mv is None for lead in leads.values()):
@@ -260,7 +286,13 @@ def judge_voltage(claim: Claim, measurements: Measurements) -> Found:
     note = untrusted_amplitude(measurements)
     if note:
         return Found(State.UNKNOWN, reason=note)
-    judges = {"left ventricular hypertrophy": _left, "right ventricular hypertrophy": _right, "low": _low, "high": _high, "normal": _normal}
+    judges = {
+        "left ventricular hypertrophy": _left,
+        "right ventricular hypertrophy": _right,
+        "low": _low,
+        "high": _high,
+        "normal": _normal,
+    }
     judge = judges.get(str(claim.value))
     return judge(claim, measurements) if judge else Found(State.OPEN)
 
@@ -271,7 +303,8 @@ def _sums(m: Measurements) -> str:
 
 
 def _left(claim: Claim, m: Measurements) -> Found:
-    """Sokolow-Lyon from 3.5 mV or Cornell above 2.8 mV; clearly not below 2.8 and 1.7 mV (the women's 2.0 less its tolerance)."""
+    """Sokolow-Lyon from 3.5 mV or Cornell above 2.8 mV; clearly not below 2.8 and 1.7 mV (the women's 2.0 less its
+    tolerance)."""
     if m.sokolow_lyon_mv is None and m.cornell_mv is None:
         return Found(State.UNKNOWN, reason=m.reasons.get("sokolow_lyon_mv", "the voltages were not measured"))
     sokolow, cornell = m.sokolow_lyon_mv or 0.0, m.cornell_mv or 0.0
@@ -293,7 +326,11 @@ def _right(claim: Claim, m: Measurements) -> Found:
     if r >= 0.77 and r > 1.1 * s and m.axis_deg is not None and m.axis_deg >= 90:
         return Found(State.YES, told)
     clear = r < 0.5 and r < 0.8 * s and m.axis_deg is not None and -90 < m.axis_deg < 80
-    return Found(State.NO if clear else State.PROBABLY_NOT if r >= 0.5 else State.OPEN, told, reason="by voltage" if clear else "")
+    return Found(
+        State.NO if clear else State.PROBABLY_NOT if r >= 0.5 else State.OPEN,
+        told,
+        reason="by voltage" if clear else "",
+    )
 
 
 def _low(claim: Claim, m: Measurements) -> Found:
@@ -307,12 +344,17 @@ def _low(claim: Claim, m: Measurements) -> Found:
         sizes = [lead.qrs_mv for lead in leads.values() if lead.qrs_mv is not None]
         if len(sizes) >= min(4, len(group)) and sizes:
             shares.append(
-                (max(sizes) / limit, f"largest QRS of {'limb' if group[0] in LIMB else 'chest'} leads {number(max(sizes), 'mV')} mV")
+                (
+                    max(sizes) / limit,
+                    f"largest QRS of {'limb' if group[0] in LIMB else 'chest'} leads {number(max(sizes), 'mV')} mV",
+                )
             )
     if not shares:
         return Found(State.UNKNOWN, reason="too few leads were measured")
     least, told = min(shares)
-    state = State.YES if least < 0.85 else State.PROBABLY if least < 1 else State.NO if least > 1.15 else State.PROBABLY_NOT
+    state = (
+        State.YES if least < 0.85 else State.PROBABLY if least < 1 else State.NO if least > 1.15 else State.PROBABLY_NOT
+    )
     return Found(state, told)
 
 

@@ -1,6 +1,8 @@
-"""Where on a page the waves that a claim cites stand: calipers for intervals, heights for amplitudes, levels for ST, brackets for leads.
+"""Where on a page the waves that a claim cites stand: calipers for intervals, heights for amplitudes, levels for ST,
+brackets for leads.
 
-Nothing is drawn here; `llava_ecg.grounding.picture` does. Times are seconds from the start of the recording, voltages mV, places pixels.
+Nothing is drawn here; `llava_ecg.grounding.picture` does. Times are seconds from the start of the recording, voltages
+mV, places pixels.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ SPANS: dict[str, Bounds] = {
     "qt_ms": ("qrs_onset_s", "t_end_s"),
 }
 _SPAN_OF = {
-    **{name: name for name in SPANS}, "pr_category": "pr_ms", "av_block": "pr_ms", "p_present": "p_ms", "qrs_category": "qrs_ms",
-    "conduction": "qrs_ms", "qtc_category": "qt_ms", "atrial": "p_ms",
+    **{name: name for name in SPANS}, "pr_category": "pr_ms", "av_block": "pr_ms", "p_present": "p_ms",
+    "qrs_category": "qrs_ms", "conduction": "qrs_ms", "qtc_category": "qt_ms", "atrial": "p_ms",
     **{f"qtc_{formula}ms": "qt_ms" for formula in ("", "bazett_", "fridericia_", "framingham_", "hodges_")},
 }  # fmt: skip
 _RR = ("heart_rate_bpm", "rate_category", "rr_ms", "pause")
 _EVERY_BEAT = ("rhythm", "rhythm_regular")
 _HEIGHTS = {
-    "p_mv": ("p",), "q_mv": ("q",), "r_mv": ("r",), "s_mv": ("s",), "t_mv": ("t",), "qrs_mv": ("qrs",), "t_category": ("t",),
-    "q_wave": ("q",),
+    "p_mv": ("p",), "q_mv": ("q",), "r_mv": ("r",), "s_mv": ("s",), "t_mv": ("t",), "qrs_mv": ("qrs",),
+    "t_category": ("t",), "q_wave": ("q",),
 }  # fmt: skip
 _SUMS = {"sokolow_lyon_mv": (("V1", "s"), ("V5", "r")), "cornell_mv": (("aVL", "r"), ("V3", "s"))}
 _SUM_OF = {"left ventricular hypertrophy": "sokolow_lyon_mv"}
@@ -53,8 +55,8 @@ class Mark(NamedTuple):
 
     Attributes:
         number: of the claim, from 1.
-        kind: ``caliper`` (t0 to t1), ``beats`` (a tick at each of `times`), ``height`` (mv0 to mv1 at t0), ``level`` (ST: the level mv1
-            from t0 to t1, against the line mv0) or ``bracket`` (under the lead's name).
+        kind: ``caliper`` (t0 to t1), ``beats`` (a tick at each of `times`), ``height`` (mv0 to mv1 at t0), ``level``
+            (ST: the level mv1 from t0 to t1, against the line mv0) or ``bracket`` (under the lead's name).
         box: the lead's box.
         x0, y0, x1, y1: its ends, pixels.
         t0, t1, mv0, mv1: the same in the recording; 0 for a bracket.
@@ -146,7 +148,8 @@ class Planner:
         return next((box for box in self.page.boxes if box.lead == lead and not box.rhythm and box.recorded), None)
 
     def _free_row(self, box: Box, x0: float, x1: float) -> float:
-        """The pixel row of the first row under the box's trace where nothing stands between x0 and x1; the last if all are full."""
+        """The pixel row of the first row under the box's trace where nothing stands between x0 and x1; the last if all
+        are full."""
         rows = _STRIP_ROWS if box.rhythm else _LEAD_ROWS
         room = _BADGE_MM * self.page.px_per_mm
         for row in rows:
@@ -157,7 +160,8 @@ class Planner:
         return box.baseline + row * self.page.px_per_mm
 
     def _spans(self, box: Box, name: str) -> Iterator[tuple[float, float, BeatMeasurements]]:
-        """(start, end, beat) of an interval in each beat that the box shows whole; the lead's own bounds where it is no strip."""
+        """(start, end, beat) of an interval in each beat that the box shows whole; the lead's own bounds where it is no
+        strip."""
         lead = None if box.rhythm else self.measured.leads.get(box.lead)
         beats = self.measured.beats
         for at, beat in enumerate(beats):
@@ -167,9 +171,20 @@ class Planner:
             elif name == "p_ms" and not self.measured.p_present and beat.qrs_onset_s is not None:
                 ends = (beat.qrs_onset_s - 0.2, beat.qrs_onset_s)  # where a P would stand
             else:
-                own = [None if lead is None else lead.per_beat.get(bound, (None,) * len(beats))[at] for bound in SPANS[name]]
-                ends = (own[0], own[1]) if None not in own else (getattr(beat, SPANS[name][0]), getattr(beat, SPANS[name][1]))
-            if ends[0] is not None and ends[1] is not None and box.t0 + _EDGE_S <= ends[0] < ends[1] <= box.t1 - _EDGE_S:
+                own = [
+                    None if lead is None else lead.per_beat.get(bound, (None,) * len(beats))[at]
+                    for bound in SPANS[name]
+                ]
+                ends = (
+                    (own[0], own[1])
+                    if None not in own
+                    else (getattr(beat, SPANS[name][0]), getattr(beat, SPANS[name][1]))
+                )
+            if (
+                ends[0] is not None
+                and ends[1] is not None
+                and box.t0 + _EDGE_S <= ends[0] < ends[1] <= box.t1 - _EDGE_S
+            ):
                 yield ends[0], ends[1], beat
 
     def _beat(self, box: Box, name: str) -> tuple[float, float, BeatMeasurements] | None:
@@ -240,7 +255,9 @@ class Planner:
     def _height(self, number: int, lead: str, wave: str) -> None:
         box, measured = self._box(lead), self.measured.leads.get(lead)
         found = (
-            None if box is None or measured is None else self._beat(box, "p_ms" if wave == "p" else "qt_ms" if wave == "t" else "qrs_ms")
+            None
+            if box is None or measured is None
+            else self._beat(box, "p_ms" if wave == "p" else "qt_ms" if wave == "t" else "qrs_ms")
         )
         if box is None or measured is None or found is None:
             return
@@ -274,6 +291,10 @@ class Planner:
 
 def _amplitude(lead: LeadMeasurements, wave: str) -> float | None:
     """The signed height of a wave in mV; a QS is a Q."""
-    return {"p": lead.p_mv, "q": lead.q_mv, "r": lead.r_mv, "s": lead.s_mv if lead.s_mv is not None else lead.q_mv, "t": lead.t_mv}.get(
-        wave
-    )
+    return {
+        "p": lead.p_mv,
+        "q": lead.q_mv,
+        "r": lead.r_mv,
+        "s": lead.s_mv if lead.s_mv is not None else lead.q_mv,
+        "t": lead.t_mv,
+    }.get(wave)

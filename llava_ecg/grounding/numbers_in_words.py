@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
 _ONES = {word: value for value, word in enumerate(_SMALL.split())}
-_TENS = dict(zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True))
+_TENS = dict(
+    zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True)
+)
 _UNITS = ("ms", "msec", "s", "sec", "second", "seconds", "bpm", "mm", "mv", "degree", "degrees")
 _LONG_UNITS = ("milli", "micro")  # millisecond, millimeter, millivolts, ...
 _LONGEST = 8
@@ -14,7 +19,8 @@ _SURE = 13  # a smaller number counts only before a unit: "one P wave", "two lea
 
 
 def read_words(words: Sequence[str], i: int) -> tuple[float, int] | None:
-    """The number that the words from i on spell, and the index after it; None where they spell none or may mean something else."""
+    """The number that the words from i on spell, and the index after it; None where they spell none or may mean
+    something else."""
     if words[i] not in _ONES and words[i] not in _TENS and words[i] not in ("a", "half"):
         return None
     value, after = _spelled(words, i)
@@ -22,7 +28,9 @@ def read_words(words: Sequence[str], i: int) -> tuple[float, int] | None:
         return None
     if value >= _SURE or _unit_at(words, after):
         return value, after
-    joined = words[after : after + 1] == ["to"] or words[after : after + 1] == ["or"] or words[after : after + 1] == ["-"]
+    joined = (
+        words[after : after + 1] == ["to"] or words[after : after + 1] == ["or"] or words[after : after + 1] == ["-"]
+    )
     if joined and after + 1 < len(words):
         _, end = _spelled(words, after + 1)
         if end > after + 1 and _unit_at(words, end):
@@ -31,7 +39,10 @@ def read_words(words: Sequence[str], i: int) -> tuple[float, int] | None:
 
 
 def _unit_at(words: Sequence[str], i: int) -> bool:
-    return (i < len(words) and (words[i] in _UNITS or words[i].startswith(_LONG_UNITS))) or list(words[i : i + 2]) == ["beats", "per"]
+    return (i < len(words) and (words[i] in _UNITS or words[i].startswith(_LONG_UNITS))) or list(words[i : i + 2]) == [
+        "beats",
+        "per",
+    ]
 
 
 def _spelled(words: Sequence[str], i: int) -> tuple[float, int]:

@@ -1,7 +1,8 @@
 """What the words of an ECG answer mean: text -> sentences of `Token`, by the tables of phrases in the vocabulary files.
 
-Every character keeps its place (normalising maps one character to one), so a token's span is a span of the text. A phrase is found by
-its first word and the longest one wins; nothing looks further ahead than the longest phrase, so the time is linear in the text.
+Every character keeps its place (normalising maps one character to one), so a token's span is a span of the text. A
+phrase is found by its first word and the longest one wins; nothing looks further ahead than the longest phrase, so the
+time is linear in the text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _FOLD = str.maketrans(
     | {"º": "°", "˚": "°", "’": "'", "‘": "'", "（": "(", "）": ")", "：": ":", "；": ";"}
 )
 _RAW = re.compile(r"\s+|[0-9][0-9.,]*[0-9]|[0-9]|(?<![\w.])\.[0-9]+|[^\W\d_][^\W_]*(?:'[a-z]{1,3})?|.", re.DOTALL)
-_NUMBER = re.compile(r"[0-9]{0,6}\.[0-9]{1,6}|[0-9]{1,6}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,6})?|0,[0-9]{1,3}|[0-9]{1,3},[0-9]")
+_NUMBER = re.compile(
+    r"[0-9]{0,6}\.[0-9]{1,6}|[0-9]{1,6}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,6})?|0,[0-9]{1,3}|[0-9]{1,3},[0-9]"
+)
 _BULLET = re.compile(r"[-+•·>] |[|#*>•]|[0-9]{1,3}[.)]\s")
 _LABEL = re.compile(r"[^\n:=.,;]{1,40}[:=]")
 _SHORT_LINE = 50  # text that is wrapped has longer lines
@@ -41,7 +44,10 @@ _ANNOUNCE = ("lead", "leads", "ableitung", "ableitungen", "in")
 _CHEST = re.compile(r"[1-6](?:,[1-6])*")
 _SHORT_LIMB = {"f": "aVF", "l": "aVL", "r": "aVR"}  # "III, F"
 _LONGEST_SENTENCE = 150  # tokens; what is longer is cut, so that looking around in a sentence stays cheap
-_OFTEN_WRONG = dict.fromkeys(("rythm", "rhythmn", "rhythym", "rythym", "rhytm", "rhythem"), "rhythm") | {"degre": "degree", "blok": "block"}
+_OFTEN_WRONG = dict.fromkeys(("rythm", "rhythmn", "rhythym", "rythym", "rhytm", "rhythem"), "rhythm") | {
+    "degre": "degree",
+    "blok": "block",
+}
 _LEAST_FUZZY = 7  # letters of a word that may be misspelled
 
 
@@ -84,7 +90,8 @@ def _known() -> frozenset[str]:
 
 
 def _spelling(word: str) -> str:
-    """A word of the tables that differs from this one by one letter (left out, put in, changed, or two swapped), else the word."""
+    """A word of the tables that differs from this one by one letter (left out, put in, changed, or two swapped), else
+    the word."""
     if word in _OFTEN_WRONG:
         return _OFTEN_WRONG[word]
     if len(word) < _LEAST_FUZZY - 1 or len(word) > 40 or word in _known() or not word.isalpha():
@@ -111,7 +118,11 @@ def _raw(text: str) -> list[Token]:
         word, start, end = match.group(), match.start(), match.end()
         if word.isspace():
             lines = word.count("\n")
-            listed = _BULLET.match(text, end) or _LABEL.match(folded, end) or (start - line < _SHORT_LINE and text[end : end + 1].isupper())
+            listed = (
+                _BULLET.match(text, end)
+                or _LABEL.match(folded, end)
+                or (start - line < _SHORT_LINE and text[end : end + 1].isupper())
+            )
             if lines > 1 or (lines and listed):
                 out.append(Token(Kind.STOP, "\n", start, end))
             if lines:
@@ -140,7 +151,11 @@ def _signed(raw: list[Token], i: int, folded_before: str) -> bool:
         return False
     if raw[i].value in ("minus", "negative"):
         return True
-    return raw[i].value in ("-", "+") and raw[i].end == raw[i + 1].start and not (folded_before.isalnum() or folded_before in ")°%-+'")
+    return (
+        raw[i].value in ("-", "+")
+        and raw[i].end == raw[i + 1].start
+        and not (folded_before.isalnum() or folded_before in ")°%-+'")
+    )
 
 
 def _lead(raw: list[Token], i: int) -> tuple[tuple[str, ...], int]:
@@ -174,10 +189,16 @@ def _lead(raw: list[Token], i: int) -> tuple[tuple[str, ...], int]:
 
 
 def _named(raw: list[Token], j: int, names: list[str], joint: str, *, bare: bool) -> list[str]:
-    """The canonical names that raw[j] stands for in a list of leads that has `names` already; empty where it is no lead."""
+    """The canonical names that raw[j] stands for in a list of leads that has `names` already; empty where it is no
+    lead."""
     word = raw[j].value
     if word[0].isdigit():  # "V2,3", "V3-6"
-        chest = bool(names) and names[-1].startswith("V") and joint in (",", "-", "/", "and", "to") and _CHEST.fullmatch(word)
+        chest = (
+            bool(names)
+            and names[-1].startswith("V")
+            and joint in (",", "-", "/", "and", "to")
+            and _CHEST.fullmatch(word)
+        )
         follows = raw[j + 1].value if j + 1 < len(raw) else ""
         return [f"V{n}" for n in word.split(",")] if chest and follows not in _NO_LEAD_AFTER else []
     if word in _SHORT_LIMB:
@@ -265,7 +286,9 @@ def tokens(text: str) -> list[Token]:
     return out
 
 
-def _phrase(words: list[str], i: int, table: dict[str, dict[tuple[str, ...], tuple[Kind, str]]]) -> tuple[tuple[Kind, str] | None, int]:
+def _phrase(
+    words: list[str], i: int, table: dict[str, dict[tuple[str, ...], tuple[Kind, str]]]
+) -> tuple[tuple[Kind, str] | None, int]:
     """The longest phrase that begins at word i, and how many words it has."""
     found, step = None, 1
     for phrase, meaning in table.get(words[i], {}).items():
@@ -284,12 +307,17 @@ def _lead_of(token: Token) -> Token:
 
 
 def sentences(text: str) -> Iterator[list[Token]]:
-    """The sentences of a text, very long ones in parts; a question is none, a fragment with a question mark is in doubt."""
+    """The sentences of a text, very long ones in parts; a question is none, a fragment with a question mark is in
+    doubt."""
     sentence: list[Token] = []
     for token in tokens(text):
         if token.kind is not Kind.STOP:
             sentence.append(token)
-            if len(sentence) >= _LONGEST_SENTENCE and token.kind is Kind.COMMA or len(sentence) >= 2 * _LONGEST_SENTENCE:
+            if (
+                len(sentence) >= _LONGEST_SENTENCE
+                and token.kind is Kind.COMMA
+                or len(sentence) >= 2 * _LONGEST_SENTENCE
+            ):
                 yield sentence
                 sentence = []
             continue
@@ -303,11 +331,13 @@ def sentences(text: str) -> Iterator[list[Token]]:
 
 
 _ASKING = re.compile(
-    r"(?:so |and |but )?(?:is|are|does|do|did|was|were|what|which|how|could|can|would|should|will|why|who|has|have|any|may|might|shall"
-    r"|where|ist|sind|hat|gibt|liegt|wie|welche|welcher|besteht)\b|.*\b(?:is|are|does|do|did|you)\b"
+    r"(?:so |and |but )?(?:is|are|does|do|did|was|were|what|which|how|could|can|would|should|will|why|who|has|have"
+    r"|any|may|might|shall|where|ist|sind|hat|gibt|liegt|wie|welche|welcher|besteht)\b|.*\b(?:is|are|does|do|did|you)\b"
 )
 
 
 def _asks(text: str, sentence: list[Token]) -> bool:
     """Whether a sentence that ends in a question mark asks, and is not just in doubt."""
-    return len(sentence) > 12 or bool(_ASKING.match(text[sentence[0].start : sentence[-1].end][:300].lower().replace("\n", " ")))
+    return len(sentence) > 12 or bool(
+        _ASKING.match(text[sentence[0].start : sentence[-1].end][:300].lower().replace("\n", " "))
+    )

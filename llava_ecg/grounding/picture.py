@@ -1,8 +1,8 @@
 """`picture`: the page of an ECG with the waves that an answer cites marked, and what became of each claim below.
 
-Green and solid is supported, red and dashed contradicted, grey and dotted what can't be checked; the badge of a contradicted claim is
-a square, the others are round, so that the colour says nothing that the shape does not. Badges stand where they hide neither the trace
-nor each other.
+Green and solid is supported, red and dashed contradicted, grey and dotted what can't be checked; the badge of a
+contradicted claim is a square, the others are round, so that the colour says nothing that the shape does not. Badges
+stand where they hide neither the trace nor each other.
 
 Axes: H, W pixels of the page.
 """
@@ -98,7 +98,9 @@ def picture(recording: Recording, measured: Measurements, audit: Audit, *, title
     marks = Planner(page, whole, measured).plan(shown)
     top = round(_FOOT_MM * page.px_per_mm)
     columns = _columns(audit.verdicts, page.image.width)
-    image = Image.new("RGB", (page.image.width, max(page.image.height, top + _legend_height(columns, len(audit.verdicts)))), _PAPER)
+    image = Image.new(
+        "RGB", (page.image.width, max(page.image.height, top + _legend_height(columns, len(audit.verdicts)))), _PAPER
+    )
     image.paste(page.image.crop((0, 0, page.image.width, top)))
     draw = ImageDraw.Draw(image)
     for mark in marks:
@@ -141,7 +143,9 @@ def _draw_mark(draw: ImageDraw.ImageDraw, mark: Mark, page: Page, status: Status
             draw.line([(x, mark.y0), (x, mark.y0 + 6)], style.colour, 3)
 
 
-def _line(draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], style: Style, width: int) -> None:
+def _line(
+    draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], style: Style, width: int
+) -> None:
     """A straight line in the style's colour and dashes."""
     length = math.hypot(end[0] - start[0], end[1] - start[1])
     step = style.dash + style.gap if style.gap else max(1.0, length)
@@ -166,7 +170,8 @@ class _Rect(NamedTuple):
 
 
 def badge_places(page: Page, marks: Sequence[Mark]) -> list[tuple[float, float]]:
-    """The centre of each mark's badge, pixels: as near to its mark as it hides no trace, no name, no other mark and no other badge.
+    """The centre of each mark's badge, pixels: as near to its mark as it hides no trace, no name, no other mark and no
+    other badge.
 
     Where a page is too full for that, the place that hides least.
     """
@@ -223,13 +228,16 @@ def _badge_box(x: float, y: float, number: int) -> _Rect:
 
 
 def _draw_badge(draw: ImageDraw.ImageDraw, x: float, y: float, number: int, status: Status) -> None:
-    """A number on a round ground, on a square one where the claim is contradicted, in a ring where it can't be checked."""
+    """A number on a round ground, on a square one where the claim is contradicted, in a ring where it can't be
+    checked."""
     colour, open_ring = STYLES[status].colour, STYLES[status] is _UNSURE
     box = _badge_box(x, y, number)
     if status is Status.CONTRADICTED:
         draw.rectangle(box, colour, _PAPER)
     else:
-        draw.rounded_rectangle(box, _BADGE, _PAPER if open_ring else colour, colour if open_ring else _PAPER, 2 if open_ring else 1)
+        draw.rounded_rectangle(
+            box, _BADGE, _PAPER if open_ring else colour, colour if open_ring else _PAPER, 2 if open_ring else 1
+        )
     draw.text((x, y), str(number), colour if open_ring else _PAPER, _font(15), anchor="mm")
 
 
@@ -261,7 +269,9 @@ def _legend_height(columns: list[list[_Row]], claims: int) -> int:
     return 2 * _MARGIN + _ROW * (max(rows, 1) + 1 + (claims > MOST_CLAIMS))
 
 
-def _legend(draw: ImageDraw.ImageDraw, verdicts: Sequence[Verdict], columns: list[list[_Row]], top: int, width: int) -> None:
+def _legend(
+    draw: ImageDraw.ImageDraw, verdicts: Sequence[Verdict], columns: list[list[_Row]], top: int, width: int
+) -> None:
     """What the lines mean, then each claim with its verdict."""
     y = top + _MARGIN
     x = float(_MARGIN)
@@ -289,7 +299,8 @@ def _legend(draw: ImageDraw.ImageDraw, verdicts: Sequence[Verdict], columns: lis
 
 
 def _lines(text: str, width: float) -> list[str]:
-    """The text in lines of at most `width` pixels, broken at blanks where there are any; what is beyond `_MOST_LINES` is cut."""
+    """The text in lines of at most `width` pixels, broken at blanks where there are any; what is beyond `_MOST_LINES`
+    is cut."""
     font, lines, rest = _font(_FONT), list[str](), text
     while rest:
         if font.getlength(rest) <= width:

@@ -40,7 +40,8 @@ _EVENTS = (Kind.WAVE, Kind.CHANGE, Kind.FINDING, Kind.ECTOPY)
 
 
 class Place(NamedTuple):
-    """Leads, the territory's word where one names them, and the tokens from first to last that say it (-1 where none does)."""
+    """Leads, the territory's word where one names them, and the tokens from first to last that say it (-1 where none
+    does)."""
 
     leads: tuple[str, ...] = ()
     territory: str = ""
@@ -55,7 +56,12 @@ def place_at(tokens: Sequence[Token], i: int, same: tuple[str, ...] = ()) -> Pla
     while j < min(i + 40, len(tokens)):
         token = tokens[j]
         if token.kind is Kind.LEAD:
-            if j > i and territory and not token.territory and tokens[j - 1].kind in (Kind.LEAD, Kind.TERRITORY, Kind.OPEN):
+            if (
+                j > i
+                and territory
+                and not token.territory
+                and tokens[j - 1].kind in (Kind.LEAD, Kind.TERRITORY, Kind.OPEN)
+            ):
                 leads = []  # "precordial leads V2-V4", "inferior leads (II, III)"
             leads += same if token.value == "same" else [name for name in token.value.split(", ") if name]
             territory = territory or token.territory
@@ -87,7 +93,13 @@ def _joint(tokens: Sequence[Token], j: int) -> int:
         token = tokens[j + step]
         if token.kind in (Kind.LEAD, Kind.TERRITORY):
             return step if step or token.kind is Kind.LEAD else 0
-        if token.kind not in (Kind.AND, Kind.COMMA, Kind.OR, Kind.OPEN) and token.value not in ("as", "well", "also", "the", "in"):
+        if token.kind not in (Kind.AND, Kind.COMMA, Kind.OR, Kind.OPEN) and token.value not in (
+            "as",
+            "well",
+            "also",
+            "the",
+            "in",
+        ):
             return 0
         if token.kind is Kind.OPEN and step:
             return 0
@@ -96,11 +108,14 @@ def _joint(tokens: Sequence[Token], j: int) -> int:
 
 
 def place_behind(tokens: Sequence[Token], last: int, same: tuple[str, ...], *, shared: bool = True) -> Place:
-    """The place named behind a statement that ends at token `last`: "in V1-V3", "(II, III, aVF)", also past "and T wave inversion"."""
+    """The place named behind a statement that ends at token `last`: "in V1-V3", "(II, III, aVF)", also past "and T wave
+    inversion"."""
     joined, words, number = False, 0, False
     for j in range(last + 1, min(last + 1 + _AHEAD, len(tokens))):
         kind, value = tokens[j].kind, tokens[j].value
-        if kind is Kind.LEAD or (kind is Kind.TERRITORY and (j + 1 == len(tokens) or tokens[j + 1].kind not in _EVENTS)):
+        if kind is Kind.LEAD or (
+            kind is Kind.TERRITORY and (j + 1 == len(tokens) or tokens[j + 1].kind not in _EVENTS)
+        ):
             return place_at(tokens, j, same)
         if kind in (Kind.AND, Kind.OR):
             if not shared:
@@ -116,7 +131,9 @@ def place_behind(tokens: Sequence[Token], last: int, same: tuple[str, ...], *, s
             else:
                 joined = True
         elif (
-            kind is Kind.CHANGE and j == last + 1 and value in ("pathological", "high", "tall", "below baseline", "above baseline")
+            kind is Kind.CHANGE
+            and j == last + 1
+            and value in ("pathological", "high", "tall", "below baseline", "above baseline")
         ):  # "3 mm deep in V3"
             continue
         elif kind in _EVENTS or value.startswith("rate_category"):
@@ -137,7 +154,8 @@ def place_behind(tokens: Sequence[Token], last: int, same: tuple[str, ...], *, s
 
 
 def _place_after_comma(tokens: Sequence[Token], j: int) -> bool:
-    """Whether only a place, or one word more, follows the comma at j: "0.5 mm, in V5", "nonspecific, in I and aVL", ", lateral leads"."""
+    """Whether only a place, or one word more, follows the comma at j: "0.5 mm, in V5", "nonspecific, in I and aVL", ",
+    lateral leads"."""
     k = j + 1
     while k < min(j + 5, len(tokens)) and (tokens[k].kind is Kind.GLUE or (tokens[k].kind is Kind.COMMA and k > j + 1)):
         k += 1
@@ -150,11 +168,20 @@ def _place_after_comma(tokens: Sequence[Token], j: int) -> bool:
 
 def _best_seen(tokens: Sequence[Token], j: int) -> bool:
     """Whether the comma at j goes on with "best seen in V2", "most marked in"."""
-    return j + 1 < len(tokens) and tokens[j + 1].value in ("best", "most", "especially", "particularly", "mainly", "predominantly", "more")
+    return j + 1 < len(tokens) and tokens[j + 1].value in (
+        "best",
+        "most",
+        "especially",
+        "particularly",
+        "mainly",
+        "predominantly",
+        "more",
+    )
 
 
 def _list_to_place(tokens: Sequence[Token], j: int) -> bool:
-    """Whether a list of bare findings that ends in "or" or "and" goes on behind the comma at j: "depression or Q waves in V2"."""
+    """Whether a list of bare findings that ends in "or" or "and" goes on behind the comma at j: "depression or Q waves
+    in V2"."""
     for token in tokens[j + 1 : j + 10]:
         if token.kind in (Kind.OR, Kind.AND):
             return True
@@ -164,7 +191,8 @@ def _list_to_place(tokens: Sequence[Token], j: int) -> bool:
 
 
 def place_before(tokens: Sequence[Token], first: int, same: tuple[str, ...], taken: set[int]) -> Place:
-    """The place named in front: "inferior Q waves", "V1-V3 show ST elevation", "In II and III there is"; not one of another statement."""
+    """The place named in front: "inferior Q waves", "V1-V3 show ST elevation", "In II and III there is"; not one of
+    another statement."""
     words, apart = 0, False
     for j in range(first - 1, max(-1, first - 1 - _BACK), -1):
         kind, value = tokens[j].kind, tokens[j].value
@@ -189,7 +217,8 @@ def place_before(tokens: Sequence[Token], first: int, same: tuple[str, ...], tak
 def _joins_back(tokens: Sequence[Token], j: int) -> bool:
     """Whether the place at token j goes on to the left."""
     return tokens[j - 1].kind in (Kind.LEAD, Kind.TERRITORY, Kind.AND, Kind.COMMA, Kind.OR, Kind.OPEN) and (
-        tokens[j - 1].kind in (Kind.LEAD, Kind.TERRITORY) or (j >= 2 and tokens[j - 2].kind in (Kind.LEAD, Kind.TERRITORY))
+        tokens[j - 1].kind in (Kind.LEAD, Kind.TERRITORY)
+        or (j >= 2 and tokens[j - 2].kind in (Kind.LEAD, Kind.TERRITORY))
     )
 
 
@@ -202,13 +231,16 @@ def _opens_clause(tokens: Sequence[Token], i: int) -> bool:
 
 
 def topics(tokens: Sequence[Token], same: tuple[str, ...]) -> list[tuple[int, Place]]:
-    """Where the clauses that begin with a place begin, and the place: "V1-V3: ...", "In the inferior leads, ...", "while V6 shows"."""
+    """Where the clauses that begin with a place begin, and the place: "V1-V3: ...", "In the inferior leads, ...",
+    "while V6 shows"."""
     found = []
     for j, token in enumerate(tokens):
         if token.kind is not Kind.LEAD or (j and tokens[j - 1].kind is Kind.LEAD):
             continue
         start = j - 1
-        while start >= 0 and (tokens[start].kind in (Kind.GLUE, Kind.ARTICLE, Kind.NOW, Kind.TO) or tokens[start].value in ("all", "|")):
+        while start >= 0 and (
+            tokens[start].kind in (Kind.GLUE, Kind.ARTICLE, Kind.NOW, Kind.TO) or tokens[start].value in ("all", "|")
+        ):
             start -= 1
         place = place_at(tokens, j, same)
         after = tokens[place.last + 1] if place.last + 1 < len(tokens) else None

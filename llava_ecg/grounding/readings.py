@@ -1,4 +1,5 @@
-"""Numbers as they are written: 72, < 120 ms, 60-100 bpm, between -30 and 90 degrees, 72 +- 3 bpm; and those that are only bounds."""
+"""Numbers as they are written: 72, < 120 ms, 60-100 bpm, between -30 and 90 degrees, 72 +- 3 bpm; and those that are
+only bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class Reading(NamedTuple):
     Attributes:
         comparison: ``"="``, ``"<"``, ``">"`` or ``"range"``.
         value: the number, or a range's first one; `high` the range's second one, else the same.
-        unit: ``"bpm"``, ``"ms"``, ``"s"``, ``"deg"``, ``""`` for none, ``"other"`` for one that no checked quantity has.
+        unit: ``"bpm"``, ``"ms"``, ``"s"``, ``"deg"``, ``""`` for none, ``"other"`` for one that no checked quantity
+            has.
         first, last: the tokens that say it.
     """
 
@@ -76,7 +78,8 @@ def is_bound(tokens: Sequence[Token], reading: Reading) -> bool:
 
 
 def formula_of(tokens: Sequence[Token], named: int, reading: Reading, *, only_after: bool = False) -> str:
-    """The QTc quantity of the formula that is named around a number, "" where none is; `named`: the token of the QTc, -1 without."""
+    """The QTc quantity of the formula that is named around a number, "" where none is; `named`: the token of the QTc,
+    -1 without."""
     if not only_after:
         around = range(max(0, named - 2), reading.first) if named >= 0 else range(0)
         for j in list(around)[:14]:

@@ -1,4 +1,5 @@
-"""Which words of a sentence say nothing of this ECG: definitions, conditionals, other recordings, negations; and what "no P waves" says.
+"""Which words of a sentence say nothing of this ECG: definitions, conditionals, other recordings, negations; and what
+"no P waves" says.
 
 Functions over the phrases of one sentence. Each looks a bounded number of phrases around, or walks the sentence once.
 """
@@ -56,8 +57,11 @@ _INVERTED = ("were", "had", "should")  # "Were the PR interval longer"
 
 
 def _elsewhere(tokens: Sequence[Token], clauses: Sequence[int]) -> list[bool]:
-    """Per token, whether it speaks of another recording or of the history: from the clause that says so until one that says "now"."""
-    present = {clause for token, clause in zip(tokens, clauses, strict=True) if token.kind is Kind.NOW or token.value == "gone"}
+    """Per token, whether it speaks of another recording or of the history: from the clause that says so until one that
+    says "now"."""
+    present = {
+        clause for token, clause in zip(tokens, clauses, strict=True) if token.kind is Kind.NOW or token.value == "gone"
+    }
     other: set[int] = set()
     later: dict[int, int] = {}  # clause -> the token from which on it speaks of another recording
     for i, token in enumerate(tokens):
@@ -74,7 +78,9 @@ def _elsewhere(tokens: Sequence[Token], clauses: Sequence[int]) -> list[bool]:
 
 def _of_a_scar(tokens: Sequence[Token], i: int) -> bool:
     """Whether "previous" at i belongs to an infarct, which this recording may show."""
-    return tokens[i].value in ("previous", "prior") and any(t.value == "diagnosis=myocardial infarction" for t in tokens[i + 1 : i + 4])
+    return tokens[i].value in ("previous", "prior") and any(
+        t.value == "diagnosis=myocardial infarction" for t in tokens[i + 1 : i + 4]
+    )
 
 
 def _is_reference(tokens: Sequence[Token]) -> bool:
@@ -88,7 +94,8 @@ def _is_reference(tokens: Sequence[Token]) -> bool:
 
 
 def _is_general(tokens: Sequence[Token]) -> bool:
-    """Whether a sentence explains a word: "tachycardia is a rate over 100", "a rate above 100 is fast", "normal PR: 120-200 ms"."""
+    """Whether a sentence explains a word: "tachycardia is a rate over 100", "a rate above 100 is fast", "normal PR:
+    120-200 ms"."""
     start = 0
     while start < len(tokens) and (tokens[start].kind in (Kind.GLUE, Kind.TO)) and start < 4:
         start += 1
@@ -100,7 +107,12 @@ def _is_general(tokens: Sequence[Token]) -> bool:
     if not copulas or (copulas[0] + 1 < len(tokens) and tokens[copulas[0] + 1].kind is Kind.SEEN):
         return False
     first = copulas[0]
-    if tokens[start].kind is Kind.FULL and first == start + 1 and first + 1 < len(tokens) and tokens[first + 1].kind is Kind.ARTICLE:
+    if (
+        tokens[start].kind is Kind.FULL
+        and first == start + 1
+        and first + 1 < len(tokens)
+        and tokens[first + 1].kind is Kind.ARTICLE
+    ):
         return True
     near = {i + step for i in copulas for step in range(-4, 5)}
     return any(i in near for i in range(start, len(tokens)) if is_limit(tokens, i))
@@ -132,7 +144,8 @@ _STEPS_BACK = 24
 def polarity(tokens: Sequence[Token], first: int, last: int) -> Polarity:
     """How the words at tokens first to last are meant.
 
-    "no A" reaches over "or" and over a list that ends in "or", over "and" only before another finding, not over "but", "with" or ":".
+    "no A" reaches over "or" and over a list that ends in "or", over "and" only before another finding, not over "but",
+    "with" or ":".
     """
     after = _behind_the_words(tokens, last)
     before = _before_the_words(tokens, first)
@@ -221,7 +234,9 @@ def _ends_in_or(tokens: Sequence[Token], i: int) -> bool:
     for token in tokens[i + 1 : i + 16]:
         if token.kind is Kind.OR:
             return True
-        if token.kind in (Kind.BUT, Kind.COPULA, Kind.NUMBER, Kind.NEGATION, Kind.HEDGE) or (token.kind is Kind.AND and steps > 1):
+        if token.kind in (Kind.BUT, Kind.COPULA, Kind.NUMBER, Kind.NEGATION, Kind.HEDGE) or (
+            token.kind is Kind.AND and steps > 1
+        ):
             return False
         steps += token.kind is Kind.COMMA
     return False
@@ -232,15 +247,22 @@ def _carries_on(tokens: Sequence[Token], j: int, first: int) -> bool:
     if tokens[j].value == "/":
         return True
     between = tokens[j + 1 : first]
-    if any(token.kind in (Kind.COPULA, Kind.ARTICLE, Kind.SEEN, Kind.SUBJECT) or token.value in ("with", "there") for token in between):
+    if any(
+        token.kind in (Kind.COPULA, Kind.ARTICLE, Kind.SEEN, Kind.SUBJECT) or token.value in ("with", "there")
+        for token in between
+    ):
         return False
     k = _opening(tokens, j - 1) - 1 if j and tokens[j - 1].kind is Kind.CLOSE else j - 1
     before = tokens[k].kind if k >= 0 else None
-    return before in (*_FINDS, Kind.WAVE, Kind.LEAD, Kind.TERRITORY, Kind.CATEGORY) and tokens[first].kind in (*_FINDS, Kind.WAVE)
+    return before in (*_FINDS, Kind.WAVE, Kind.LEAD, Kind.TERRITORY, Kind.CATEGORY) and tokens[first].kind in (
+        *_FINDS,
+        Kind.WAVE,
+    )
 
 
 def _behind_the_words(tokens: Sequence[Token], last: int) -> Polarity:
-    """What the words behind make of the finding that ends at `last`: "is absent", "are not seen", "cannot be excluded", ": no"."""
+    """What the words behind make of the finding that ends at `last`: "is absent", "are not seen", "cannot be excluded",
+    ": no"."""
     colon, brackets = False, 0
     for j in range(last + 1, min(last + 16, len(tokens))):
         kind, value = tokens[j].kind, tokens[j].value
@@ -256,7 +278,9 @@ def _behind_the_words(tokens: Sequence[Token], last: int) -> Polarity:
         if kind is Kind.HEDGE:
             ends = j + 1 == len(tokens) or tokens[j + 1].kind in _CLAUSE_ENDS
             k = j - 1 - (tokens[j - 1].kind is Kind.ARTICLE)
-            return Polarity(False, value == "after" or (ends and j <= last + 3) or (k > last and tokens[k].kind is Kind.COPULA))
+            return Polarity(
+                False, value == "after" or (ends and j <= last + 3) or (k > last and tokens[k].kind is Kind.COPULA)
+            )
         if kind is Kind.NEGATION:
             return _denied_behind(tokens, j, colon)
         if kind is Kind.COPULA or value == "|":
@@ -277,14 +301,19 @@ def _denied_behind(tokens: Sequence[Token], j: int, colon: bool) -> Polarity:
     if colon and value == "no":
         return Polarity(follows is None or follows.kind in _CLAUSE_ENDS or follows.value == "|", False)
     if value == "not":
-        denied = follows is None or follows.kind in (Kind.SEEN, *_CLAUSE_ENDS) or follows.value in ("met", "fulfilled", "shown")
+        denied = (
+            follows is None
+            or follows.kind in (Kind.SEEN, *_CLAUSE_ENDS)
+            or follows.value in ("met", "fulfilled", "shown")
+        )
         return Polarity(denied, False)
     passive = tokens[j - 1].kind is Kind.COPULA and (follows is None or follows.kind is not Kind.CHANGE)
     return Polarity(passive and tokens[j - 1].value not in (":", "="), False)
 
 
 def p_waves(tokens: Sequence[Token], i: int) -> tuple[str, int, int] | None:
-    """What is said of the P waves at token i: ("present" or "absent", first token, last token), or None where nothing is."""
+    """What is said of the P waves at token i: ("present" or "absent", first token, last token), or None where nothing
+    is."""
     behind = _p_behind(tokens, i)
     if behind is not None and behind[0] == "absent":
         return behind
@@ -313,7 +342,8 @@ def _p_behind(tokens: Sequence[Token], i: int) -> tuple[str, int, int] | None:
 
 
 def _p_ahead(tokens: Sequence[Token], i: int) -> tuple[str, int, int] | None:
-    """The words after: "are absent", "before each QRS", "are not visible"; ("", i, i) where they deny something else."""
+    """The words after: "are absent", "before each QRS", "are not visible"; ("", i, i) where they deny something
+    else."""
     denied = False
     if tokens[i].value in ("p present", "p absent"):  # a key of JSON
         word = tokens[i].value.split()[1]
@@ -328,10 +358,16 @@ def _p_ahead(tokens: Sequence[Token], i: int) -> tuple[str, int, int] | None:
             return ("", i, i) if denied else ("absent", i, j)
         if kind is Kind.NEGATION:
             denied = True
-            if value == "no" and tokens[j - 1].value == ":" and (j + 1 == len(tokens) or tokens[j + 1].kind in _CLAUSE_ENDS):
+            if (
+                value == "no"
+                and tokens[j - 1].value == ":"
+                and (j + 1 == len(tokens) or tokens[j + 1].kind in _CLAUSE_ENDS)
+            ):
                 return "absent", i, j
         elif kind is Kind.SEEN or (kind is Kind.BEFORE and denied):
-            repeats = j + 1 < len(tokens) and tokens[j + 1].kind is Kind.P_WAVE  # "P waves: clear P waves": that one says it
+            repeats = (
+                j + 1 < len(tokens) and tokens[j + 1].kind is Kind.P_WAVE
+            )  # "P waves: clear P waves": that one says it
             return ("" if repeats else "absent" if denied else "present"), i, j
         elif kind is Kind.BEFORE or (value == "normal" and not denied):
             found = found or ("present", i, j)

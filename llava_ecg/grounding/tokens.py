@@ -1,4 +1,5 @@
-"""`Kind` and `Token`: what the words of an ECG answer can be. The words themselves stand in the vocabulary files beside this one."""
+"""`Kind` and `Token`: what the words of an ECG answer can be. The words themselves stand in the vocabulary files beside
+this one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ class Kind(StrEnum):
     SUBJECT = "subject"  # a quantity that numbers and words are said of; value: its name
     FOREIGN = "foreign"  # another quantity or noun: what follows is about that; value "rate" for other rates
     P_WAVE = "p wave"
-    WAVE = "wave"  # a part of the tracing that a CHANGE is said of; value: "st", "t", "st-t", "q", "r", "progression", "voltage", ...
+    # a part of the tracing that a CHANGE is said of; value: "st", "t", "st-t", "q", "r", "progression", "voltage", ...
+    WAVE = "wave"
     CHANGE = "change"  # what a wave does; value: "elevation", "inverted", ...
     FINDING = "finding"  # complete in itself; value: "quantity=value"
     ECTOPY = "ectopy"  # single beats that are not the rhythm; value: "premature=..." where it is a finding too

@@ -1,4 +1,5 @@
-"""How far a claim may lie from what was measured, and the thresholds of the category words; sources in docs/grounding.md."""
+"""How far a claim may lie from what was measured, and the thresholds of the category words; sources in
+docs/grounding.md."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from llava_ecg.ecg.measurements import Measurements
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far a claim may lie from the measured value and still be supported; also how far a category word may lie from its threshold.
+    """How far a claim may lie from the measured value and still be supported; also how far a category word may lie from
+    its threshold.
 
-    The intervals are one and a half to two standard deviations of what hand marks differ by (between the leads of one LUDB record: SD 13 ms
-    in PR, 10 ms in QRS, 17 ms in QT), so that no answer is called wrong for a difference that two experts could have. Where the beats
-    disagree so much that twice the standard error of their mean is larger, that counts instead (at most twice the tolerance).
+    The intervals are one and a half to two standard deviations of what hand marks differ by (between the leads of one
+    LUDB record: SD 13 ms in PR, 10 ms in QRS, 17 ms in QT), so that no answer is called wrong for a difference that two
+    experts could have. Where the beats disagree so much that twice the standard error of their mean is larger, that
+    counts instead (at most twice the tolerance).
 
     Attributes:
         rate_bpm, rate_fraction: the larger of 5 bpm and 5 % of the measured rate; a beat more or less in 10 s is 6 bpm.
@@ -27,7 +30,8 @@ class Tolerances:
         axis_deg: 20, around the circle; limb leads are placed no better. p_axis_deg, t_axis_deg: 30, of small waves.
         st_mv: 0.05, half a small square at 10 mm/mV, or st_fraction.
         p_mv: 0.05.
-        wave_mv, wave_fraction: the larger of 0.1 mV, a small square, and 15 % of the measured value (R, S, Q, T and QRS amplitudes).
+        wave_mv, wave_fraction: the larger of 0.1 mV, a small square, and 15 % of the measured value (R, S, Q, T and QRS
+            amplitudes).
         sum_mv, sum_fraction: of Sokolow-Lyon and Cornell, which add two amplitudes.
         near_st_mv: 0.03, around the thresholds of "ST elevation" and "depression".
         near_rate_bpm: 1, around those of brady- and tachycardia: a rate is measured to a few tenths.
@@ -66,7 +70,8 @@ class Tolerances:
         return min(max(base, error), 2 * base)
 
     def near(self, name: str, measured: float, measurements: Measurements | None = None) -> float:
-        """How near to a threshold the measurement's own uncertainty decides: half the tolerance, of the rate `near_rate_bpm`."""
+        """How near to a threshold the measurement's own uncertainty decides: half the tolerance, of the rate
+        `near_rate_bpm`."""
         return self.near_rate_bpm if name == "heart_rate_bpm" else self.of(name, measured, measurements) / 2
 
     def _base(self, name: str, size: float) -> float:
@@ -136,8 +141,8 @@ MEASURED_AS = {
     "axis_type": "axis_deg",
 }  # quantity of a claim -> the measurement that it is held against, where the names differ
 GLOBAL = (
-    "heart_rate_bpm", "rr_ms", "p_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms",
-    "qtc_hodges_ms", "axis_deg", "p_axis_deg", "t_axis_deg", "sokolow_lyon_mv", "cornell_mv",
+    "heart_rate_bpm", "rr_ms", "p_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms",
+    "qtc_framingham_ms", "qtc_hodges_ms", "axis_deg", "p_axis_deg", "t_axis_deg", "sokolow_lyon_mv", "cornell_mv",
 )  # fmt: skip
 PER_LEAD = ("p_ms", "pr_ms", "qrs_ms", "qt_ms", "st_mv", "p_mv", "q_mv", "r_mv", "s_mv", "t_mv", "qrs_mv")
 

@@ -41,15 +41,17 @@ class Found(NamedTuple):
 
 
 _LABELS = {
-    "heart_rate_bpm": "rate", "rate_category": "rate", "rr_ms": "RR", "p_ms": "P duration", "pr_ms": "PR", "pr_category": "PR",
-    "qrs_ms": "QRS", "qrs_category": "QRS", "qt_ms": "QT", "qtc_ms": "QTc", "qtc_bazett_ms": "QTc (Bazett)",
-    "qtc_fridericia_ms": "QTc (Fridericia)", "qtc_framingham_ms": "QTc (Framingham)", "qtc_hodges_ms": "QTc (Hodges)",
-    "qtc_category": "QTc", "axis_deg": "axis", "axis_category": "axis", "axis_type": "axis", "p_axis_deg": "P axis", "t_axis_deg": "T axis",
-    "rhythm_regular": "rhythm", "rhythm": "rhythm", "p_present": "P waves", "st_mv": "ST level", "st_category": "ST", "p_mv": "P amplitude",
-    "q_mv": "Q amplitude", "r_mv": "R amplitude", "s_mv": "S amplitude", "t_mv": "T amplitude", "qrs_mv": "QRS amplitude",
-    "sokolow_lyon_mv": "Sokolow-Lyon", "cornell_mv": "Cornell", "t_category": "T", "q_wave": "Q waves", "r_progression": "R progression",
-    "voltage": "voltage", "conduction": "conduction", "av_block": "AV block", "atrial": "atrium", "premature": "premature beats",
-    "pacing": "pacing", "pause": "pause", "diagnosis": "diagnosis", "normal_ecg": "ECG",
+    "heart_rate_bpm": "rate", "rate_category": "rate", "rr_ms": "RR", "p_ms": "P duration", "pr_ms": "PR",
+    "pr_category": "PR", "qrs_ms": "QRS", "qrs_category": "QRS", "qt_ms": "QT", "qtc_ms": "QTc",
+    "qtc_bazett_ms": "QTc (Bazett)", "qtc_fridericia_ms": "QTc (Fridericia)", "qtc_framingham_ms": "QTc (Framingham)",
+    "qtc_hodges_ms": "QTc (Hodges)", "qtc_category": "QTc", "axis_deg": "axis", "axis_category": "axis",
+    "axis_type": "axis", "p_axis_deg": "P axis", "t_axis_deg": "T axis", "rhythm_regular": "rhythm", "rhythm": "rhythm",
+    "p_present": "P waves", "st_mv": "ST level", "st_category": "ST", "p_mv": "P amplitude", "q_mv": "Q amplitude",
+    "r_mv": "R amplitude", "s_mv": "S amplitude", "t_mv": "T amplitude", "qrs_mv": "QRS amplitude",
+    "sokolow_lyon_mv": "Sokolow-Lyon", "cornell_mv": "Cornell", "t_category": "T", "q_wave": "Q waves",
+    "r_progression": "R progression", "voltage": "voltage", "conduction": "conduction", "av_block": "AV block",
+    "atrial": "atrium", "premature": "premature beats", "pacing": "pacing", "pause": "pause", "diagnosis": "diagnosis",
+    "normal_ecg": "ECG",
 }  # fmt: skip
 _UNITS = {"ms": "ms", "bpm": "bpm", "deg": "degrees", "mv": "mV"}
 
@@ -80,7 +82,9 @@ class Verdict:
             parts += f" in {claim.where}"
         if self.measured is not None:
             unit = unit_of(claim.quantity)
-            measured = self.measured if isinstance(self.measured, str) else f"{number(self.measured, unit)} {unit}".rstrip()
+            measured = (
+                self.measured if isinstance(self.measured, str) else f"{number(self.measured, unit)} {unit}".rstrip()
+            )
             parts += f", {measured} measured"
             if self.tolerance is not None:
                 parts += f" (tolerance {number(self.tolerance, unit)} {unit})"
@@ -112,8 +116,9 @@ def _claimed(claim: Claim) -> str:
 
 
 _STATUS = {
-    State.YES: Status.SUPPORTED, State.PROBABLY: Status.SUPPORTED, State.BORDER: Status.BORDERLINE, State.PROBABLY_NOT: Status.BORDERLINE,
-    State.NO: Status.CONTRADICTED, State.UNKNOWN: Status.UNMEASURABLE, State.OPEN: Status.NOT_CHECKED,
+    State.YES: Status.SUPPORTED, State.PROBABLY: Status.SUPPORTED, State.BORDER: Status.BORDERLINE,
+    State.PROBABLY_NOT: Status.BORDERLINE, State.NO: Status.CONTRADICTED, State.UNKNOWN: Status.UNMEASURABLE,
+    State.OPEN: Status.NOT_CHECKED,
 }  # fmt: skip
 _DENIED = {
     State.YES: State.NO, State.PROBABLY: State.PROBABLY_NOT, State.PROBABLY_NOT: State.PROBABLY, State.NO: State.YES,
@@ -123,7 +128,8 @@ _DENIED = {
 def weigh(claim: Claim, found: Found) -> Verdict:
     """What is found of a statement -> the verdict on the claim, which may deny or doubt it.
 
-    Near a threshold a claim is borderline: neither right nor wrong. A doubt is supported where there is evidence and never contradicted.
+    Near a threshold a claim is borderline: neither right nor wrong. A doubt is supported where there is evidence and
+    never contradicted.
     """
     state = _DENIED.get(found.state, found.state) if claim.negated else found.state
     status = _STATUS[state]

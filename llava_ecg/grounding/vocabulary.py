@@ -1,4 +1,5 @@
-"""English words of rate, intervals, axis and regularity, of numbers and units, and of how a sentence means what it says."""
+"""English words of rate, intervals, axis and regularity, of numbers and units, and of how a sentence means what it
+says."""
 
 from __future__ import annotations
 

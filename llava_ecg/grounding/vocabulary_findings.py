@@ -1,4 +1,5 @@
-"""English words for waves, what they do, and findings that are complete in themselves. Spelled as in `vocabulary.py`."""
+"""English words for waves, what they do, and findings that are complete in themselves. Spelled as in
+`vocabulary.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""German words of ECG reports: rhythm, axis type, blocks, waves, leads, negation and doubt. Umlauts are also found as ae, oe, ue, ss."""
+"""German words of ECG reports: rhythm, axis type, blocks, waves, leads, negation and doubt. Umlauts are also found as
+ae, oe, ue, ss."""
 
 from __future__ import annotations
 

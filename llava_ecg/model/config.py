@@ -1,7 +1,7 @@
 """`LlavaEcgConfig`: the language model's config, and for each stream its tower, its projector and its preparation.
 
-Everything that decides how an input is prepared is in here, so that training, benchmark and chat do the same, and a saved model
-remembers it.
+Everything that decides how an input is prepared is in here, so that training, benchmark and chat do the same, and a
+saved model remembers it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ class LlavaEcgConfig(PretrainedConfig):
         text_config: of the language model, a transformers config or its dict.
         streams: name -> `StreamConfig` (or its dict), in the order in which they stand at a marker.
         template: chat template the weights were trained with.
-        base: the language model that the folder does not hold: a name for ``llava-ecg fetch``, or a path; None if it is inside.
+        base: the language model that the folder does not hold: a name for ``llava-ecg fetch``, or a path; None if it is
+            inside.
         model_max_length: longest sequence in tokens.
-        image_newline: whether there is a learned row-end embedding; None: if a stream's tiles are merged with one. (PULSE has inherited
-            one that it does not use.)
-        origin: where the weights came from, if that was another layout: its ``config`` as it was filed and the name prefixes of what
-            was taken from ``outside`` its folder, so that `llava_ecg.model.convert` can write that layout again.
-        derive: whether a stream that a question lacks is made from the others, as a page is drawn from a recording; False for a model that
-            was trained on signals without their page.
+        image_newline: whether there is a learned row-end embedding; None: if a stream's tiles are merged with one.
+            (PULSE has inherited one that it does not use.)
+        origin: where the weights came from, if that was another layout: its ``config`` as it was filed and the name
+            prefixes of what was taken from ``outside`` its folder, so that `llava_ecg.model.convert` can write that
+            layout again.
+        derive: whether a stream that a question lacks is made from the others, as a page is drawn from a recording;
+            False for a model that was trained on signals without their page.
     """
 
     model_type = "llava_ecg"

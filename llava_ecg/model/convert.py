@@ -1,4 +1,5 @@
-"""One layout into another, tensor by tensor: names change, bits do not. A LoRA is added on the way where it is asked for.
+"""One layout into another, tensor by tensor: names change, bits do not. A LoRA is added on the way where it is asked
+for.
 
 What is written appears whole or not at all: it is made beside its destination and renamed.
 """
@@ -31,7 +32,14 @@ from llava_ecg.model.saving import whole_folder, write_tower_config
 TARGETS = ("llava", "ours", "encoder")
 Progress = Callable[[str], None]
 
-_COMPANIONS = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
+_COMPANIONS = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template*",
+)
 _CLIP_PREFIX, _CLIP_NAME = "towers.image.", "mm_vision_tower"
 
 
@@ -92,7 +100,15 @@ def merge(
     return _write(source, dst, to, (), trust_pickle, shard_size, progress)
 
 
-def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_pickle: bool, shard_size: int, progress: Progress) -> Path:
+def _write(
+    source: Source,
+    dst: Path,
+    to: str,
+    outside: tuple[str, ...],
+    trust_pickle: bool,
+    shard_size: int,
+    progress: Progress,
+) -> Path:
     if not source.config["streams"]:
         raise InputError(f"{source.folder} is a language model alone, which is the same in every layout")
     if source.fresh:
@@ -104,14 +120,17 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
         progress(note)
     if source.tokenizer is None:
         progress(
-            f"{source.folder} has no tokenizer, so {dst} has none: nothing can be asked before {' or '.join(TOKENIZER_FILES)} is in it"
+            f"{source.folder} has no tokenizer, so {dst} has none: nothing can be asked before "
+            f"{' or '.join(TOKENIZER_FILES)} is in it"
         )
     expected = expected_shapes(source.config, str(source.folder), LlavaEcgForCausalLM.of)
     refuse_faults(faults(source, expected), str(source.folder))
     if outside:
         named = source.config["origin"]["config"].get(_CLIP_NAME)
         progress(f"the image tower is not written, only named: {named}; --vision-tower {named} writes it in")
-        source = replace(source, tensors={name: ref for name, ref in source.tensors.items() if not name.startswith(outside)})
+        source = replace(
+            source, tensors={name: ref for name, ref in source.tensors.items() if not name.startswith(outside)}
+        )
     config: dict[str, Any] = source.config | {"base": None}
     if to == "llava":
         values, table = released.to_llava(config, source.shapes), GEM
@@ -128,7 +147,8 @@ def _write(source: Source, dst: Path, to: str, outside: tuple[str, ...], trust_p
 
 
 def _stays_outside(source: Source, vision_tower: str | Path | None) -> tuple[str, ...]:
-    """The prefix of a CLIP that the released config only names, as LLaVA-1.5's, where that name leads to it from any folder.
+    """The prefix of a CLIP that the released config only names, as LLaVA-1.5's, where that name leads to it from any
+    folder.
 
     An ECG tower is written in: GEM is released with its own, and no name of a .pt is found on another machine.
     """
@@ -140,7 +160,9 @@ def _stays_outside(source: Source, vision_tower: str | Path | None) -> tuple[str
     return (_CLIP_PREFIX,) if anywhere else ()
 
 
-def _write_tensors(source: Source, folder: Path, table: Table, trust_pickle: bool, shard_size: int, progress: Progress) -> None:
+def _write_tensors(
+    source: Source, folder: Path, table: Table, trust_pickle: bool, shard_size: int, progress: Progress
+) -> None:
     names = from_ours(source.tensors, table)
     sizes = {names[name]: source.tensors[name].nbytes for name in weights.order(source)}
     progress(f"writing {sum(sizes.values()) / 1e9:.3g} GB")
@@ -159,7 +181,10 @@ def _write_tower(tower: TowerSource, dst: Path, trust_pickle: bool, progress: Pr
         write_tower_config(tower.kind, tower.tower_config, tower.preparation, folder)
         with (folder / "model.safetensors").open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    progress(f"{tower.kind}: {len(tower.tensors)} tensors, {tower.unused} others left behind; model.safetensors has the sha256 {digest}")
+    progress(
+        f"{tower.kind}: {len(tower.tensors)} tensors, {tower.unused} others left behind; model.safetensors has the "
+        f"sha256 {digest}"
+    )
     return dst
 
 
@@ -173,7 +198,9 @@ def _made(dst: Path, size: int) -> Any:
     except OSError as error:
         raise InputError(f"can't write to {dst} ({error.strerror or error}); choose another folder") from error
     if free < size:
-        raise InputError(f"{dst} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; choose another folder")
+        raise InputError(
+            f"{dst} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; choose another folder"
+        )
     return whole_folder(dst)
 
 

@@ -1,4 +1,5 @@
-"""A model whose output is no number says so, and what in it is none: NaN would be taken for token 0, and give an empty answer."""
+"""A model whose output is no number says so, and what in it is none: NaN would be taken for token 0, and give an empty
+answer."""
 
 from __future__ import annotations
 
@@ -12,9 +13,14 @@ _NAMED = 5
 
 
 def not_finite(model: nn.Module) -> list[str]:
-    """Names of the parameters and buffers that hold NaN or infinity, in the model's order; quantised ones are not looked at."""
+    """Names of the parameters and buffers that hold NaN or infinity, in the model's order; quantised ones are not
+    looked at."""
     tensors = model.state_dict().items()
-    return [name for name, value in tensors if value.is_floating_point() and value.ndim and not bool(torch.isfinite(value).all())]
+    return [
+        name
+        for name, value in tensors
+        if value.is_floating_point() and value.ndim and not bool(torch.isfinite(value).all())
+    ]
 
 
 def finite_or_refused(model: nn.Module) -> LogitsProcessor:
@@ -42,6 +48,14 @@ def _reason(model: nn.Module) -> str:
     found = not_finite(model)
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        return f"its weights hold NaN or infinity in {', '.join(found[:_NAMED])}{more}; get the files again, or an earlier checkpoint"
-    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters() if value.is_floating_point()})
-    return f"all its weights are finite, so it has run over the range of {' and '.join(dtypes)}; load it as float32 or bfloat16"
+        return (
+            f"its weights hold NaN or infinity in {', '.join(found[:_NAMED])}{more}; get the files again, or an "
+            "earlier checkpoint"
+        )
+    dtypes = sorted(
+        {str(value.dtype).removeprefix("torch.") for value in model.parameters() if value.is_floating_point()}
+    )
+    return (
+        f"all its weights are finite, so it has run over the range of {' and '.join(dtypes)}; load it as float32 "
+        "or bfloat16"
+    )

@@ -2,7 +2,8 @@
 
 The sequence is made in `llava_ecg.data.encode`; here it is only embedded, filled and checked.
 
-Axes: B batch, S sequence, D width of the language model, n values of a stream, P tokens of a value, N tower tokens in the batch.
+Axes: B batch, S sequence, D width of the language model, n values of a stream, P tokens of a value, N tower tokens in
+the batch.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         for name in config.streams:
             stream = config.stream(name)
             if stream.through not in (None, *config.streams):
-                raise InputError(f"the stream {name!r} leads through {stream.through!r}, which is none of {', '.join(config.streams)}")
+                raise InputError(
+                    f"the stream {name!r} leads through {stream.through!r}, which is none of "
+                    f"{', '.join(config.streams)}"
+                )
             out: Any = width if stream.through is None else self.towers[stream.through].width
             own: Any = self.towers[name].width
             self.projectors[name] = build_projector(stream.projector, own, out)
@@ -74,7 +78,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         return self.language_model.get_output_embeddings()
 
     def preparers(self) -> dict[str, Preparer]:
-        """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams."""
+        """Stream name -> what makes its values from a source, as the config says; picklable, in the order of
+        streams."""
         config: Any = self.config
         return preparers(config, dict(self.towers.items()))
 
@@ -98,7 +103,9 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             return tokens[index]
         return torch.where((index == NEWLINE)[:, None], self.image_newline.to(tokens.dtype), tokens[index.clamp(min=0)])
 
-    def embed(self, input_ids: torch.Tensor | None, slots: torch.Tensor | None, streams: Streams | None) -> torch.Tensor:
+    def embed(
+        self, input_ids: torch.Tensor | None, slots: torch.Tensor | None, streams: Streams | None
+    ) -> torch.Tensor:
         """int64 [B, S] -> [B, S, D]: text embeddings, with each stream's features where `slots` says so.
 
         Raises:
@@ -115,7 +122,9 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             features = None if given is None else self.features(name, given["values"], given["index"])
             here, there = int(places.sum()), 0 if features is None else features.shape[0]
             if here != there:
-                raise ValueError(f"the sequence has {here} places for the stream {name!r} and {there} features came for them")
+                raise ValueError(
+                    f"the sequence has {here} places for the stream {name!r} and {there} features came for them"
+                )
             if features is not None:
                 embeddings = embeddings.masked_scatter(places[..., None], features.to(embeddings.dtype))
         return embeddings
@@ -142,8 +151,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             labels: int64 [B, S], -100 where there is no loss.
             slots: int8 [B, S]; 0 text, k the k-th stream.
             streams: name -> {values, index}; see `features`.
-            supervised_only: compute logits [M, vocabulary] for the M places that have a label, and no others: the same loss for a
-                fraction of the memory.
+            supervised_only: compute logits [M, vocabulary] for the M places that have a label, and no others: the same
+                loss for a fraction of the memory.
             num_items_in_batch: what the sum of the loss is divided by; None for the number of labels.
         """
         if inputs_embeds is None:
@@ -156,7 +165,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             logits = self.get_output_embeddings()(hidden[:, :-1][here]).float()
             loss = nn.functional.cross_entropy(logits, labels[:, 1:][here], reduction="sum")
             return CausalLMOutputWithPast(
-                loss=loss / (max(1, int(here.sum())) if num_items_in_batch is None else num_items_in_batch), logits=logits
+                loss=loss / (max(1, int(here.sum())) if num_items_in_batch is None else num_items_in_batch),
+                logits=logits,
             )
         return self.language_model(
             inputs_embeds=inputs_embeds,
@@ -178,8 +188,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         """transformers' way in, to the loader of `llava_ecg.load`: every layout, and no key passed over in silence.
 
         Args:
-            kwargs: ``dtype`` (or ``torch_dtype``), ``device_map`` (one device), ``quantization_config`` (bitsandbytes), ``config``,
-                ``attn_implementation``, and the keywords of `llava_ecg.load`.
+            kwargs: ``dtype`` (or ``torch_dtype``), ``device_map`` (one device), ``quantization_config`` (bitsandbytes),
+                ``config``, ``attn_implementation``, and the keywords of `llava_ecg.load`.
 
         Raises:
             InputError: as `llava_ecg.load`, and for a keyword that it does not have.
@@ -209,8 +219,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> Any:
         """transformers' generate over the filled sequence: int64 [B, new tokens], the prompt not repeated.
 
-        Batches must be padded on the left (`llava_ecg.data.batch.pad`, whose whole output may be passed: positions follow from the
-        mask, and labels are not looked at).
+        Batches must be padded on the left (`llava_ecg.data.batch.pad`, whose whole output may be passed: positions
+        follow from the mask, and labels are not looked at).
 
         Raises:
             InputError: the model's output is no number, see `llava_ecg.model.finite`.
@@ -219,6 +229,8 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, slots, streams)
         if attention_mask is None:
             attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
-        kwargs["logits_processor"] = LogitsProcessorList([finite_or_refused(self), *(kwargs.get("logits_processor") or [])])
+        kwargs["logits_processor"] = LogitsProcessorList(
+            [finite_or_refused(self), *(kwargs.get("logits_processor") or [])]
+        )
         language_model: Any = self.language_model
         return language_model.generate(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)

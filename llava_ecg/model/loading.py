@@ -1,4 +1,5 @@
-"""Checkpoints: open and compose. Config, weights, tokenizer and preparation are one folder; docs/checkpoints.md lists the layouts."""
+"""Checkpoints: open and compose. Config, weights, tokenizer and preparation are one folder; docs/checkpoints.md lists
+the layouts."""
 
 from __future__ import annotations
 
@@ -38,8 +39,9 @@ class Checkpoint:
         folder: where its config lay.
         layout: of that folder, see `llava_ecg.checkpoint.source.Source`.
         adapter: the folder of its LoRA, merged in or not.
-        overrides: what the caller wanted otherwise than the checkpoint brings it: template, preparation by stream, towers, base,
-            quantization, strict; and what is ``untrained``, since a tower was added whose projector no file holds.
+        overrides: what the caller wanted otherwise than the checkpoint brings it: template, preparation by stream,
+            towers, base, quantization, strict; and what is ``untrained``, since a tower was added whose projector no
+            file holds.
         notes: what a user should know about how its parts came together; each answer has them.
     """
 
@@ -58,7 +60,8 @@ class TowerCheckpoint:
     """An encoder alone, such as ECG-CoCa's.
 
     Attributes:
-        tower: in eval mode; ``tower(values)`` is [n, P, D], ``tower.preparer(**preparation)`` makes its values from a source.
+        tower: in eval mode; ``tower(values)`` is [n, P, D], ``tower.preparer(**preparation)`` makes its values from a
+            source.
         kind, tower_config, preparation: as in `StreamConfig`.
         name: what it was asked for by.
         folder: folder or file that it lay in.
@@ -89,16 +92,18 @@ def load(
     """Load a model in any of the layouts of docs/checkpoints.md, or an ECG-CoCa or CLIP tower alone.
 
     Args:
-        path_or_hub_id: folder (or .pt of a tower), name of an embedded checkpoint, or ``org/name`` on the Hugging Face hub.
+        path_or_hub_id: folder (or .pt of a tower), name of an embedded checkpoint, or ``org/name`` on the Hugging Face
+            hub.
         device: ``cpu``, ``cuda``, ...; None takes CUDA where there is one.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes float32 on a CPU and bfloat16 elsewhere.
         quantization: ``nf4`` or ``int8``: the language model's linear layers but the head, by bitsandbytes.
-        ecg_tower, vision_tower: a tower in place of the checkpoint's, or where it has none; then its projector starts untrained.
+        ecg_tower, vision_tower: a tower in place of the checkpoint's, or where it has none; then its projector starts
+            untrained.
         base: the model that a LoRA or projectors stand on, where that is not where they say.
         template: chat template in place of the checkpoint's (``llava-ecg list templates``).
         preparation: stream -> settings in place of the checkpoint's, such as ``{"image": {"aspect": "pad"}}``.
-        strict: every tensor has to find its place and every place its tensor; False initialises what is missing and passes over the
-            rest, with a warning.
+        strict: every tensor has to find its place and every place its tensor; False initialises what is missing and
+            passes over the rest, with a warning.
         trust_pickle: open pickles that hold more than tensors; that runs their maker's code.
 
     Raises:
@@ -125,7 +130,8 @@ def load(
 
 
 def open_checkpoint(name: str | Path, **options: Any) -> Checkpoint:
-    """`load` for who wants a whole model, with its arguments and the other keywords of `llava_ecg.model.opened.open_model`.
+    """`load` for who wants a whole model, with its arguments and the other keywords of
+    `llava_ecg.model.opened.open_model`.
 
     Raises:
         InputError: as `load`; also for a tower alone, and for a model without any stream.
@@ -133,7 +139,14 @@ def open_checkpoint(name: str | Path, **options: Any) -> Checkpoint:
     found = open_model(name, LlavaEcgForCausalLM.of, **options)
     source = found.source
     return Checkpoint(
-        found.model.eval(), found.tokenizer, str(name), source.folder, source.layout, source.adapter, found.overrides, source.notes
+        found.model.eval(),
+        found.tokenizer,
+        str(name),
+        source.folder,
+        source.layout,
+        source.adapter,
+        found.overrides,
+        source.notes,
     )
 
 
@@ -144,10 +157,14 @@ def _holds_tower(folder: Path) -> bool:
     return "tower" in values or values.get("model_type") in MODEL_TYPES
 
 
-def _load_tower(source: TowerSource, name: str, device: str | torch.device, dtype: torch.dtype, trust_pickle: bool) -> TowerCheckpoint:
+def _load_tower(
+    source: TowerSource, name: str, device: str | torch.device, dtype: torch.dtype, trust_pickle: bool
+) -> TowerCheckpoint:
     tower = build_tower(source.kind, source.tower_config)
     fill(tower, source.tensors, source.path, trust_pickle=trust_pickle)
-    return TowerCheckpoint(tower.to(device, dtype).eval(), source.kind, source.tower_config, source.preparation, name, source.path)
+    return TowerCheckpoint(
+        tower.to(device, dtype).eval(), source.kind, source.tower_config, source.preparation, name, source.path
+    )
 
 
 def tower_stream(folder: Path, **more: Any) -> StreamConfig:
@@ -159,7 +176,9 @@ def tower_stream(folder: Path, **more: Any) -> StreamConfig:
     source = tower_alone(folder)
     if source is None:
         raise InputError(f"{folder} holds no tower alone")
-    return StreamConfig.of({"tower": source.kind, "tower_config": source.tower_config, "preparation": source.preparation} | more)
+    return StreamConfig.of(
+        {"tower": source.kind, "tower_config": source.tower_config, "preparation": source.preparation} | more
+    )
 
 
 def compose(
@@ -172,14 +191,19 @@ def compose(
     dtype: torch.dtype = torch.float32,
     trust_pickle: bool = False,
 ) -> LlavaEcgForCausalLM:
-    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh projectors.
+    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh
+    projectors.
 
     `trust_pickle` as for `load`.
     """
     below = open_source(base)
     templates.get(template)
     named = {name: StreamConfig.of(stream) for name, stream in streams.items()}
-    config = below.config | {"streams": {name: asdict(stream) for name, stream in named.items()}, "template": template, "base": base}
+    config = below.config | {
+        "streams": {name: asdict(stream) for name, stream in named.items()},
+        "template": template,
+        "base": base,
+    }
     config |= {"model_max_length": model_max_length, "image_newline": None, "origin": None}
     tensors = {name: ref for name, ref in below.tensors.items() if name.startswith("language_model.")}
     fresh = [f"projectors.{name}." for name in named] + ["image_newline"]
@@ -198,7 +222,8 @@ def compose(
 
 
 def load_projectors(model: LlavaEcgForCausalLM, path: Path, *, trust_pickle: bool = False) -> None:
-    """Fill a model's projectors from a file: safetensors with our names (``ecg.weight``, ...) or LLaVA's mm_projector.bin.
+    """Fill a model's projectors from a file: safetensors with our names (``ecg.weight``, ...) or LLaVA's
+    mm_projector.bin.
 
     `trust_pickle` as for `load`.
 

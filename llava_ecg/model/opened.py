@@ -1,4 +1,5 @@
-"""`open_model`: a model out of its source, whichever class it is to be of. `load` and ``from_pretrained`` both stand on it."""
+"""`open_model`: a model out of its source, whichever class it is to be of. `load` and ``from_pretrained`` both stand on
+it."""
 
 from __future__ import annotations
 
@@ -79,18 +80,29 @@ def open_model(
     source = open_source(name, base=base, **towers, template=template, preparation=preparation, projectors=projectors)
     templates.get(source.config["template"])
     if not source.config["streams"]:
-        raise InputError(f"{source.folder} is a language model alone; give it towers to see with: --ecg-tower, --vision-tower")
+        raise InputError(
+            f"{source.folder} is a language model alone; give it towers to see with: --ecg-tower, --vision-tower"
+        )
     if not merge:  # a LoRA of what it stands on stays
-        source = replace(source, deltas={name: delta for name, delta in source.deltas.items() if delta.a.path.parent != source.adapter})
+        source = replace(
+            source,
+            deltas={name: delta for name, delta in source.deltas.items() if delta.a.path.parent != source.adapter},
+        )
     elif source.adapter is not None:
-        source = replace(source, config=source.config | {"base": None})  # with its LoRA it is the base's language model no more
-    expected_shapes(source.config, str(source.folder), make)  # what is wrong with settings or tokenizer is said before any weight is read
+        source = replace(
+            source, config=source.config | {"base": None}
+        )  # with its LoRA it is the base's language model no more
+    expected_shapes(
+        source.config, str(source.folder), make
+    )  # what is wrong with settings or tokenizer is said before any weight is read
     preparers(guarded(lambda: LlavaEcgConfig(**source.config), str(source.folder)))
     tokenizer = tokenizer_of_source(source) if need_tokenizer or source.tokenizer else None
     if strict and tokenizer is not None:
         _check_size(tokenizer, source)
     _, ends = ends_of(source)
-    model = build(source, make, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle)
+    model = build(
+        source, make, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle
+    )
     _set_ends(model, ends)
     asked = {"quantization": quantization, "base": base} | towers
     changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
@@ -112,11 +124,14 @@ def _check_size(tokenizer: Any, source: Source) -> None:
     shape = source.tensors[EMBEDDING].shape if EMBEDDING in source.tensors else ()
     if shape and not shape[0] / 2 <= len(tokenizer) <= shape[0]:
         raise InputError(
-            f"the tokenizer in {source.tokenizer} has {len(tokenizer)} tokens and the model embeds {shape[0]}; it belongs to another model"
+            f"the tokenizer in {source.tokenizer} has {len(tokenizer)} tokens and the model embeds {shape[0]}; it "
+            "belongs to another model"
         )
 
 
-def place_of(device: str | torch.device | None, dtype: str | torch.dtype | None) -> tuple[str | torch.device, torch.dtype]:
+def place_of(
+    device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> tuple[str | torch.device, torch.dtype]:
     """The device and dtype that are meant, None being the usual ones; `InputError` for what can't be."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if str(device) == "cpu" else "bfloat16")
@@ -128,5 +143,7 @@ def place_of(device: str | torch.device | None, dtype: str | torch.dtype | None)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {str(device)!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
+        raise InputError(
+            f"the device {str(device)!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu"
+        ) from error
     return device, dtype

@@ -15,10 +15,20 @@ from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.opened import DTYPES, open_model
 
 # Without effect here: the loader always does, or never does, what they ask for.
-_IDLE = {"low_cpu_mem_usage", "use_safetensors", "weights_only", "trust_remote_code", "_from_auto", "_commit_hash", "adapter_kwargs"}
+_IDLE = {
+    "low_cpu_mem_usage",
+    "use_safetensors",
+    "weights_only",
+    "trust_remote_code",
+    "_from_auto",
+    "_commit_hash",
+    "adapter_kwargs",
+}
 
 
-def from_pretrained(make: Make, name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any) -> Any:
+def from_pretrained(
+    make: Make, name: str | Path, *args: Any, config: LlavaEcgConfig | None = None, **kwargs: Any
+) -> Any:
     """A model by transformers' keywords; see `LlavaEcgForCausalLM.from_pretrained`.
 
     Args:
@@ -47,10 +57,14 @@ def from_pretrained(make: Make, name: str | Path, *args: Any, config: LlavaEcgCo
     unknown = sorted(set(given) - (set(inspect.signature(open_model).parameters) - {"need_tokenizer", "make"}))
     if args or unknown:
         raise InputError(
-            f"from_pretrained of a llava_ecg model has no keyword {', '.join(unknown) or 'without a name'}; see llava_ecg.load"
+            f"from_pretrained of a llava_ecg model has no keyword {', '.join(unknown) or 'without a name'}; see "
+            "llava_ecg.load"
         )
     if config is not None:
-        given = {"template": config.template, "preparation": {n: s["preparation"] for n, s in config.streams.items()}} | given
+        given = {
+            "template": config.template,
+            "preparation": {n: s["preparation"] for n, s in config.streams.items()},
+        } | given
     model = open_model(name, make, need_tokenizer=False, **given).model.eval()
     if attention is not None:
         model.set_attn_implementation(attention)
@@ -64,7 +78,9 @@ def _dtype(name: str | Path, given: dict[str, Any]) -> Any:
     if dtypes and dtypes[0] != "auto":
         return dtypes[0]
     filed: Counter[str] = Counter()
-    for ref in open_source(name, **{key: given[key] for key in ("base", "ecg_tower", "vision_tower") if key in given}).tensors.values():
+    for ref in open_source(
+        name, **{key: given[key] for key in ("base", "ecg_tower", "vision_tower") if key in given}
+    ).tensors.values():
         filed[ref.dtype] += ref.numel
     return next((dtype for dtype, _ in filed.most_common() if dtype in DTYPES), "float32")
 

@@ -24,8 +24,12 @@ class _ReleasedConfig(LlavaEcgConfig):
         """
         name = kwargs.pop("name_or_path", None) or config_dict.get("_name_or_path")
         if not name:
-            raise InputError("a released config alone does not say what its towers are like; open its folder with from_pretrained")
-        given = {key: kwargs.pop(key) for key in ("base", "ecg_tower", "vision_tower") if key in kwargs}  # for the model, and for us
+            raise InputError(
+                "a released config alone does not say what its towers are like; open its folder with from_pretrained"
+            )
+        given = {
+            key: kwargs.pop(key) for key in ("base", "ecg_tower", "vision_tower") if key in kwargs
+        }  # for the model, and for us
         found = LlavaEcgConfig.from_dict(LlavaEcgConfig(**open_source(name, **given).config).to_dict(), **kwargs)
         if not kwargs.get("return_unused_kwargs"):
             return found

@@ -1,8 +1,8 @@
 """Checkpoints of ours on their way to disk: whole, or over a base; always complete or not at all.
 
 - whole: ``config.json``, ``model.safetensors`` (or shards and their index), tokenizer files;
-- over a base: ``config.json`` names the model in ``base`` whose language model it stands on; ``streams.safetensors`` holds towers,
-  projectors and newline; ``adapter/`` a LoRA of the language model (PEFT's layout), if there is one.
+- over a base: ``config.json`` names the model in ``base`` whose language model it stands on; ``streams.safetensors``
+  holds towers, projectors and newline; ``adapter/`` a LoRA of the language model (PEFT's layout), if there is one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
         dtype: of the stored weights; None keeps theirs.
 
     Raises:
-        InputError: a quantised language model that would have to be saved whole, or a folder that holds what the result stands on.
+        InputError: a quantised language model that would have to be saved whole, or a folder that holds what the result
+            stands on.
     """
     config = model.config
     refuse_standing(config, folder)
@@ -75,7 +76,9 @@ def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dt
             _save_tokenizer(tokenizer, temporary, len(model.get_parameter(EMBEDDING)))
 
 
-def save_tower(tower: torch.nn.Module, kind: str, settings: Mapping[str, Any], preparation: Mapping[str, Any], folder: Path) -> None:
+def save_tower(
+    tower: torch.nn.Module, kind: str, settings: Mapping[str, Any], preparation: Mapping[str, Any], folder: Path
+) -> None:
     """A tower alone: ``config.json`` {tower, tower_config, preparation} and ``model.safetensors``."""
     with whole_folder(folder) as temporary:
         write_tower_config(kind, settings, preparation, temporary)
@@ -92,8 +95,9 @@ def write_tower_config(kind: str, settings: Mapping[str, Any], preparation: Mapp
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary neighbour that becomes `folder` when the block ends well, and vanishes otherwise.
 
-    A folder that exists is renamed aside, the new one renamed in, and the old one deleted: its weights, its tokenizer and what has a
-    namesake in the new one go, other files are carried over. What a killed save has left beside the folder is put right first.
+    A folder that exists is renamed aside, the new one renamed in, and the old one deleted: its weights, its tokenizer
+    and what has a namesake in the new one go, other files are carried over. What a killed save has left beside the
+    folder is put right first.
     """
     folder = folder.resolve()  # where a link leads, since the link itself stays
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +119,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def stops_orderly() -> Iterator[None]:
-    """While the block runs, a request to end (SIGTERM, SIGHUP) leaves it by SystemExit, so that nothing half-made stays on disk.
+    """While the block runs, a request to end (SIGTERM, SIGHUP) leaves it by SystemExit, so that nothing half-made stays
+    on disk.
 
     Where somebody else handles the signal, or outside of the main thread, which alone may, all stays as it is.
     """
@@ -171,7 +176,8 @@ def _carry_over(aside: Path, folder: Path) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Delete what killed saves have left beside the folder; where one was killed between its two renames, the old folder comes back."""
+    """Delete what killed saves have left beside the folder; where one was killed between its two renames, the old
+    folder comes back."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
         with _held(path) as free:
             if free and not folder.exists() and (path / "config.json").exists():
@@ -187,7 +193,8 @@ def _clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[bool]:
-    """Lock a folder while the block runs, whatever it is renamed to; the lock of a killed process is free. False: another holds it."""
+    """Lock a folder while the block runs, whatever it is renamed to; the lock of a killed process is free. False:
+    another holds it."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:  # no folder, or gone by now
@@ -216,14 +223,29 @@ def is_replaced(name: str) -> bool:
     return name == "config.json" or any(fnmatch(name, pattern) for pattern in (*_WEIGHTS, *_TOKENIZER))
 
 
-_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json", STREAMS, ADAPTER)
-_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
+_WEIGHTS = (
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
+    STREAMS,
+    ADAPTER,
+)
+_TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template*",
+)
 
 
 def copy_tokenizer(origin: Path, folder: Path) -> None:
     """The files of a tokenizer as they are, into a folder that has its config.json.
 
-    How they are read depends on that config too; where it says otherwise than the one beside the originals, it is written down.
+    How they are read depends on that config too; where it says otherwise than the one beside the originals, it is
+    written down.
     """
     for path in sorted(origin.iterdir()):
         if path.is_file() and any(fnmatch(path.name, pattern) for pattern in _TOKENIZER):
@@ -236,8 +258,8 @@ def copy_tokenizer(origin: Path, folder: Path) -> None:
 def _save_tokenizer(tokenizer: Any, folder: Path, rows: int) -> None:
     """The tokenizer's own files as they came, so that every program that could read them still can.
 
-    One that has changed since, or that did not come from a folder, is saved as transformers does: in tokenizer.json, which programs before
-    transformers 5 may not read.
+    One that has changed since, or that did not come from a folder, is saved as transformers does: in tokenizer.json,
+    which programs before transformers 5 may not read.
     """
     origin = Path(tokenizer.name_or_path or "")
     if tokenizer.name_or_path and tokenizer_of(origin) is not None:
@@ -271,7 +293,11 @@ def _write_down(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> None:
-    save_file({name: value.to(dtype or value.dtype).contiguous().cpu() for name, value in state.items()}, path, metadata={"format": "pt"})
+    save_file(
+        {name: value.to(dtype or value.dtype).contiguous().cpu() for name, value in state.items()},
+        path,
+        metadata={"format": "pt"},
+    )
     path.chmod(0o644)  # safetensors makes its file for the owner alone
 
 

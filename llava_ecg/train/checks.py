@@ -23,7 +23,10 @@ def check_streams(model: Any, model_args: ModelArguments, data_args: DataArgumen
     """
     streams = list(model.config.streams)
     for name, flags in (
-        ("ecg", {"unfreeze_ecg_tower": model_args.unfreeze_ecg_tower, "ecg_projector_type": model_args.ecg_projector_type}),
+        (
+            "ecg",
+            {"unfreeze_ecg_tower": model_args.unfreeze_ecg_tower, "ecg_projector_type": model_args.ecg_projector_type},
+        ),
         (
             "image",
             {
@@ -37,11 +40,14 @@ def check_streams(model: Any, model_args: ModelArguments, data_args: DataArgumen
         if asked and name not in streams:
             raise InputError(f"--{asked[0]} comes to nothing: the model has no {name} stream; leave it away")
     if data_args.modality_dropout and len(streams) < 2:
-        raise InputError(f"--modality_dropout comes to nothing: the model has the stream {streams[0]} alone, which is never left out")
+        raise InputError(
+            f"--modality_dropout comes to nothing: the model has the stream {streams[0]} alone, which is never left out"
+        )
 
 
 def check_output(config: Any, model_args: ModelArguments, folder: Path) -> None:
-    """Refuse a folder to save in whose saving takes away what the result stands on, or a tower or projectors that were given.
+    """Refuse a folder to save in whose saving takes away what the result stands on, or a tower or projectors that were
+    given.
 
     Raises:
         InputError: it does.
@@ -55,7 +61,9 @@ def check_output(config: Any, model_args: ModelArguments, folder: Path) -> None:
     for path in given:
         inside = [each.relative_to(target) for each in places(path) if each != target and each.is_relative_to(target)]
         if any(is_replaced(each.parts[0]) for each in inside):
-            raise InputError(f"saving to {folder} would delete {path}, which the training begins with; choose another --output_dir")
+            raise InputError(
+                f"saving to {folder} would delete {path}, which the training begins with; choose another --output_dir"
+            )
 
 
 def check_answers(dataset: ConversationDataset, batch: int = 1) -> None:
@@ -70,7 +78,10 @@ def check_answers(dataset: ConversationDataset, batch: int = 1) -> None:
         InputError: too few records, or none that has a token of an answer within the length.
     """
     if len(dataset) < batch:
-        raise InputError(f"{len(dataset)} records fill no batch of {batch}, and --dataloader_drop_last drops what does not; leave it away")
+        raise InputError(
+            f"{len(dataset)} records fill no batch of {batch}, and --dataloader_drop_last drops what does not; "
+            "leave it away"
+        )
     quiet = replace(dataset, modality_dropout=0.0, tell=None)  # a copy, whose draws the training does not see
     needed: list[tuple[int, str]] = []
     for number in range(len(quiet)):
@@ -83,6 +94,7 @@ def check_answers(dataset: ConversationDataset, batch: int = 1) -> None:
         raise InputError("no record has an answer, so there is nothing to learn; each needs a turn from gpt")
     least, name = min(needed)
     raise InputError(
-        f"no record has a token of an answer among its first {dataset.max_length} tokens, so there is nothing to learn; raise "
+        f"no record has a token of an answer among its first {dataset.max_length} tokens, so there is nothing to "
+        "learn; raise "
         f"--model_max_length to at least {least}, which holds record {name!r} whole"
     )

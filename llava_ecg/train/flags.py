@@ -1,7 +1,8 @@
 """Flags that can't do here what they are for are refused before anything is loaded, each with one sentence.
 
-Most flags are transformers' own, and its Trainer takes them whether or not they come to anything: there is nothing to evaluate here, no
-hub to push to, no run to resume. A study that compares a flag with its absence would compare two equal runs.
+Most flags are transformers' own, and its Trainer takes them whether or not they come to anything: there is nothing to
+evaluate here, no hub to push to, no run to resume. A study that compares a flag with its absence would compare two
+equal runs.
 """
 
 from __future__ import annotations
@@ -40,24 +41,57 @@ _PIP = {"azure_ml": "azureml-core", "comet_ml": "comet-ml"}
 _NO_EVALUATION = "training here takes no data to evaluate on; leave it away, and ask the saved model instead"
 _NO_HUB = "nothing is pushed to a hub from here; leave it away, and upload the saved folder with: hf upload"
 _NO_RESUME = "a run can't be resumed yet; go on from its result with --model_name_or_path"
-_NO_SHARDS = "the model is held whole in every process, since shards of it can't be saved here; leave it away and start with torchrun"
+_NO_SHARDS = (
+    "the model is held whole in every process, since shards of it can't be saved here; leave it away and start "
+    "with torchrun"
+)
 _IDLE = {
     **dict.fromkeys(
         (
-            *("do_eval", "do_predict", "eval_steps", "eval_delay", "eval_on_start", "eval_do_concat_batches", "eval_use_gather_object"),
-            *("eval_accumulation_steps", "prediction_loss_only", "include_for_metrics", "batch_eval_metrics", "label_names"),
-            *("bf16_full_eval", "fp16_full_eval", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+            *(
+                "do_eval",
+                "do_predict",
+                "eval_steps",
+                "eval_delay",
+                "eval_on_start",
+                "eval_do_concat_batches",
+                "eval_use_gather_object",
+            ),
+            *(
+                "eval_accumulation_steps",
+                "prediction_loss_only",
+                "include_for_metrics",
+                "batch_eval_metrics",
+                "label_names",
+            ),
+            *(
+                "bf16_full_eval",
+                "fp16_full_eval",
+                "load_best_model_at_end",
+                "metric_for_best_model",
+                "greater_is_better",
+            ),
         ),
         _NO_EVALUATION,
     ),
     **dict.fromkeys(
         (
-            *("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push", "hub_revision"),
+            *(
+                "push_to_hub",
+                "hub_token",
+                "hub_private_repo",
+                "hub_model_id",
+                "hub_strategy",
+                "hub_always_push",
+                "hub_revision",
+            ),
             *("trackio_static_space_id",),
         ),
         _NO_HUB,
     ),
-    **dict.fromkeys(("resume_from_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint"), _NO_RESUME),
+    **dict.fromkeys(
+        ("resume_from_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint"), _NO_RESUME
+    ),
     **dict.fromkeys(("fsdp", "fsdp_config", "parallelism_config"), _NO_SHARDS),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), "there are no kernels for this model; leave it away"),
     "use_cache": "a training step has no cache; leave it away",
@@ -69,14 +103,23 @@ _IDLE = {
 
 _NEEDED = (
     (("lora_r", "lora_alpha", "lora_dropout"), "--lora_enable", lambda m, a: m.lora_enable),
-    (("tower_lr",), "--unfreeze_ecg_tower or --unfreeze_vision_tower", lambda m, a: m.unfreeze_ecg_tower or m.unfreeze_vision_tower),
+    (
+        ("tower_lr",),
+        "--unfreeze_ecg_tower or --unfreeze_vision_tower",
+        lambda m, a: m.unfreeze_ecg_tower or m.unfreeze_vision_tower,
+    ),
     (
         ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
         "--gradient_checkpointing",
         lambda m, a: a.gradient_checkpointing,
     ),
     (
-        ("dataloader_persistent_workers", "dataloader_multiprocessing_context", "dataloader_prefetch_factor", "dataloader_in_order"),
+        (
+            "dataloader_persistent_workers",
+            "dataloader_multiprocessing_context",
+            "dataloader_prefetch_factor",
+            "dataloader_in_order",
+        ),
         "--dataloader_num_workers 1 or more",
         lambda m, a: a.dataloader_num_workers > 0,
     ),
@@ -85,7 +128,11 @@ _NEEDED = (
         "several processes (torchrun)",
         lambda m, a: a.world_size > 1,
     ),
-    (("project", "trackio_space_id", "trackio_bucket_id"), "--report_to trackio", lambda m, a: "trackio" in (a.report_to or ())),
+    (
+        ("project", "trackio_space_id", "trackio_bucket_id"),
+        "--report_to trackio",
+        lambda m, a: "trackio" in (a.report_to or ()),
+    ),
 )
 """Flags -> what they need to come to anything."""
 
@@ -93,18 +140,31 @@ _CHECKPOINTING = {"use_reentrant", "preserve_rng_state", "determinism_check", "d
 _WHOLE_MODEL_OPTIMIZERS = ("galore", "apollo", "lomo", "adalomo")
 
 
-def _number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False) -> tuple[Callable[[float], bool], str]:
+def _number(
+    low: float, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> tuple[Callable[[float], bool], str]:
     def fits(value: float) -> bool:
-        return math.isfinite(value) and (low < value if above else low <= value) and (value < high if below else value <= high)
+        return (
+            math.isfinite(value)
+            and (low < value if above else low <= value)
+            and (value < high if below else value <= high)
+        )
 
-    bound = f"{'over' if above else 'from'} {low:g}" + ("" if high == math.inf else f" {'to below' if below else 'to'} {high:.10g}")
+    bound = f"{'over' if above else 'from'} {low:g}" + (
+        "" if high == math.inf else f" {'to below' if below else 'to'} {high:.10g}"
+    )
     return fits, f"a number {bound}{' on' if high == math.inf and not above else ''}"
 
 
 _SEED = _number(0, 2**32 - 1)
 _RANGES = {
-    **dict.fromkeys(("lora_r", "lora_alpha", "per_device_train_batch_size", "gradient_accumulation_steps", "save_total_limit"), _number(1)),
-    **dict.fromkeys(("learning_rate", "mm_projector_lr", "tower_lr", "weight_decay", "max_grad_norm", "adam_epsilon"), _number(0)),
+    **dict.fromkeys(
+        ("lora_r", "lora_alpha", "per_device_train_batch_size", "gradient_accumulation_steps", "save_total_limit"),
+        _number(1),
+    ),
+    **dict.fromkeys(
+        ("learning_rate", "mm_projector_lr", "tower_lr", "weight_decay", "max_grad_norm", "adam_epsilon"), _number(0)
+    ),
     **dict.fromkeys(("adam_beta1", "adam_beta2", "label_smoothing_factor", "lora_dropout"), _number(0, 1, below=True)),
     **dict.fromkeys(("seed", "data_seed"), _SEED),
     "neftune_noise_alpha": _number(0, above=True),
@@ -118,7 +178,9 @@ _RANGES = {
 }
 
 
-def check_flags(args: TrainingArguments, model_args: ModelArguments | None = None, data_args: DataArguments | None = None) -> None:
+def check_flags(
+    args: TrainingArguments, model_args: ModelArguments | None = None, data_args: DataArguments | None = None
+) -> None:
     """Refuse flags that can't do here what they are for, and numbers outside of what they mean.
 
     Raises:
@@ -127,7 +189,8 @@ def check_flags(args: TrainingArguments, model_args: ModelArguments | None = Non
     evaluated: Any = args.eval_strategy
     if evaluated != "no":
         raise InputError(
-            f"--eval_strategy {evaluated.value} needs data to evaluate on, and none is taken here; leave it away, and ask the saved model"
+            f"--eval_strategy {evaluated.value} needs data to evaluate on, and none is taken here; leave it away, "
+            "and ask the saved model"
         )
     groups = [group for group in (args, model_args, data_args) if group is not None]
     for group in groups:
@@ -167,18 +230,24 @@ def _check_idle(args: TrainingArguments) -> None:
     config: Any = args.accelerator_config
     for name in ("split_batches", "dispatch_batches"):
         if getattr(config, name, None):
-            raise InputError(f"--accelerator_config {name} can't be done here: each process makes its own batches; leave it away")
+            raise InputError(
+                f"--accelerator_config {name} can't be done here: each process makes its own batches; leave it away"
+            )
     if any(str(each).endswith("TPU_METRICS_DEBUG") for each in args.debug):
         raise InputError("--debug tpu_metrics_debug comes to nothing here: there is no TPU; leave it away")
     kept: Any = args.gradient_checkpointing_kwargs or {}
     unknown = set(kept) - _CHECKPOINTING if isinstance(kept, dict) else {str(kept)}
     if unknown:
-        raise InputError(f"--gradient_checkpointing_kwargs has {min(unknown)!r}; it is JSON with {', '.join(sorted(_CHECKPOINTING))}")
+        raise InputError(
+            f"--gradient_checkpointing_kwargs has {min(unknown)!r}; it is JSON with {', '.join(sorted(_CHECKPOINTING))}"
+        )
 
 
 def _check_steps(args: TrainingArguments) -> None:
     if args.max_steps != -1 and args.max_steps < 1:
-        raise InputError(f"--max_steps {args.max_steps} means nothing; it is 1 or more, or -1 for what --num_train_epochs says")
+        raise InputError(
+            f"--max_steps {args.max_steps} means nothing; it is 1 or more, or -1 for what --num_train_epochs says"
+        )
     if args.max_steps == -1 and not (math.isfinite(args.num_train_epochs) and args.num_train_epochs > 0):
         raise InputError(f"--num_train_epochs {args.num_train_epochs:g} means no training; it is a number over 0")
     saved: Any = args.save_strategy
@@ -193,7 +262,10 @@ def _check_steps(args: TrainingArguments) -> None:
 
 def _check_needed(args: TrainingArguments, model_args: ModelArguments) -> None:
     if model_args.tune_mm_mlp_adapter and model_args.lora_enable:
-        raise InputError("--tune_mm_mlp_adapter trains the projectors alone, and --lora_enable the language model too; give one of them")
+        raise InputError(
+            "--tune_mm_mlp_adapter trains the projectors alone, and --lora_enable the language model too; give one "
+            "of them"
+        )
     for names, needed, is_there in _NEEDED:
         given = [name for name in names if name in args.given]
         if given and not is_there(model_args, args):
@@ -203,10 +275,14 @@ def _check_needed(args: TrainingArguments, model_args: ModelArguments) -> None:
 def _check_optimizer(args: TrainingArguments) -> None:
     kind = str(getattr(args.optim, "value", args.optim))
     if kind.startswith(_WHOLE_MODEL_OPTIMIZERS):
-        raise InputError(f"--optim {kind} needs the model's modules, which are not told to it here; take another optimizer")
+        raise InputError(
+            f"--optim {kind} needs the model's modules, which are not told to it here; take another optimizer"
+        )
     pairs = (args.optim_args or "").replace(" ", "").split(",") if args.optim_args else []
     if any(pair.count("=") != 1 for pair in pairs):
-        raise InputError(f"--optim_args {args.optim_args!r} can't be read; it is name=value, with commas between several")
+        raise InputError(
+            f"--optim_args {args.optim_args!r} can't be read; it is name=value, with commas between several"
+        )
     settings = _settings(args, args.optim_args)
     for flag, key in (("adam_beta1", "betas"), ("adam_beta2", "betas"), ("adam_epsilon", "eps")):
         if flag in args.given and key not in settings:
@@ -225,7 +301,9 @@ def _settings(args: TrainingArguments, optim_args: str | None) -> dict[str, Any]
     try:
         settings: dict[str, Any] = Trainer.get_optimizer_cls_and_kwargs(other)[1]
     except Exception as error:  # each optimizer's library is missed, and each of its settings refused, in its own way
-        raise InputError(f"--optim {getattr(args.optim, 'value', args.optim)} can't be set up: {reason(error)}") from error
+        raise InputError(
+            f"--optim {getattr(args.optim, 'value', args.optim)} can't be set up: {reason(error)}"
+        ) from error
     return settings
 
 
@@ -236,7 +314,8 @@ def _check_places(args: TrainingArguments) -> None:
         raise InputError("--fp16 comes to nothing on a CPU; leave it away or take --bf16")
     if args.n_gpu > 1:
         raise InputError(
-            f"one process sees {args.n_gpu} GPUs, and a batch can't be split among them; start one for each, with torchrun "
+            f"one process sees {args.n_gpu} GPUs, and a batch can't be split among them; start one for each, with "
+            "torchrun "
             f"--nproc_per_node {args.n_gpu} -m llava_ecg.train, or show it one: CUDA_VISIBLE_DEVICES=0"
         )
 
@@ -248,7 +327,10 @@ def _check_reporters(args: TrainingArguments) -> None:
         modules = _REPORTERS.get(name, ())
         if modules and not any(map(_is_installed, modules)):
             pip = _PIP.get(name, modules[0])
-            raise InputError(f"--report_to {name} needs {pip}, which is not installed; get it with: pip install {pip}, or leave it away")
+            raise InputError(
+                f"--report_to {name} needs {pip}, which is not installed; get it with: pip install {pip}, or leave "
+                "it away"
+            )
 
 
 def _is_installed(module: str) -> bool:

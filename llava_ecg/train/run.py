@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for library in ("accelerate", "peft"):
             if find_spec(library) is None:
-                raise InputError(f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'")
+                raise InputError(
+                    f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'"
+                )
         quantize.hush()  # accelerate imports bitsandbytes
         model_args, data_args, args = parse(argv)
         check_flags(args, model_args, data_args)
@@ -55,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines += notes(args)
         dataset = build_dataset(model, tokenizer, data_args, args)
         if dataset.max_length < args.model_max_length and "model_max_length" in args.given:
-            lines.append(f"note: --model_max_length is {dataset.max_length} here, since the language model knows no more places than that")
+            lines.append(
+                f"note: --model_max_length is {dataset.max_length} here, since the language model knows no more "
+                "places than that"
+            )
         model.config.derive = not dataset.goes_without()
         lines.append(f"{len(dataset)} conversations from {data_args.data_path}")
         if args.process_index == 0:
@@ -87,7 +92,8 @@ def warn(text: str) -> None:
 
 
 def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcgForCausalLM, Any]:
-    """A checkpoint of any layout to go on from, with towers added where they are named; or a new model over a language model."""
+    """A checkpoint of any layout to go on from, with towers added where they are named; or a new model over a language
+    model."""
     dtype = torch.bfloat16 if args.bf16 and model_args.lora_enable else torch.float32
     source = open_source(model_args.model_name_or_path, base=model_args.base)
     if source.config["streams"]:
@@ -97,25 +103,32 @@ def build(model_args: ModelArguments, args: TrainingArguments) -> tuple[LlavaEcg
         return _continued(model_args, args, dtype)
     if not (model_args.ecg_tower or model_args.vision_tower):
         raise InputError(
-            f"{model_args.model_name_or_path} is a language model alone; give it towers to see with: --ecg_tower, --vision_tower"
+            f"{model_args.model_name_or_path} is a language model alone; give it towers to see with: --ecg_tower, "
+            "--vision_tower"
         )
     folders = {"ecg": model_args.ecg_tower, "image": model_args.vision_tower}
     towers = {name: find(folder, "tower") for name, folder in folders.items() if folder}
     streams: dict[str, StreamConfig] = {}
     if "ecg" in towers:
         through = "image" if "image" in towers else None
-        streams["ecg"] = tower_stream(towers["ecg"], projector=model_args.ecg_projector_type or _PROJECTORS["ecg"], through=through)
+        streams["ecg"] = tower_stream(
+            towers["ecg"], projector=model_args.ecg_projector_type or _PROJECTORS["ecg"], through=through
+        )
     if "image" in towers:
         streams["image"] = tower_stream(towers["image"], projector=model_args.mm_projector_type or _PROJECTORS["image"])
     templates.get(model_args.version or "v1")
     path = Path(model_args.model_name_or_path).expanduser()
-    base = str(path.resolve()) if path.is_dir() else model_args.model_name_or_path  # found again from another folder too
+    base = (
+        str(path.resolve()) if path.is_dir() else model_args.model_name_or_path
+    )  # found again from another folder too
     model = compose(
         base,
         streams,
         template=model_args.version or "v1",
         tower_folders=towers,
-        model_max_length=min(args.model_max_length, source.config["text_config"].get("max_position_embeddings", args.model_max_length)),
+        model_max_length=min(
+            args.model_max_length, source.config["text_config"].get("max_position_embeddings", args.model_max_length)
+        ),
         dtype=dtype,
         trust_pickle=model_args.trust_pickle,
     )
@@ -140,7 +153,10 @@ def _check_projector_types(streams: Mapping[str, Any], model_args: ModelArgument
     ):
         kind = streams[name]["projector"] if name in streams else asked
         if asked is not None and asked != kind:
-            raise InputError(f"{flag} {asked}: the projector of {model_args.model_name_or_path} is {kind} and stays so; leave it away")
+            raise InputError(
+                f"{flag} {asked}: the projector of {model_args.model_name_or_path} is {kind} and stays so; leave "
+                "it away"
+            )
 
 
 def _check_adapter(adapter: Path, model_args: ModelArguments, args: TrainingArguments) -> None:
@@ -153,11 +169,16 @@ def _check_adapter(adapter: Path, model_args: ModelArguments, args: TrainingArgu
     for flag, key in (("lora_r", "r"), ("lora_alpha", "lora_alpha")):
         asked = getattr(model_args, flag)
         if flag in args.given and asked != held.get(key):
-            raise InputError(f"--{flag} {asked}: the LoRA in {adapter} has {held.get(key)} and is gone on with; leave it away")
+            raise InputError(
+                f"--{flag} {asked}: the LoRA in {adapter} has {held.get(key)} and is gone on with; leave it away"
+            )
 
 
-def _continued(model_args: ModelArguments, args: TrainingArguments, dtype: torch.dtype) -> tuple[LlavaEcgForCausalLM, Any]:
-    """A checkpoint to go on from. A LoRA, or projectors, over a whole one are saved as that, over the folder that it came from."""
+def _continued(
+    model_args: ModelArguments, args: TrainingArguments, dtype: torch.dtype
+) -> tuple[LlavaEcgForCausalLM, Any]:
+    """A checkpoint to go on from. A LoRA, or projectors, over a whole one are saved as that, over the folder that it
+    came from."""
     checkpoint = open_checkpoint(
         model_args.model_name_or_path,
         device="cpu",
@@ -207,12 +228,15 @@ def _with_adapter(language_model: Any, adapter: Path, dropout: float | None, tru
     wrapped = get_peft_model(language_model, settings)
     filled: Any = set_peft_model_state_dict(wrapped, state)
     if filled.unexpected_keys:
-        raise InputError(f"{file} holds pairs for modules that the model does not have, such as {filled.unexpected_keys[0]}")
+        raise InputError(
+            f"{file} holds pairs for modules that the model does not have, such as {filled.unexpected_keys[0]}"
+        )
     return wrapped
 
 
 def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
-    """Choose what is trained: projectors always, the language model (whole or by LoRA) unless projectors alone, towers when asked."""
+    """Choose what is trained: projectors always, the language model (whole or by LoRA) unless projectors alone, towers
+    when asked."""
     unfrozen = {"ecg": model_args.unfreeze_ecg_tower, "image": model_args.unfreeze_vision_tower}
     for name, tower in model.towers.items():
         tower.requires_grad_(unfrozen.get(name, False))
@@ -249,11 +273,15 @@ def freeze_report(model: LlavaEcgForCausalLM) -> str:
     return "\n".join(lines)
 
 
-def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArguments, args: TrainingArguments) -> ConversationDataset:
+def build_dataset(
+    model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArguments, args: TrainingArguments
+) -> ConversationDataset:
     """The conversations, prepared as the model's config says."""
     config: Any = model.config
     if "model_max_length" in args.given:  # also over what the checkpoint was trained with
-        longest = min(args.model_max_length, getattr(config.text_config, "max_position_embeddings", args.model_max_length))
+        longest = min(
+            args.model_max_length, getattr(config.text_config, "max_position_embeddings", args.model_max_length)
+        )
         config.model_max_length = max(longest, config.model_max_length)
     else:
         longest = config.model_max_length
@@ -272,7 +300,9 @@ def build_dataset(model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArg
     )
 
 
-def build_trainer(model: LlavaEcgForCausalLM, tokenizer: Any, dataset: ConversationDataset, args: TrainingArguments) -> LlavaEcgTrainer:
+def build_trainer(
+    model: LlavaEcgForCausalLM, tokenizer: Any, dataset: ConversationDataset, args: TrainingArguments
+) -> LlavaEcgTrainer:
     """The trainer of a model.
 
     Raises:
@@ -280,9 +310,13 @@ def build_trainer(model: LlavaEcgForCausalLM, tokenizer: Any, dataset: Conversat
     """
     collator = Collator(_pad_id(tokenizer))
     try:
-        trainer = LlavaEcgTrainer(model=model, args=args, train_dataset=dataset, data_collator=collator, processing_class=tokenizer)
+        trainer = LlavaEcgTrainer(
+            model=model, args=args, train_dataset=dataset, data_collator=collator, processing_class=tokenizer
+        )
         trainer.create_optimizer()
-        other = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate)  # the Trainer makes its own when it begins
+        other = torch.optim.SGD(
+            [torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate
+        )  # the Trainer makes its own when it begins
         trainer.create_scheduler(num_training_steps=100, optimizer=other)
         trainer.lr_scheduler = None
         if args.torch_compile and args.torch_compile_mode:

@@ -23,21 +23,30 @@ class Collator:
         self.pad_id = pad_id
 
     def __call__(self, samples: list[Encoded]) -> dict[str, Any]:
-        """A batch of `pad`, with ``cut`` bool [B], whether an answer was cut away in part, and ``untaught`` bool [B], whether wholly."""
-        told = {"cut": torch.tensor([each.cut for each in samples]), "untaught": torch.tensor([not each.taught for each in samples])}
+        """A batch of `pad`, with ``cut`` bool [B], whether an answer was cut away in part, and ``untaught`` bool [B],
+        whether wholly."""
+        told = {
+            "cut": torch.tensor([each.cut for each in samples]),
+            "untaught": torch.tensor([not each.taught for each in samples]),
+        }
         return pad(samples, self.pad_id) | told
 
 
 def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
-    """Add zero times the trained parts of the streams that a batch lacks to its loss, so that there is a gradient in any case.
+    """Add zero times the trained parts of the streams that a batch lacks to its loss, so that there is a gradient in
+    any case.
 
-    Projectors alone get none from a batch of text, and processes that train together wait for each other's. In a hook, since
-    DistributedDataParallel looks for parameters without a gradient at the end of forward.
+    Projectors alone get none from a batch of text, and processes that train together wait for each other's. In a hook,
+    since DistributedDataParallel looks for parameters without a gradient at the end of forward.
     """
     trained: Any = model
     if out.loss is None or not torch.is_grad_enabled() or len(kwargs.get("streams") or {}) == len(trained.projectors):
         return out
-    loose = [value for name, value in model.named_parameters() if value.requires_grad and not name.startswith("language_model.")]
+    loose = [
+        value
+        for name, value in model.named_parameters()
+        if value.requires_grad and not name.startswith("language_model.")
+    ]
     for value in loose:
         out.loss = out.loss + 0.0 * value.flatten()[0]
     return out
@@ -61,7 +70,8 @@ class LlavaEcgTrainer(Trainer):
             return None
         longest = getattr(self.train_dataset, "max_length", None)
         return (
-            f"warning: of {samples} samples, {cut} had an answer cut at {longest} tokens (--model_max_length), and from {untaught} nothing "
+            f"warning: of {samples} samples, {cut} had an answer cut at {longest} tokens (--model_max_length), and "
+            f"from {untaught} nothing "
             "was learnt"
         )
 
@@ -81,19 +91,25 @@ class LlavaEcgTrainer(Trainer):
         return GroupedSampler(dataset.lengths(), group, kinds=kinds, seed=seed)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The sum over the labels of this batch, divided by their number in the whole optimizer step.
 
-        With `average_tokens_across_devices` that number is of all processes, whose gradients are then averaged: times their number,
-        so that the step is the one that a single process would make.
+        With `average_tokens_across_devices` that number is of all processes, whose gradients are then averaged: times
+        their number, so that the step is the one that a single process would make.
         """
         args: Any = self.args
         cut, untaught = inputs.pop("cut", None), inputs.pop("untaught", None)
         if cut is not None and untaught is not None:
             self._seen += torch.tensor([len(cut), int(cut.sum()), int(untaught.sum())])
         if num_items_in_batch is not None:
-            num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(min=1)  # all may be cut away
+            num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(
+                min=1
+            )  # all may be cut away
         out = model(**inputs, supervised_only=True, num_items_in_batch=num_items_in_batch)
         loss = out.loss
         if args.label_smoothing_factor:
@@ -113,12 +129,16 @@ class LlavaEcgTrainer(Trainer):
             rates = {"projectors.": args.mm_projector_lr, "towers.": args.tower_lr}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, value in trained:
-                rate = next((own for part, own in rates.items() if name.startswith(part) and own is not None), self.args.learning_rate)
+                rate = next(
+                    (own for part, own in rates.items() if name.startswith(part) and own is not None),
+                    self.args.learning_rate,
+                )
                 decay = 0.0 if value.ndim < 2 else self.args.weight_decay
                 groups.setdefault((rate, decay), []).append(value)
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = kind(
-                [{"params": values, "lr": rate, "weight_decay": decay} for (rate, decay), values in groups.items()], **settings
+                [{"params": values, "lr": rate, "weight_decay": decay} for (rate, decay), values in groups.items()],
+                **settings,
             )
         return self.optimizer
 
@@ -127,4 +147,6 @@ class LlavaEcgTrainer(Trainer):
         if not args.should_save:  # some versions of the Trainer call this in every process
             return
         dtype = None if args.save_dtype is None else getattr(torch, args.save_dtype)
-        save_checkpoint(self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or args.output_dir), dtype)
+        save_checkpoint(
+            self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or args.output_dir), dtype
+        )

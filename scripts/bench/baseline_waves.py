@@ -4,8 +4,9 @@ Hardware: any CPU. Time: neurokit2 about 16 minutes, openecg about 2 minutes, fo
 
     python -m venv BASE && BASE/bin/pip install neurokit2==0.2.13 wfdb==4.3.1
     BASE/bin/pip install openecg==0.11.0 onnxruntime==1.32.0
-    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which neurokit2 --out BASE/neurokit2.json
-    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which openecg --out BASE/openecg.json
+    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which neurokit2 --out
+    BASE/neurokit2.json BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which openecg --out
+    BASE/openecg.json
 
 Both see one lead at a time, as their documentation shows them used. A file that is there already is continued.
 
@@ -39,7 +40,11 @@ def by_neurokit2(lead: np.ndarray, rate: int) -> Found:
 
     def waves(onsets: str, middles: list[Any], ends: str) -> list[list[float]]:
         rows = zip(found[onsets], middles, found[ends], strict=False)
-        return [[float(a) / rate, float(b) / rate, float(c) / rate] for a, b, c in rows if np.isfinite([a, b, c]).all() and a < c]
+        return [
+            [float(a) / rate, float(b) / rate, float(c) / rate]
+            for a, b, c in rows
+            if np.isfinite([a, b, c]).all() and a < c
+        ]
 
     return {
         "p": waves("ECG_P_Onsets", found["ECG_P_Peaks"], "ECG_P_Offsets"),
@@ -62,7 +67,8 @@ def openecg() -> Callable[[np.ndarray, int], Found]:
         for name, values in classes.items():
             edges = np.flatnonzero(np.diff(np.concatenate([[False], np.isin(frame, values), [False]]).astype(np.int8)))
             out[name] = [
-                [a / rate, (a + b) / 2 / rate, (b - 1) / rate] for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+                [a / rate, (a + b) / 2 / rate, (b - 1) / rate]
+                for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
             ]
         return out
 
@@ -78,7 +84,9 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     find = by_neurokit2 if options.which == "neurokit2" else openecg()
-    done: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"which": options.which, "records": {}}
+    done: dict[str, Any] = (
+        json.loads(options.out.read_text()) if options.out.exists() else {"which": options.which, "records": {}}
+    )
     names = sorted((path.stem for path in options.data.glob("*.hea")), key=int)
     for number, name in enumerate(names):
         if name in done["records"]:

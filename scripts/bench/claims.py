@@ -1,9 +1,12 @@
-"""How well the audit reads and judges: claims found in the test sentences, and verdicts on simulated ECGs of known truth.
+"""How well the audit reads and judges: claims found in the test sentences, and verdicts on simulated ECGs of known
+truth.
 
-Hardware: any CPU, one core. Time: about 20 s. Memory: 1 GB. Run from the root of the repository, whose tests hold the sentences:
+Hardware: any CPU, one core. Time: about 20 s. Memory: 1 GB. Run from the root of the repository, whose tests hold the
+sentences:
 
     python -m scripts.bench.claims
-    python -m scripts.bench.claims --reports ../shared/data/ptbxl/labels.csv --hearts 300 --json scripts/bench/results/claims.json
+    python -m scripts.bench.claims --reports ../shared/data/ptbxl/labels.csv --hearts 300 --json
+    scripts/bench/results/claims.json
 """
 
 from __future__ import annotations
@@ -34,11 +37,13 @@ def sentences(reports: Path | None) -> dict[str, Any]:
         chosen = [sentence for sentence in every if sentence.part == part]
         out[part] = {"texts": len(chosen), **_figures(score(chosen))}
         out[f"{part} by kind"] = {
-            kind: _figures(score(sentence for sentence in chosen if sentence.file == kind)) for kind in sorted({s.file for s in chosen})
+            kind: _figures(score(sentence for sentence in chosen if sentence.file == kind))
+            for kind in sorted({s.file for s in chosen})
         }
     counts = score(sentence for sentence in every if sentence.part == "test").by_quantity
     out["test by quantity"] = {
-        name: {"said": each["said"], "found": each["found"], "right": each["right"]} for name, each in sorted(counts.items())
+        name: {"said": each["said"], "found": each["found"], "right": each["right"]}
+        for name, each in sorted(counts.items())
     }
     return out
 
@@ -53,9 +58,15 @@ def _figures(found: Score) -> dict[str, float]:
 
 
 def verdicts(hearts: int, first_seed: int) -> dict[str, float]:
-    """Shares of true statements called wrong, of false ones found, and of planted numbers found, on simulated hearts."""
-    seen = [judge_case(case, measure(case.recording), np.random.default_rng(case.seed), "test") for case in cases(hearts, first_seed)]
-    true, false, right = (sum((getattr(each, name) for each in seen), Counter()) for name in ("true", "false", "planted_right"))
+    """Shares of true statements called wrong, of false ones found, and of planted numbers found, on simulated
+    hearts."""
+    seen = [
+        judge_case(case, measure(case.recording), np.random.default_rng(case.seed), "test")
+        for case in cases(hearts, first_seed)
+    ]
+    true, false, right = (
+        sum((getattr(each, name) for each in seen), Counter()) for name in ("true", "false", "planted_right")
+    )
     planted = sum(each.planted for each in seen)
     return {
         "hearts": hearts,
@@ -87,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reports", type=Path, help="PTB-XL's labels.csv, for the sentences that are real reports")
     parser.add_argument("--hearts", type=int, default=100, help="simulated ECGs (default: %(default)s)")
-    parser.add_argument("--first-seed", type=int, default=20_000, help="of the first one (default: %(default)s, those of the tests)")
+    parser.add_argument(
+        "--first-seed", type=int, default=20_000, help="of the first one (default: %(default)s, those of the tests)"
+    )
     parser.add_argument("--json", type=Path, help="write everything here")
     options = parser.parse_args(arguments)
     out = {

@@ -1,13 +1,14 @@
-"""How long a GEM of true size takes to load, and how much memory of the host: random weights, sharded safetensors, bf16 and nf4.
+"""How long a GEM of true size takes to load, and how much memory of the host: random weights, sharded safetensors, bf16
+and nf4.
 
-Hardware: one GPU with 24 GB or more (``--device cpu`` works with 40 GB of memory). Time: about 6 minutes, most of it writing
-14 GB of random weights. Disk: 15 GB under --folder.
+Hardware: one GPU with 24 GB or more (``--device cpu`` works with 40 GB of memory). Time: about 6 minutes, most of it
+writing 14 GB of random weights. Disk: 15 GB under --folder.
 
     python scripts/bench/load_7b.py --folder /tmp/gem7b --device cuda --json scripts/bench/results/load_7b_h100.json
 
-The peak is of the process that loads, counted from just before loading; "shard" is the largest file. Each way of loading runs in a
-process of its own; reading the files once without building anything, in the same run, is the floor that the seconds are held against.
-`--layers` makes a smaller model for a trial.
+The peak is of the process that loads, counted from just before loading; "shard" is the largest file. Each way of
+loading runs in a process of its own; reading the files once without building anything, in the same run, is the floor
+that the seconds are held against. `--layers` makes a smaller model for a trial.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ from llava_ecg.checkpoint.shapes import expected
 
 WAYS = ("bfloat16", "nf4", "int8")
 TEXT = {
-    **{"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32},
+    **{
+        "model_type": "llama",
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_attention_heads": 32,
+    },
     **{"num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     "tie_word_embeddings": False,
 }
@@ -40,18 +47,40 @@ TEXT = {
 
 def config(layers: int) -> dict[str, Any]:
     """GEM-7B's, as ours."""
-    clip = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14}
+    clip = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "image_size": 336,
+        "patch_size": 14,
+    }
     clip |= {"hidden_act": "quick_gelu", "num_attention_heads": 16, "projection_dim": 768}
-    ecg = {"seq_length": 5000, "lead_num": 12, "layers": 12, "width": 768, "head_width": 64, "patch_size": 50, "embed_dim": 512}
+    ecg = {
+        "seq_length": 5000,
+        "lead_num": 12,
+        "layers": 12,
+        "width": 768,
+        "head_width": 64,
+        "patch_size": 50,
+        "embed_dim": 512,
+    }
     image = {"vision_config": clip, "select_layer": -2, "select_feature": "patch"}
     usual = {"through": None, "preparation": {}}
     streams = {
-        "ecg": usual | {"tower": "ecg_coca", "tower_config": ecg | {"mlp_ratio": 4.0}, "projector": "linear", "through": "image"},
-        "image": usual | {"tower": "clip", "tower_config": image, "projector": "mlp2x_gelu", "preparation": {"aspect": "ori"}},
+        "ecg": usual
+        | {"tower": "ecg_coca", "tower_config": ecg | {"mlp_ratio": 4.0}, "projector": "linear", "through": "image"},
+        "image": usual
+        | {"tower": "clip", "tower_config": image, "projector": "mlp2x_gelu", "preparation": {"aspect": "ori"}},
     }
     streams["ecg"]["preparation"] = {"leads": "as_filed", "rate": None}
     text = TEXT | {"num_hidden_layers": layers}
-    return {"text_config": text, "streams": streams, "template": "llava_v1", "model_max_length": 4096, "image_newline": False}
+    return {
+        "text_config": text,
+        "streams": streams,
+        "template": "llava_v1",
+        "model_max_length": 4096,
+        "image_newline": False,
+    }
 
 
 def write(folder: Path, layers: int, device: str) -> None:
@@ -68,7 +97,13 @@ def write(folder: Path, layers: int, device: str) -> None:
 
     def drawn() -> Iterator[tuple[str, torch.Tensor]]:
         for name, shape in shapes.items():
-            yield names[name], torch.randn(shape, generator=dice, device=device, dtype=torch.float32).mul_(0.02).to(torch.bfloat16).cpu()
+            yield (
+                names[name],
+                torch.randn(shape, generator=dice, device=device, dtype=torch.float32)
+                .mul_(0.02)
+                .to(torch.bfloat16)
+                .cpu(),
+            )
 
     folder.mkdir(parents=True)
     weights.write(folder, drawn(), sizes)
@@ -91,14 +126,18 @@ def load(folder: Path, way: str, device: str) -> dict[str, Any]:
     before = held("VmRSS")
     began = time.perf_counter()
     source = open_source(folder)
-    model = build(source, LlavaEcgForCausalLM.of, device, torch.bfloat16, quantization=None if way == "bfloat16" else way)
+    model = build(
+        source, LlavaEcgForCausalLM.of, device, torch.bfloat16, quantization=None if way == "bfloat16" else way
+    )
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     on_host = sum(p.numel() * p.element_size() for p in model.parameters() if p.device.type == "cpu")
     found = {"way": way, "seconds": seconds, "host_peak_bytes": held("VmHWM") - before, "model_bytes_on_host": on_host}
     return found | (
-        {} if device == "cpu" else {"gpu_bytes": torch.cuda.memory_allocated(), "gpu_peak_bytes": torch.cuda.max_memory_allocated()}
+        {}
+        if device == "cpu"
+        else {"gpu_bytes": torch.cuda.memory_allocated(), "gpu_peak_bytes": torch.cuda.max_memory_allocated()}
     )
 
 
@@ -133,7 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "what": "load_7b",
             "version": __version__,
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name() if args.device != "cpu" else f"cpu, {platform.processor() or platform.machine()}",
+            "device": torch.cuda.get_device_name()
+            if args.device != "cpu"
+            else f"cpu, {platform.processor() or platform.machine()}",
             "layers": args.layers,
             "bytes": sum(files),
             "largest_shard_bytes": max(files),

@@ -2,14 +2,16 @@
 
 Hardware: any CPU, one core. Time: about a minute a section, `--robustness` three. Memory: 1 GB.
 
-    python scripts/bench/measure.py --ludb ../shared/data/ludb                                   # out of fold: tests/ecg/folds
-    python scripts/bench/measure.py --ludb ../shared/data/ludb --baselines BASE/neurokit2.json BASE/openecg.json
-    python scripts/bench/measure.py --ludb ../shared/data/ludb --ptbxl ../shared/data/ptbxl --simulated 60 --speed \
+    python scripts/bench/measure.py --ludb ../shared/data/ludb                                   # out of fold:
+    tests/ecg/folds python scripts/bench/measure.py --ludb ../shared/data/ludb --baselines BASE/neurokit2.json
+    BASE/openecg.json python scripts/bench/measure.py --ludb ../shared/data/ludb --ptbxl ../shared/data/ptbxl
+    --simulated 60 --speed \
         --robustness ../shared/data --json scripts/bench/results/measure.json
 
-Every record of LUDB is scored by the network that did not see it (`--folds`, five networks that ``scripts/train_delineator.py --fold k``
-wrote). The files of `--baselines` come from ``scripts/bench/baseline_waves.py``, which runs in an environment of its own. Brackets
-are 95 % intervals of a paired bootstrap over the records.
+Every record of LUDB is scored by the network that did not see it (`--folds`, five networks that
+``scripts/train_delineator.py --fold k`` wrote). The files of `--baselines` come from
+``scripts/bench/baseline_waves.py``, which runs in an environment of its own. Brackets are 95 % intervals of a paired
+bootstrap over the records.
 """
 
 from __future__ import annotations
@@ -41,11 +43,9 @@ from llava_ecg.errors import InputError
 
 FOLDS = Path(__file__).resolve().parents[2] / "tests/ecg/folds"
 TARGETS = {  # figure -> (at least or at most, value)
-    "claims right %": (">=", 90.5),
-    "p Se %": (">=", 98.8), "p PPV %": (">=", 96.5), "qrs Se %": (">=", 99.9), "qrs PPV %": (">=", 99.0), "t Se %": (">=", 99.5),
-    "t PPV %": (">=", 99.3),
-    "record pr_ms MAE": ("<=", 5.0), "record qrs_ms MAE": ("<=", 6.0), "record qt_ms MAE": ("<=", 8.0),
-    "P reported there %": ("<=", 8.0),
+    "claims right %": (">=", 90.5), "p Se %": (">=", 98.8), "p PPV %": (">=", 96.5), "qrs Se %": (">=", 99.9),
+    "qrs PPV %": (">=", 99.0), "t Se %": (">=", 99.5), "t PPV %": (">=", 99.3), "record pr_ms MAE": ("<=", 5.0),
+    "record qrs_ms MAE": ("<=", 6.0), "record qt_ms MAE": ("<=", 8.0), "P reported there %": ("<=", 8.0),
 }  # fmt: skip
 EDGES = tuple(f"{edge} SD" for edge in ("p onset", "p end", "qrs onset", "qrs end", "t onset", "t end"))
 SHOWN = (
@@ -57,12 +57,19 @@ SHOWN = (
 def waves_of_leads(found: Delineation) -> list[Waves]:
     """A `Waves` a lead from a `Delineation`."""
     arrays = {"p": found.p, "qrs": found.qrs, "t": found.t}
-    return [{name: array[np.isfinite(array[:, row, 0]), row] for name, array in arrays.items()} for row in range(len(found.leads))]
+    return [
+        {name: array[np.isfinite(array[:, row, 0]), row] for name, array in arrays.items()}
+        for row in range(len(found.leads))
+    ]
 
 
 def at_500_hz(record: Marked) -> np.ndarray:
     """The record's signal as `delineate` wants it."""
-    return np.asarray(resample(record.signal, record.rate, RATE), dtype=np.float64) if record.rate != RATE else record.signal
+    return (
+        np.asarray(resample(record.signal, record.rate, RATE), dtype=np.float64)
+        if record.rate != RATE
+        else record.signal
+    )
 
 
 def ours(records: Sequence[Marked], folds: dict[str, net.Network] | net.Network) -> list[Tally]:
@@ -90,7 +97,8 @@ def baseline(records: Sequence[Marked], path: Path) -> tuple[str, list[Tally], d
 
 
 def bootstrapped(columns: dict[str, list[Tally]], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """name -> figure -> [value, low, high, low and high of the difference to the first column]; the same records drawn for all."""
+    """name -> figure -> [value, low, high, low and high of the difference to the first column]; the same records drawn
+    for all."""
     rng = np.random.default_rng(0)
     count = len(next(iter(columns.values())))
     draws = [rng.integers(0, count, count) for _ in range(rounds)]
@@ -105,7 +113,11 @@ def bootstrapped(columns: dict[str, list[Tally]], rounds: int) -> dict[str, dict
                 continue
             own = np.array([each.get(figure, np.nan) for each in drawn[name]])
             base = np.array([each.get(figure, np.nan) for each in drawn[first]])
-            spread = [*np.nanpercentile(own, [2.5, 97.5]), *np.nanpercentile(own - base, [2.5, 97.5])] if rounds else [np.nan] * 4
+            spread = (
+                [*np.nanpercentile(own, [2.5, 97.5]), *np.nanpercentile(own - base, [2.5, 97.5])]
+                if rounds
+                else [np.nan] * 4
+            )
             out[name][figure] = [round(float(value), 3) for value in (values[name][figure], *spread)]
     return out
 
@@ -146,7 +158,9 @@ def ptbxl(folder: Path) -> dict[str, Any]:
         signal = highpass(signals[int(row["row"])].astype(np.float32) / 1000, 250.0)
         waves = delineate(np.asarray(resample(signal, 250.0, RATE), dtype=np.float64), STANDARD)
         found.setdefault(row["rhythm"], []).append(bool(waves.p_present))
-    return {rhythm: {"records": len(each), "P reported": sum(each)} for rhythm, each in found.items() if rhythm in _RHYTHMS}
+    return {
+        rhythm: {"records": len(each), "P reported": sum(each)} for rhythm, each in found.items() if rhythm in _RHYTHMS
+    }
 
 
 _RHYTHMS = ("SR", "SBRAD", "SARRH", "STACH", "AFIB", "AFLT")
@@ -158,8 +172,8 @@ def simulated(count: int) -> dict[str, float]:
     lost, st, rate, intervals = [], [], [], {"pr_ms": [], "qrs_ms": [], "qt_ms": []}
     for seed in range(count):
         heart = Heart(
-            rate_bpm=float(rng.uniform(45, 110)), qrs_ms=float(rng.uniform(75, 110)), axis_deg=float(rng.uniform(-30, 90)),
-            st_territory=str(rng.choice(["inferior", "anterior", "lateral"])),
+            rate_bpm=float(rng.uniform(45, 110)), qrs_ms=float(rng.uniform(75, 110)),
+            axis_deg=float(rng.uniform(-30, 90)), st_territory=str(rng.choice(["inferior", "anterior", "lateral"])),
             st_mv=float(rng.uniform(-0.2, 0.3)), qt_ms=360.0, pr_ms=150.0,
         )  # fmt: skip
         recording, truth = simulate(heart, seed=seed)
@@ -169,7 +183,11 @@ def simulated(count: int) -> dict[str, float]:
         for name, errors in intervals.items():
             errors.append(getattr(found, name) - getattr(truth, name))
         # the same instants of the untouched signal, which is 0 mV between the beats
-        whole = [beat for beat in found.beats if beat.kind == "dominant" and beat.qrs_onset_s is not None and beat.qrs_end_s is not None]
+        whole = [
+            beat
+            for beat in found.beats
+            if beat.kind == "dominant" and beat.qrs_onset_s is not None and beat.qrs_end_s is not None
+        ]
         for name, lead in found.leads.items():
             raw = recording.lead(name)
             peaks, levels = [], []
@@ -183,16 +201,26 @@ def simulated(count: int) -> dict[str, float]:
                 lost.append(100 * (1 - lead.r_mv / float(np.median(peaks))))
             if lead.st60_mv is not None:
                 st.append(1000 * abs(lead.st60_mv - float(np.median(levels))))
-    out = {"hearts": count, "R lost %, median": float(np.median(lost)), "R lost %, 95th percentile": float(np.percentile(np.abs(lost), 95))}
-    out |= {"ST60 error uV, median": float(np.median(st)), "ST60 error uV, 95th percentile": float(np.percentile(st, 95))}
+    out = {
+        "hearts": count,
+        "R lost %, median": float(np.median(lost)),
+        "R lost %, 95th percentile": float(np.percentile(np.abs(lost), 95)),
+    }
+    out |= {
+        "ST60 error uV, median": float(np.median(st)),
+        "ST60 error uV, 95th percentile": float(np.percentile(st, 95)),
+    }
     out |= {"rate error bpm, mean": float(np.mean(rate)), "rate error bpm, largest": float(np.max(rate))}
     return out | {
-        f"{name} {what}": float(fn(errors)) for name, errors in intervals.items() for what, fn in (("bias", np.mean), ("SD", np.std))
+        f"{name} {what}": float(fn(errors))
+        for name, errors in intervals.items()
+        for what, fn in (("bias", np.mean), ("SD", np.std))
     }
 
 
 def speed() -> dict[str, float]:
-    """Milliseconds of `measure` on one core, from a recording in memory: fastest and median of 30; and of longer ones, per 10 s."""
+    """Milliseconds of `measure` on one core, from a recording in memory: fastest and median of 30; and of longer ones,
+    per 10 s."""
     out = {}
     for seconds in (10, 60, 600):
         recording, _ = simulate(Heart(muscle_mv=0.01), seed=0, seconds=float(seconds))
@@ -234,12 +262,17 @@ def robustness(data: Path, every: int) -> dict[str, int]:
 
 def hostile(data: Path, every: int) -> Any:
     """Every recording of the shared data (each `every`-th of the large tables), and what can go wrong with one."""
-    for path in sorted([*(data / "ludb").glob("*.hea"), *(data / "cinc2021").glob("*.hea"), *(data / "formats").glob("*")]):
+    for path in sorted(
+        [*(data / "ludb").glob("*.hea"), *(data / "cinc2021").glob("*.hea"), *(data / "formats").glob("*")]
+    ):
         try:
             yield read(path)
         except InputError:
             continue
-    for name, file, gain, rate in (("cinc2011", "signals_500hz_int16.npy", 200, 500.0), ("ptbxl", "signals_250hz_int16.npy", 1000, 250.0)):
+    for name, file, gain, rate in (
+        ("cinc2011", "signals_500hz_int16.npy", 200, 500.0),
+        ("ptbxl", "signals_250hz_int16.npy", 1000, 250.0),
+    ):
         signals = np.load(data / name / file, mmap_mode="r")
         for row in range(0, len(signals), every):
             yield Recording((signals[row] / gain).astype(np.float32), rate, STANDARD, source=f"{name} {row}")
@@ -253,10 +286,9 @@ def hostile(data: Path, every: int) -> Any:
     swapped = good.signal[[0, 2, 1, 4, 3, 5, *range(6, 12)]] * np.array([-1.0] + [1.0] * 11)[:, None]
     cases = {
         "flat": np.zeros((12, 5000)), "level": np.full((12, 5000), 3.3), "NaN": np.full((12, 5000), np.nan), "gap": gap,
-        "dead leads": some_dead,
-        "noise": rng.normal(0, 0.2, (12, 5000)), "mains only": hum, "mains": good.signal + hum, "clipped": good.signal.clip(-0.2, 0.4),
-        "upside down": -good.signal, "arms": swapped, "uV as mV": good.signal * 1000, "V as mV": good.signal / 1000,
-        "infinite": good.signal / 0.0,
+        "dead leads": some_dead, "noise": rng.normal(0, 0.2, (12, 5000)), "mains only": hum, "mains": good.signal + hum,
+        "clipped": good.signal.clip(-0.2, 0.4), "upside down": -good.signal, "arms": swapped,
+        "uV as mV": good.signal * 1000, "V as mV": good.signal / 1000, "infinite": good.signal / 0.0,
     }  # fmt: skip
     with np.errstate(all="ignore"):
         for name, signal in cases.items():
@@ -266,11 +298,14 @@ def hostile(data: Path, every: int) -> Any:
     for rate in (100.0, 125.0, 240.0, 250.0, 257.0, 360.0, 1000.0):
         yield simulate(Heart(), seed=3, rate=rate)[0]
     for names in (("II",), ("I", "II", "V5"), STANDARD[6:]):
-        yield Recording(good.signal[[STANDARD.index(name) for name in names]], 500.0, names, source=f"{len(names)} leads")
+        yield Recording(
+            good.signal[[STANDARD.index(name) for name in names]], 500.0, names, source=f"{len(names)} leads"
+        )
 
 
 def qtdb(folder: Path) -> dict[str, float]:
-    """Other data: two leads, 250 Hz, 15 minutes, some beats marked by hand (q1c); Se and the SD of the error within a record."""
+    """Other data: two leads, 250 Hz, 15 minutes, some beats marked by hand (q1c); Se and the SD of the error within a
+    record."""
     from llava_ecg.ecg.formats.physionet import read_annotations
     from llava_ecg.ecg.waves.marks import NAMES, waves_of
 
@@ -282,7 +317,9 @@ def qtdb(folder: Path) -> dict[str, float]:
         except InputError:
             continue
         recording = read(path)
-        found = delineate(np.asarray(highpass(recording.resample(RATE).signal, RATE), dtype=np.float64), recording.leads)
+        found = delineate(
+            np.asarray(highpass(recording.resample(RATE).signal, RATE), dtype=np.float64), recording.leads
+        )
         errors: dict[str, list[float]] = {}
         for symbol, onset, _, end in waves_of(samples, symbols):
             name = NAMES.get(symbol)
@@ -308,22 +345,34 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ludb", type=Path, help="folder of LUDB")
     parser.add_argument(
-        "--folds", type=Path, default=FOLDS, help="folder of fold0.safetensors to fold4.safetensors (default: tests/ecg/folds)"
+        "--folds",
+        type=Path,
+        default=FOLDS,
+        help="folder of fold0.safetensors to fold4.safetensors (default: tests/ecg/folds)",
     )
     parser.add_argument("--only-folds", type=int, nargs="*", help="only the records of these folds")
-    parser.add_argument("--in-sample", action="store_true", help="the package's own weights, which have seen every record")
+    parser.add_argument(
+        "--in-sample", action="store_true", help="the package's own weights, which have seen every record"
+    )
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="files of baseline_waves.py")
     parser.add_argument("--rounds", type=int, default=500, help="bootstrap rounds (default: %(default)s)")
     parser.add_argument("--ptbxl", type=Path, help="folder of PTB-XL's sample")
     parser.add_argument("--qtdb", type=Path, help="folder of QTDB (not in ../shared)")
     parser.add_argument("--simulated", type=int, default=0, help="how many simulated hearts")
-    parser.add_argument("--speed", action="store_true", help="time measure(); set OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1")
+    parser.add_argument(
+        "--speed", action="store_true", help="time measure(); set OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+    )
     parser.add_argument("--robustness", type=Path, help="the folder ../shared/data")
-    parser.add_argument("--every", type=int, default=10, help="take each n-th record of the large tables for robustness")
+    parser.add_argument(
+        "--every", type=int, default=10, help="take each n-th record of the large tables for robustness"
+    )
     parser.add_argument("--json", type=Path, help="write everything here")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore", RuntimeWarning)
-    out: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {platform.system()}", "weights": net.load().digest}
+    out: dict[str, Any] = {
+        "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
+        "weights": net.load().digest,
+    }
     if options.ludb:
         names = record_names(options.ludb)
         folds = fold_of(names)
@@ -331,7 +380,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         records = [read_marked(options.ludb / name) for name in names]
         networks: Any = net.load()
         if not options.in_sample:
-            by_fold = {fold: net.load(options.folds / f"fold{fold}.safetensors") for fold in sorted({folds[name] for name in names})}
+            by_fold = {
+                fold: net.load(options.folds / f"fold{fold}.safetensors")
+                for fold in sorted({folds[name] for name in names})
+            }
             networks = {name: by_fold[folds[name]] for name in names}
         columns = {"ours": ours(records, networks)}
         notes = {"ours": " (in sample!)" if options.in_sample else " (out of fold)"}

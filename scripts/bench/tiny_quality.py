@@ -3,11 +3,12 @@
 Hardware: two CPU cores. Time: about 8 s a record and way of asking. Memory: 2 GB.
 
     python playground/make_toy.py /tmp/tiny --count 5000 --test-share 0.04 --seed 7 --real ../shared/data --ptbxl 1625
-    python scripts/bench/tiny_quality.py --model gem-tiny --data /tmp/tiny --limit 40 --json scripts/bench/results/tiny_quality.json
+    python scripts/bench/tiny_quality.py --model gem-tiny --data /tmp/tiny --limit 40 --json
+    scripts/bench/results/tiny_quality.json
 
 The records are those of test.json that are real recordings (patients apart from the training records); truth is what
-`llava_ecg.ecg.measure` finds. Every record is asked "Interpret this ECG." with signal and page, the signal alone (the page left out),
-and the page alone.
+`llava_ecg.ecg.measure` finds. Every record is asked "Interpret this ECG." with signal and page, the signal alone (the
+page left out), and the page alone.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def category(rate: float) -> str:
 def score(text: str, truth: Measurements) -> dict[str, Any]:
     """One answer against the measurements of its recording."""
     said = find_claims(text)
-    rates = [float(claim.value) for claim in said if claim.quantity == "heart_rate_bpm" and isinstance(claim.value, (int, float))]
+    rates = [
+        float(claim.value)
+        for claim in said
+        if claim.quantity == "heart_rate_bpm" and isinstance(claim.value, (int, float))
+    ]
     words = [claim.value for claim in said if claim.quantity == "rate_category"]
     steady = [claim.value for claim in said if claim.quantity == "rhythm_regular"]
     verdicts = audit(text, truth).verdicts
@@ -60,7 +65,9 @@ def score(text: str, truth: Measurements) -> dict[str, Any]:
         "form": bool(rates and words and steady and "Impression:" in text),
         "rate_error": abs(rates[0] - measured) if rates and measured else None,
         "rate_category_right": words[0] == category(round(measured)) if words and measured else False,
-        "regular_right": None if truth.rhythm_regular is None else bool(steady) and (steady[0] == "regular") == truth.rhythm_regular,
+        "regular_right": None
+        if truth.rhythm_regular is None
+        else bool(steady) and (steady[0] == "regular") == truth.rhythm_regular,
         "statuses": Counter(str(verdict.status) for verdict in verdicts),
     }
 
@@ -107,7 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             truth = whole.measurements
             if truth is None or truth.heart_rate_bpm is None:
                 continue
-            case = whole if way == "both" else SignalOnly(whole.recording) if way == "signal" else Case(image=whole.page)
+            case = (
+                whole if way == "both" else SignalOnly(whole.recording) if way == "signal" else Case(image=whole.page)
+            )
             began = time.perf_counter()
             text = assistant.ask(QUESTION, case, Decoding(max_new_tokens=160)).text
             row = score(text, truth) | {"seconds": time.perf_counter() - began}
@@ -118,7 +127,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(way, json.dumps(results[way]), flush=True)
     if options.json:
         machine = f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}"
-        content = {"model": options.model, "version": __version__, "machine": machine, "results": results, "answers": answers}
+        content = {
+            "model": options.model,
+            "version": __version__,
+            "machine": machine,
+            "results": results,
+            "answers": answers,
+        }
         options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,7 +1,8 @@
-"""Scores of wave marks against marks by hand: the metrics of ``scripts/bench/measure.py`` and of tests/ecg/test_accuracy.py.
+"""Scores of wave marks against marks by hand: the metrics of ``scripts/bench/measure.py`` and of
+tests/ecg/test_accuracy.py.
 
-Everything is scored between a lead's first and last mark by hand, because the first and last beats of LUDB carry none. A wave found and a
-wave marked are the same if their middles lie within 150 ms, one to one.
+Everything is scored between a lead's first and last mark by hand, because the first and last beats of LUDB carry none.
+A wave found and a wave marked are the same if their middles lie within 150 ms, one to one.
 
 Axes: N waves, L leads.
 """
@@ -19,7 +20,12 @@ from llava_ecg.ecg.waves.marks import NAMES, Marked, Waves
 
 MATCH_S = 0.150
 TOLERANCE_MS = {"pr_ms": 20.0, "qrs_ms": 20.0, "qt_ms": 25.0}
-IEC_MS = {"p_ms": (10, 15), "pr_ms": (10, 10), "qrs_ms": (10, 10), "qt_ms": (25, 30)}  # mean, SD; IEC 60601-2-25, restated from memory
+IEC_MS = {
+    "p_ms": (10, 15),
+    "pr_ms": (10, 10),
+    "qrs_ms": (10, 10),
+    "qt_ms": (25, 30),
+}  # mean, SD; IEC 60601-2-25, restated from memory
 
 
 @dataclass
@@ -29,8 +35,10 @@ class Tally:
     Attributes:
         counts: wave -> [hits, missed, extra]; `errors`: wave -> (onset error, end error) in ms of each hit.
         claims: ``pr_ms``, ``qrs_ms``, ``qt_ms``, ``no P`` -> [right, all], a lead each.
-        record: value -> found minus by hand, medians over leads, ms; `overall`: the same over all leads (second-earliest, second-latest).
-        has_p: by hand, found; `p_unmarked`: no P was marked in a sinus rhythm, so that the hand does not say whether there are any.
+        record: value -> found minus by hand, medians over leads, ms; `overall`: the same over all leads
+            (second-earliest, second-latest).
+        has_p: by hand, found; `p_unmarked`: no P was marked in a sinus rhythm, so that the hand does not say whether
+            there are any.
     """
 
     counts: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0, 0] for name in NAMES.values()})
@@ -68,7 +76,8 @@ def matched(found: np.ndarray, hand: np.ndarray, span: tuple[float, float]) -> t
 
 
 def intervals(waves: Waves) -> dict[str, list[float]]:
-    """Each beat's PR, QRS, QT and P duration in ms of one lead, and under ``p`` whether it has a P (the first beat is not asked)."""
+    """Each beat's PR, QRS, QT and P duration in ms of one lead, and under ``p`` whether it has a P (the first beat is
+    not asked)."""
     out: dict[str, list[float]] = {"p_ms": [], "pr_ms": [], "qrs_ms": [], "qt_ms": [], "p": []}
     qrs = waves["qrs"]
     for beat, (onset, _, end) in enumerate(qrs):
@@ -88,12 +97,17 @@ def intervals(waves: Waves) -> dict[str, list[float]]:
 
 
 def overall(leads: Sequence[Waves], beats: np.ndarray) -> dict[str, float]:
-    """P, PR, QRS and QT over all leads in ms: per beat second-earliest onset to second-latest end, then the median over beats."""
+    """P, PR, QRS and QT over all leads in ms: per beat second-earliest onset to second-latest end, then the median over
+    beats."""
     bounds: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES.values()}
     for number, beat in enumerate(beats):
         before = beats[number - 1] if number else -np.inf
         after = beats[number + 1] if number + 1 < len(beats) else np.inf
-        reach = {"p": (max(beat - 0.45, before), beat), "qrs": (beat - MATCH_S, beat + MATCH_S), "t": (beat, min(beat + 0.75, after))}
+        reach = {
+            "p": (max(beat - 0.45, before), beat),
+            "qrs": (beat - MATCH_S, beat + MATCH_S),
+            "t": (beat, min(beat + 0.75, after)),
+        }
         for name, (low, high) in reach.items():
             near = [rows[(_middle(rows) > low) & (_middle(rows) < high)] for rows in (lead[name] for lead in leads)]
             there = np.array([rows[-1] for rows in near if len(rows)]).reshape(-1, 3)
@@ -102,7 +116,12 @@ def overall(leads: Sequence[Waves], beats: np.ndarray) -> dict[str, float]:
             else:
                 bounds[name].append((np.nan, np.nan))
     p, qrs, t = (np.array(bounds[name]).reshape(-1, 2) for name in ("p", "qrs", "t"))
-    columns = {"p_ms": p[:, 1] - p[:, 0], "pr_ms": qrs[:, 0] - p[:, 0], "qrs_ms": qrs[:, 1] - qrs[:, 0], "qt_ms": t[:, 1] - qrs[:, 0]}
+    columns = {
+        "p_ms": p[:, 1] - p[:, 0],
+        "pr_ms": qrs[:, 0] - p[:, 0],
+        "qrs_ms": qrs[:, 1] - qrs[:, 0],
+        "qt_ms": t[:, 1] - qrs[:, 0],
+    }
     return {name: float(np.nanmedian(column)) * 1000 for name, column in columns.items() if np.isfinite(column).any()}
 
 
@@ -127,7 +146,9 @@ def tally(record: Marked, found: Sequence[Waves], has_p: bool) -> Tally:
         hand.append(theirs)
         for name, allowed in TOLERANCE_MS.items():
             if theirs[name] and len(marks["qrs"]):
-                right = bool(ours[name]) and abs(statistics.median(ours[name]) - statistics.median(theirs[name])) <= allowed
+                right = (
+                    bool(ours[name]) and abs(statistics.median(ours[name]) - statistics.median(theirs[name])) <= allowed
+                )
                 out.claims[name][0] += right
                 out.claims[name][1] += 1
         if not theirs["pr_ms"] and len(marks["qrs"]):
@@ -140,7 +161,10 @@ def tally(record: Marked, found: Sequence[Waves], has_p: bool) -> Tally:
             out.record[name] = statistics.median(values[0]) - statistics.median(values[1])
     peaks = sorted(float(peak) for lead in record.leads for peak in lead["qrs"][:, 1])
     beats = np.array([statistics.median(group) for group in _groups(peaks)])
-    ours_all, theirs_all = overall([inside(w, s) for w, s in zip(found, record.spans, strict=True)], beats), overall(record.leads, beats)
+    ours_all, theirs_all = (
+        overall([inside(w, s) for w, s in zip(found, record.spans, strict=True)], beats),
+        overall(record.leads, beats),
+    )
     for name in IEC_MS:
         if name in ours_all and name in theirs_all and (name not in ("pr_ms", "p_ms") or out.has_p[0]):
             out.overall[name] = ours_all[name] - theirs_all[name]

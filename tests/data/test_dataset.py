@@ -57,7 +57,13 @@ def test_what_is_needed_and_what_is_cut() -> None:
     turns = [Turn("user", f"{MARKER}b"), Turn("assistant", "long"), Turn("user", "more")]
     prepared = Prepared(torch.zeros(1, 2), 4, torch.arange(4))
     # Q x x x x b A l o n g ; Q m o r e A
-    for length, cut, taught in ((None, False, True), (12, False, True), (11, True, True), (8, True, True), (7, True, False)):
+    for length, cut, taught in (
+        (None, False, True),
+        (12, False, True),
+        (11, True, True),
+        (8, True, True),
+        (7, True, False),
+    ):
         sample = encode(turns, SIMPLE, letter_tokenizer(), {"ecg": [prepared]}, max_length=length)
         assert (sample.needed, sample.cut, sample.taught) == (12, cut, taught)
     silent = encode([Turn("user", "b")], SIMPLE, letter_tokenizer(), {})
@@ -96,7 +102,9 @@ def test_lengths_are_those_of_the_samples() -> None:
 
 def test_a_record_that_teaches_nothing_is_told_once() -> None:
     said: list[str] = []
-    data = dataset(told("why", "so", "cut\u202eoff"), told("why", "", "mute"), told("y", "so", "well"), length=5, tell=said.append)
+    data = dataset(
+        told("why", "so", "cut\u202eoff"), told("why", "", "mute"), told("y", "so", "well"), length=5, tell=said.append
+    )
     for _ in range(2):
         for number in range(3):
             data[number]
@@ -108,7 +116,11 @@ def test_a_record_that_teaches_nothing_is_told_once() -> None:
 
 
 def test_what_is_dropped_follows_from_seed_epoch_and_record_alone() -> None:
-    data = dataset(*[told(f"{MARKER}\nwhy", "so", ecg=str(number), image="a") for number in range(40)], modality_dropout=0.5, seed=3)
+    data = dataset(
+        *[told(f"{MARKER}\nwhy", "so", ecg=str(number), image="a") for number in range(40)],
+        modality_dropout=0.5,
+        seed=3,
+    )
 
     def streams(number: int) -> tuple[bool, ...]:
         return tuple(bool(given) for given in data[number].streams.values())

@@ -124,7 +124,10 @@ def test_a_missing_marker_is_added_and_a_text_record_has_none() -> None:
         ({"id": "1", "conversations": [{"from": "gpt", "value": "x"}]}, "no human turn"),
         ({"id": "1", "ecg": 5, "conversations": [{"from": "human", "value": "x"}]}, "neither a file name"),
         ({"id": "1", "conversations": [{"from": "human", "value": "<image>"}]}, "1 <image> markers for 0"),
-        ({"id": "1", "ecg": ["a", "b"], "conversations": [{"from": "human", "value": "<image>"}]}, "1 <image> markers for 2"),
+        (
+            {"id": "1", "ecg": ["a", "b"], "conversations": [{"from": "human", "value": "<image>"}]},
+            "1 <image> markers for 2",
+        ),
     ],
 )
 def test_bad_records(record: dict[str, Any], fault: str) -> None:
@@ -153,7 +156,12 @@ def test_marker_first_is_stable() -> None:
 @pytest.mark.parametrize("name", list(templates))
 def test_every_template_trains_on_the_answers_alone(name: str) -> None:
     template = templates.get(name)
-    turns = (Turn("user", f"{MARKER}\nfirst question"), Turn("assistant", "first answer"), Turn("user", "next"), Turn("assistant", "last"))
+    turns = (
+        Turn("user", f"{MARKER}\nfirst question"),
+        Turn("assistant", "first answer"),
+        Turn("user", "next"),
+        Turn("assistant", "last"),
+    )
     spans = template.spans(turns)
     trained = [span.text for span in spans if span.trained]
     assert ["first answer" in trained[0], "last" in trained[1], len(trained)] == [True, True, 2]

@@ -17,11 +17,14 @@ TURNS = [
     Turn("user", "And the QTc?"),
     Turn("assistant", "471 ms."),
 ]
-MISTRAL = "[INST] <image>\nWhat rhythm is it? [/INST] Sinus rhythm, 72 bpm. </s>[INST] And the QTc? [/INST] 471 ms. </s>"
+MISTRAL = (
+    "[INST] <image>\nWhat rhythm is it? [/INST] Sinus rhythm, 72 bpm. </s>[INST] And the QTc? [/INST] 471 ms. </s>"
+)
 
 
 def test_mistral_instruct() -> None:
-    """LLaVA's conversation of that name: style LLAMA_2, no system, separators "" and "</s>"; answers with their ends are trained on."""
+    """LLaVA's conversation of that name: style LLAMA_2, no system, separators "" and "</s>"; answers with their ends
+    are trained on."""
     template = templates.get("mistral_instruct")
     assert template.prompt(TURNS) == MISTRAL
     assert template.prompt(TURNS[:3]) == MISTRAL.removesuffix(" 471 ms. </s>")
@@ -36,24 +39,33 @@ def test_mistral_instruct() -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_mistral_instruct_ids_and_labels(shared: Path, legacy: bool) -> None:
-    """The whole prompt through the tokenizer, and the original's way to mask it: by lengths, a round up to each </s> at a time.
+    """The whole prompt through the tokenizer, and the original's way to mask it: by lengths, a round up to each </s> at
+    a time.
 
-    The original counts a later round alone, which is as long as behind its </s> with Mistral's vocabulary, and not with this small one,
-    whose " [" is two pieces; so here it is counted behind it.
+    The original counts a later round alone, which is as long as behind its </s> with Mistral's vocabulary, and not with
+    this small one, whose " [" is two pieces; so here it is counted behind it.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(shared / "golden" / "tokenizer", legacy=legacy)
-    said = [{"from": "gpt" if turn.role == "assistant" else "human", "value": turn.text.replace("<image>\n", "")} for turn in TURNS]
+    said = [
+        {"from": "gpt" if turn.role == "assistant" else "human", "value": turn.text.replace("<image>\n", "")}
+        for turn in TURNS
+    ]
     turns = parse({"id": "0", "conversations": said}).turns
     template = templates.get("mistral_instruct")
     expected = tokenizer(template.prompt(turns)).input_ids
     labels, place = [IGNORE, *expected[1:]], 1
     for number, each in enumerate(template.prompt(turns).split("</s>")[:-1]):
         question = each.split("[/INST] ")[0] + "[/INST] "
-        pieces = (tokenizer("</s>" + text, add_special_tokens=False) if number else tokenizer(text) for text in (question, each))
+        pieces = (
+            tokenizer("</s>" + text, add_special_tokens=False) if number else tokenizer(text)
+            for text in (question, each)
+        )
         masked, whole = (len(piece.input_ids) for piece in pieces)
-        labels[place : place + masked - 2] = [IGNORE] * (masked - 2)  # without BOS or </s>, and without the piece of the last space
+        labels[place : place + masked - 2] = [IGNORE] * (
+            masked - 2
+        )  # without BOS or </s>, and without the piece of the last space
         place += whole
     assert place == len(expected)
     assert tokenize(template.spans(turns), tokenizer) == (expected, labels, [])

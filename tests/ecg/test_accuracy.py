@@ -1,4 +1,5 @@
-"""The wave delineator against marks by hand, every record by the network that did not see it; fails if accuracy drops below the targets."""
+"""The wave delineator against marks by hand, every record by the network that did not see it; fails if accuracy drops
+below the targets."""
 
 from __future__ import annotations
 
@@ -46,9 +47,14 @@ def test_record_values_lie_within_iec_60601(scores: dict[str, Any], bench: Modul
     assert scores[f"record {name} SD"] <= spread
 
 
-@pytest.mark.parametrize(("name", "mean", "spread"), [("p_ms", 14, 15), ("pr_ms", 10, 11), ("qrs_ms", 12, 10), ("qt_ms", 18, 30)])
-def test_intervals_over_all_leads_stay_as_near_as_they_were(scores: dict[str, Any], name: str, mean: float, spread: float) -> None:
-    """Second-earliest to second-latest of twelve hand marks is wider than of ours, whose leads agree more: P and QRS miss IEC's 10 ms."""
+@pytest.mark.parametrize(
+    ("name", "mean", "spread"), [("p_ms", 14, 15), ("pr_ms", 10, 11), ("qrs_ms", 12, 10), ("qt_ms", 18, 30)]
+)
+def test_intervals_over_all_leads_stay_as_near_as_they_were(
+    scores: dict[str, Any], name: str, mean: float, spread: float
+) -> None:
+    """Second-earliest to second-latest of twelve hand marks is wider than of ours, whose leads agree more: P and QRS
+    miss IEC's 10 ms."""
     assert abs(scores[f"overall {name} mean"]) <= mean
     assert scores[f"overall {name} SD"] <= spread
 
@@ -57,7 +63,12 @@ def test_a_worse_delineator_fails(shared: Path, bench: ModuleType) -> None:
     """The score itself: bounds that are moved, waves that are left out or put in."""
     record = read_marked(shared / "data/ludb" / record_names(shared / "data/ludb")[0])
     right = bench.summary([bench.tally(record, record.leads, True)])
-    assert (right["claims right %"], right["qrs Se %"], right["t PPV %"], right["p onset SD"]) == (100.0, 100.0, 100.0, 0.0)
+    assert (right["claims right %"], right["qrs Se %"], right["t PPV %"], right["p onset SD"]) == (
+        100.0,
+        100.0,
+        100.0,
+        0.0,
+    )
     wide = [{kind: rows + np.array([-0.015, 0, 0.015]) for kind, rows in lead.items()} for lead in record.leads]
     moved = bench.summary([bench.tally(record, wide, True)])
     assert moved["qrs_ms right %"] == 0.0
@@ -69,7 +80,8 @@ def test_a_worse_delineator_fails(shared: Path, bench: ModuleType) -> None:
 
 
 def test_nothing_raises_and_no_dead_lead_gets_a_wave(shared: Path, bench: ModuleType) -> None:
-    """Every 60th of the large tables, every other recording, and what can go wrong with one; the whole: ``measure.py --robustness``."""
+    """Every 60th of the large tables, every other recording, and what can go wrong with one; the whole: ``measure.py
+    --robustness``."""
     found = bench.robustness(shared / "data", 60)
     assert found["inputs"] > 200 and found["dead leads"] > 40
     assert (found["exceptions"], found["dead leads with a wave"]) == (0, 0)

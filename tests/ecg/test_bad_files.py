@@ -89,7 +89,9 @@ def test_packed_formats_know_their_size(tmp_path: Path) -> None:
     import wfdb
 
     wave = np.sin(np.arange(999) / 20)
-    wfdb.wrsamp("p", 500, ["mV", "mV"], ["I", "II"], np.column_stack([wave, wave]), fmt=["212", "212"], write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "p", 500, ["mV", "mV"], ["I", "II"], np.column_stack([wave, wave]), fmt=["212", "212"], write_dir=str(tmp_path)
+    )
     assert np.abs(read(tmp_path / "p").signal - wave).max() < 0.002
     data = tmp_path / "p.dat"
     data.write_bytes(data.read_bytes()[:-9])
@@ -182,7 +184,8 @@ def test_broken_arrays(tmp_path: Path) -> None:
     st.binary(max_size=300),
 )
 def test_random_bytes_are_one_sentence(tmp_path: Path, suffix: str, start: bytes, rest: bytes) -> None:
-    """Random bytes under every suffix, also behind the mark of every format: refused in a sentence, or by chance an ECG."""
+    """Random bytes under every suffix, also behind the mark of every format: refused in a sentence, or by chance an
+    ECG."""
     path = tmp_path / f"random{suffix}"
     for old in tmp_path.iterdir():
         old.unlink()

@@ -1,4 +1,5 @@
-"""Recordings that were once read wrongly (../shared/cases), and siblings: slow hearts, premature and paced beats, gaps, artefacts."""
+"""Recordings that were once read wrongly (../shared/cases), and siblings: slow hearts, premature and paced beats, gaps,
+artefacts."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def case(shared: Path, name: str) -> Measurements:
         ("artefact-then-clean", 72, 3, None, True),
     ],
 )
-def test_rate_beats_and_regularity(shared: Path, name: str, rate: float, within: float, beats: int | None, regular: bool) -> None:
+def test_rate_beats_and_regularity(
+    shared: Path, name: str, rate: float, within: float, beats: int | None, regular: bool
+) -> None:
     found = case(shared, name)
     assert found.heart_rate_bpm == pytest.approx(rate, abs=within)
     assert found.rhythm_regular is regular
@@ -83,7 +86,9 @@ def test_a_stretch_that_was_not_recorded_is_no_pause(filler: float, first: int, 
 
 
 def test_a_true_pause_stays_one() -> None:
-    signal = np.concatenate([made(75, 6.0), 0.004 * np.random.default_rng(1).standard_normal((12, 1500)), made(75, 6.0)], axis=1)
+    signal = np.concatenate(
+        [made(75, 6.0), 0.004 * np.random.default_rng(1).standard_normal((12, 1500)), made(75, 6.0)], axis=1
+    )
     found = measured(signal.astype(np.float32))
     assert found.pauses == 1 and found.rhythm_regular is False
 
@@ -106,7 +111,11 @@ def test_what_a_gap_breaks() -> None:
 
 def test_a_live_lead_is_recorded_throughout_and_a_nan_is_not() -> None:
     signal = made(60)
-    assert recorded_samples(signal, 500).all() and not bursts(signal, 500).any() and not calibration_pulses(signal, 500).any()
+    assert (
+        recorded_samples(signal, 500).all()
+        and not bursts(signal, 500).any()
+        and not calibration_pulses(signal, 500).any()
+    )
     signal[3, 100:130] = np.nan
     there = recorded_samples(signal, 500)
     assert not there[3, 100:130].any() and there.sum() == there.size - 30

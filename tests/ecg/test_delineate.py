@@ -39,7 +39,9 @@ def test_each_wave_is_in_order_and_its_peak_inside(lead: int) -> None:
         row = waves[np.isfinite(waves[:, lead, 0]), lead]
         assert len(row) and (row[:, 0] <= row[:, 1]).all() and (row[:, 1] <= row[:, 2]).all()
     whole = np.isfinite(found.p[:, lead, 0]) & np.isfinite(found.t[:, lead, 0])
-    assert (found.p[whole, lead, 2] < found.qrs[whole, lead, 2]).all() and (found.qrs[whole, lead, 0] < found.t[whole, lead, 0]).all()
+    assert (found.p[whole, lead, 2] < found.qrs[whole, lead, 2]).all() and (
+        found.qrs[whole, lead, 0] < found.t[whole, lead, 0]
+    ).all()
 
 
 def test_a_dead_lead_shows_no_wave_and_changes_little() -> None:
@@ -80,9 +82,13 @@ def test_any_number_of_leads(rows: list[int]) -> None:
 
 def test_fibrillation_has_no_p() -> None:
     for seed in range(4):
-        signal, _ = made(Heart(rhythm="atrial fibrillation", rr_cv=0.22, rate_bpm=85, f_wave_mv=0.06, muscle_mv=0.01), seed=seed)
+        signal, _ = made(
+            Heart(rhythm="atrial fibrillation", rr_cv=0.22, rate_bpm=85, f_wave_mv=0.06, muscle_mv=0.01), seed=seed
+        )
         found = delineate(signal, STANDARD)
-        assert found.p_present is False and np.isnan(found.p).all() and np.isnan(found.p_all).all() and found.reasons["p"]
+        assert (
+            found.p_present is False and np.isnan(found.p).all() and np.isnan(found.p_all).all() and found.reasons["p"]
+        )
 
 
 def test_premature_ventricular_beats_are_told_from_the_others() -> None:
@@ -131,7 +137,11 @@ def test_without_weights_the_rules_take_over_and_say_so(monkeypatch: pytest.Monk
     monkeypatch.setattr(net, "load", unreadable)
     signal, truth = made()
     found = delineate(signal, STANDARD)
-    assert len(found.r_s) == len(truth.beats_s) and "delineator.safetensors" in found.notes[0] and not found.method.startswith("net")
+    assert (
+        len(found.r_s) == len(truth.beats_s)
+        and "delineator.safetensors" in found.notes[0]
+        and not found.method.startswith("net")
+    )
 
 
 def test_a_second_detector_that_counts_otherwise_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,4 +219,6 @@ def test_it_never_raises(seed: int, leads: int, samples: int, size: float, kind:
         signal = signal.cumsum(axis=1)
     found = delineate(signal, tuple(f"x{row}" for row in range(leads)))
     assert np.all(np.diff(found.r_s) >= 0)
-    assert found.p.shape == found.qrs.shape == found.t.shape == (len(found.r_s), leads, 3) and len(found.kinds) == len(found.r_s)
+    assert found.p.shape == found.qrs.shape == found.t.shape == (len(found.r_s), leads, 3) and len(found.kinds) == len(
+        found.r_s
+    )

@@ -16,7 +16,9 @@ def sine(frequency: float, rate: float, seconds: float = 10.0) -> np.ndarray:
     return np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
 
 
-@pytest.mark.parametrize(("old", "new"), [(1000, 500), (257, 500), (400, 500), (500, 250), (128, 500), (500, 360), (499.7, 500)])
+@pytest.mark.parametrize(
+    ("old", "new"), [(1000, 500), (257, 500), (400, 500), (500, 250), (128, 500), (500, 360), (499.7, 500)]
+)
 def test_a_sine_stays_that_sine(old: float, new: float) -> None:
     out = resample(sine(7.0, old)[None], old, new)
     expected = sine(7.0, new)
@@ -40,7 +42,11 @@ def test_a_level_and_a_drift_pass_exactly(old: int, new: int) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 700), st.sampled_from([100, 128, 250, 257, 360, 400, 500, 1000]), st.sampled_from([100, 250, 500, 1000]))
+@given(
+    st.integers(1, 700),
+    st.sampled_from([100, 128, 250, 257, 360, 400, 500, 1000]),
+    st.sampled_from([100, 250, 500, 1000]),
+)
 def test_the_length_is_rounded(samples: int, old: int, new: int) -> None:
     out = resample(np.zeros((3, samples)), old, new)
     assert out.shape == (3, round(samples * new / old)) and out.dtype == np.float32

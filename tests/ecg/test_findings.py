@@ -14,18 +14,19 @@ from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 from llava_ecg.ecg.simulate import Heart, simulate
 
 NORMAL = LeadMeasurements(
-    True, 0.12, 100.0, "upright", 160.0, r_mv=1.0, r_ms=50.0, s_mv=-0.3, s_ms=30.0, qrs_mv=1.3, qrs_ms=90.0, qrs_area_mv_ms=20.0,
-    pattern="Rs", st_j_mv=0.0, st60_mv=0.0, t_mv=0.3, qt_ms=390.0,
+    True, 0.12, 100.0, "upright", 160.0, r_mv=1.0, r_ms=50.0, s_mv=-0.3, s_ms=30.0, qrs_mv=1.3, qrs_ms=90.0,
+    qrs_area_mv_ms=20.0, pattern="Rs", st_j_mv=0.0, st60_mv=0.0, t_mv=0.3, qt_ms=390.0,
 )  # fmt: skip
 
 
 def made(leads: dict[str, dict[str, Any]] | None = None, **values: Any) -> Measurements:
     """A normal ECG but for what is given."""
     usual: dict[str, Any] = {
-        "heart_rate_bpm": 70.0, "rr_ms": 857.0, "rhythm_regular": True, "af_evidence": False, "pauses": 0, "p_present": True,
-        "ventricular_premature": 0, "supraventricular_premature": 0, "paced_beats": 0, "p_ms": 100.0, "pr_ms": 160.0, "qrs_ms": 90.0,
-        "qt_ms": 390.0, "qtc_bazett_ms": 421.0, "axis_deg": 45.0, "sokolow_lyon_mv": 2.0, "cornell_mv": 1.0, "low_voltage_limb": False,
-        "low_voltage_chest": False, "r_progression": "normal", "delta_wave": False,
+        "heart_rate_bpm": 70.0, "rr_ms": 857.0, "rhythm_regular": True, "af_evidence": False, "pauses": 0,
+        "p_present": True, "ventricular_premature": 0, "supraventricular_premature": 0, "paced_beats": 0, "p_ms": 100.0,
+        "pr_ms": 160.0, "qrs_ms": 90.0, "qt_ms": 390.0, "qtc_bazett_ms": 421.0, "axis_deg": 45.0,
+        "sokolow_lyon_mv": 2.0, "cornell_mv": 1.0, "low_voltage_limb": False, "low_voltage_chest": False,
+        "r_progression": "normal", "delta_wave": False,
     }  # fmt: skip
     every = {name: replace(NORMAL, **(leads or {}).get(name, {})) for name in STANDARD}
     return Measurements(**{**usual, **values}, leads=every)
@@ -39,8 +40,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # finding, with it,
     ("sinus bradycardia", {"heart_rate_bpm": 59.0}, {"heart_rate_bpm": 60.0}),
     ("sinus tachycardia", {"heart_rate_bpm": 101.0}, {"heart_rate_bpm": 100.0}),
     ("sinus tachycardia", {"heart_rate_bpm": 120.0}, {"heart_rate_bpm": 120.0, "p_present": False}),
-    ("first degree AV block", {"pr_ms": 201.0}, {"pr_ms": 200.0}),
-    ("short PR", {"pr_ms": 119.0}, {"pr_ms": 120.0}),
+    ("first degree AV block", {"pr_ms": 201.0}, {"pr_ms": 200.0}), ("short PR", {"pr_ms": 119.0}, {"pr_ms": 120.0}),
     ("long QT", {"qtc_bazett_ms": 461.0}, {"qtc_bazett_ms": 460.0}),
     ("short QT", {"qtc_bazett_ms": 329.0}, {"qtc_bazett_ms": 361.0}),
     ("left axis deviation", {"axis_deg": -31.0}, {"axis_deg": -30.0}),
@@ -50,12 +50,18 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # finding, with it,
     ("right atrial enlargement", {"leads": inferior(p_mv=0.26)}, {"leads": inferior(p_mv=0.25)}),
     ("ST elevation", {"leads": inferior(st_j_mv=0.1)}, {"leads": inferior(st_j_mv=0.09)}),
     ("ST elevation", {"leads": inferior(st_j_mv=0.1)}, {"leads": {"III": {"st_j_mv": 0.3}}}),
-    ("ST depression", {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.05)}, {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.04)}),
+    (
+        "ST depression",
+        {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.05)},
+        {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.04)},
+    ),
     ("T inversion", {"leads": inferior(t_mv=-0.1)}, {"leads": inferior(t_mv=-0.09)}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "present", "absent"), CASES, ids=[f"{case[0]} {number}" for number, case in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("name", "present", "absent"), CASES, ids=[f"{case[0]} {number}" for number, case in enumerate(CASES)]
+)
 def test_both_sides_of_a_threshold(name: str, present: dict[str, Any], absent: dict[str, Any]) -> None:
     found = findings(made(**present))[name]
     assert found.present is True and found.because and found.source in SOURCES.values()
@@ -73,7 +79,10 @@ def test_what_is_not_measured_is_not_judged_and_says_why() -> None:
     for name, each in findings(Measurements(reasons={"pr_ms": "no P wave was found"})).items():
         assert each.present in (None, False), name
         assert each.because, name
-    assert findings(Measurements(reasons={"pr_ms": "no P wave was found"}))["first degree AV block"].because == "no P wave was found"
+    assert (
+        findings(Measurements(reasons={"pr_ms": "no P wave was found"}))["first degree AV block"].because
+        == "no P wave was found"
+    )
 
 
 @pytest.mark.parametrize(("sex", "present"), [("M", True), ("female", False), (None, False)])
@@ -83,8 +92,12 @@ def test_the_threshold_of_qtc_depends_on_the_sex(sex: str | None, present: bool)
     assert ("not known" in found.because) is (sex is None)
 
 
-@pytest.mark.parametrize(("sex", "age", "level", "present"), [("F", None, 0.16, True), ("M", 30.0, 0.2, False), ("M", 50.0, 0.2, True)])
-def test_st_elevation_in_v2_and_v3_depends_on_sex_and_age(sex: str, age: float | None, level: float, present: bool) -> None:
+@pytest.mark.parametrize(
+    ("sex", "age", "level", "present"), [("F", None, 0.16, True), ("M", 30.0, 0.2, False), ("M", 50.0, 0.2, True)]
+)
+def test_st_elevation_in_v2_and_v3_depends_on_sex_and_age(
+    sex: str, age: float | None, level: float, present: bool
+) -> None:
     m = made(leads=dict.fromkeys(("V2", "V3"), {"st_j_mv": level}))
     assert findings(m, sex=sex, age=age)["ST elevation"].present is present
 
@@ -122,8 +135,16 @@ def test_pathological_q(lead: str, values: dict[str, Any], expected: bool | None
 @pytest.mark.parametrize(
     ("heart", "present", "absent"),
     [
-        (Heart(conduction="left bundle branch block", qrs_ms=150), "left bundle branch block", "right bundle branch block"),
-        (Heart(conduction="right bundle branch block", qrs_ms=150), "right bundle branch block", "left bundle branch block"),
+        (
+            Heart(conduction="left bundle branch block", qrs_ms=150),
+            "left bundle branch block",
+            "right bundle branch block",
+        ),
+        (
+            Heart(conduction="right bundle branch block", qrs_ms=150),
+            "right bundle branch block",
+            "left bundle branch block",
+        ),
         (Heart(rate_bpm=45), "sinus bradycardia", "sinus tachycardia"),
         (Heart(rate_bpm=120, qt_ms=300, pr_ms=140), "sinus tachycardia", "sinus bradycardia"),
         (Heart(pr_ms=260), "first degree AV block", "short PR"),

@@ -133,7 +133,9 @@ def test_wfdb_says_what_it_assumes(tmp_path: Path, ecg: np.ndarray) -> None:
     path.write_text("rec 2\nrec.dat 16\nrec.dat 16\n")
     recording = read(path, leads="I,II")
     assert recording.rate == 250 and np.allclose(recording.signal, ecg[:2], atol=0.003)
-    assert any("250 Hz" in note for note in recording.notes) and any("200 steps per mV" in note for note in recording.notes)
+    assert any("250 Hz" in note for note in recording.notes) and any(
+        "200 steps per mV" in note for note in recording.notes
+    )
     with pytest.raises(InputError, match="does not say its leads; give --leads with 2 names"):
         read(path)
 
@@ -142,7 +144,10 @@ def test_wfdb_invalid_samples_are_gaps(tmp_path: Path, ecg: np.ndarray) -> None:
     broken = ecg.copy()
     broken[3, 100:200] = -32.768  # the sample value that format 16 keeps for "not recorded"
     recording = read(write_wfdb(tmp_path, broken))
-    assert np.isnan(recording.signal[3, 100:200]).all() and np.isfinite(np.delete(recording.signal[3], slice(100, 200))).all()
+    assert (
+        np.isnan(recording.signal[3, 100:200]).all()
+        and np.isfinite(np.delete(recording.signal[3], slice(100, 200))).all()
+    )
 
 
 def test_the_user_overrules_the_file(tmp_path: Path, ecg: np.ndarray) -> None:
@@ -157,7 +162,9 @@ def test_the_user_overrules_the_file(tmp_path: Path, ecg: np.ndarray) -> None:
         read(path, leads="standard")
 
 
-@pytest.mark.parametrize("flag", [{"rate": 0}, {"rate": float("nan")}, {"unit": "furlong"}, {"unit": "0"}, {"unit": -1.0}])
+@pytest.mark.parametrize(
+    "flag", [{"rate": 0}, {"rate": float("nan")}, {"unit": "furlong"}, {"unit": "0"}, {"unit": -1.0}]
+)
 def test_impossible_options(tmp_path: Path, ecg: np.ndarray, flag: dict[str, Any]) -> None:
     path = write_wfdb(tmp_path, ecg)
     with pytest.raises(InputError, match="impossible; give|unknown unit"):
@@ -228,7 +235,12 @@ def changed_dicom(tmp_path: Path) -> Callable[[Callable[[Any], None]], Path]:
 
 def test_dicom_of_the_pydicom_wheel() -> None:
     recording = read(dicom_path())
-    assert recording.leads == STANDARD and recording.rate == 1000 and recording.signal.shape == (12, 10000) and recording.format == "dicom"
+    assert (
+        recording.leads == STANDARD
+        and recording.rate == 1000
+        and recording.signal.shape == (12, 10000)
+        and recording.format == "dicom"
+    )
     assert recording.start == datetime(2013, 1, 25, 10, 59, 19)
     assert recording.metadata == {"age": 42.0, "sex": "female", "device": "Mortara Instrument, Inc. el250"}
     import pydicom
@@ -264,7 +276,8 @@ def test_dicom_calibration_padding_and_units(changed_dicom: Callable[[Callable[[
 
 
 def test_dicom_takes_the_recorded_waveform(changed_dicom: Callable[[Callable[[Any], None]], Path]) -> None:
-    """The median beat first in the file, a second recorded strip of one lead after it: still the twelve recorded leads."""
+    """The median beat first in the file, a second recorded strip of one lead after it: still the twelve recorded
+    leads."""
 
     def change(file: Any) -> None:
         rhythm, median = file.WaveformSequence
@@ -280,7 +293,9 @@ def test_dicom_takes_the_recorded_waveform(changed_dicom: Callable[[Callable[[An
     assert recording.notes == ("1 more recorded waveform of the file left out",)
 
 
-@pytest.mark.parametrize(("code", "meaning"), [("2:62", "x"), ("9.9", "Lead aVR"), ("", "AVR (augmented)"), ("MDC", "MDC_ECG_LEAD_AVR")])
+@pytest.mark.parametrize(
+    ("code", "meaning"), [("2:62", "x"), ("9.9", "Lead aVR"), ("", "AVR (augmented)"), ("MDC", "MDC_ECG_LEAD_AVR")]
+)
 def test_dicom_lead_names(changed_dicom: Callable[[Callable[[Any], None]], Path], code: str, meaning: str) -> None:
     def change(file: Any) -> None:
         source = file.WaveformSequence[0].ChannelDefinitionSequence[3].ChannelSourceSequence[0]
@@ -323,6 +338,11 @@ def test_a_format_is_plugged_in(tmp_path: Path) -> None:
 
 
 def test_reading_an_array_loads_no_heavy_library() -> None:
-    code = "import sys, llava_ecg.ecg; print([n for n in ('torch', 'wfdb', 'pydicom', 'scipy', 'pandas') if n in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    code = (
+        "import sys, llava_ecg.ecg; print([n for n in ('torch', 'wfdb', 'pydicom', 'scipy', 'pandas') if n in "
+        "sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
     assert out.stdout.strip() == "[]"

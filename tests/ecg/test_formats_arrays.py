@@ -34,7 +34,12 @@ def write_csv(path: Path, columns: np.ndarray, header: str = "", separator: str 
 def test_npy_either_way_round(tmp_path: Path, ecg: np.ndarray, transposed: bool) -> None:
     np.save(tmp_path / "a.npy", ecg.T if transposed else ecg)
     recording = read(tmp_path / "a.npy", **GIVEN)
-    assert np.allclose(recording.signal, ecg) and recording.leads == STANDARD and recording.rate == 500 and recording.format == "numpy"
+    assert (
+        np.allclose(recording.signal, ecg)
+        and recording.leads == STANDARD
+        and recording.rate == 500
+        and recording.format == "numpy"
+    )
 
 
 def test_npy_with_its_sidecar(tmp_path: Path, ecg: np.ndarray) -> None:
@@ -59,14 +64,20 @@ def test_integer_steps_with_their_size(tmp_path: Path, ecg: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "does not say its sampling rate, unit and leads; give --rate 500 --unit mV --leads standard (for I II III aVR aVL aVF V1 V2"),
+        (
+            {},
+            "does not say its sampling rate, unit and leads; give --rate 500 --unit mV --leads standard (for I II "
+            "III aVR aVL aVF V1 V2",
+        ),
         ({"rate": 500, "leads": "standard"}, "does not say its unit; give --unit mV or a a.json with {"),
         ({"unit": "mV", "leads": "standard"}, "does not say its sampling rate; give --rate 500 or a a.json with {"),
         ({"rate": 500, "unit": "mV"}, "does not say its leads; give --leads standard (for I II III aVR"),
         (GIVEN | {"leads": "I,II"}, "is 12 x 1000, which fits no 2 leads (I, II)"),
     ],
 )
-def test_what_is_missing_is_named_with_its_flag(tmp_path: Path, ecg: np.ndarray, given: dict[str, Any], said: str) -> None:
+def test_what_is_missing_is_named_with_its_flag(
+    tmp_path: Path, ecg: np.ndarray, given: dict[str, Any], said: str
+) -> None:
     np.save(tmp_path / "a.npy", ecg)
     with pytest.raises(InputError) as caught:
         read(tmp_path / "a.npy", **given)
@@ -117,15 +128,21 @@ def test_nan_and_infinity_are_gaps(tmp_path: Path, ecg: np.ndarray) -> None:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", " "])
 def test_csv_with_lead_names(tmp_path: Path, ecg: np.ndarray, separator: str) -> None:
-    path = write_csv(tmp_path / "a.csv", ecg.T, separator.join(["AVR" if n == "aVR" else n for n in STANDARD]), separator)
+    path = write_csv(
+        tmp_path / "a.csv", ecg.T, separator.join(["AVR" if n == "aVR" else n for n in STANDARD]), separator
+    )
     recording = read(path, rate=500, unit="mV")
     assert np.allclose(recording.signal, ecg, atol=1e-5) and recording.leads == STANDARD and recording.format == "csv"
 
 
 @pytest.mark.parametrize(("title", "scale"), [("time", 1), ("Time (s)", 1), ("t [ms]", 1000), ("seconds", 1)])
-def test_csv_rate_from_its_time_and_unit_from_its_names(tmp_path: Path, ecg: np.ndarray, title: str, scale: float) -> None:
+def test_csv_rate_from_its_time_and_unit_from_its_names(
+    tmp_path: Path, ecg: np.ndarray, title: str, scale: float
+) -> None:
     times = np.round(np.arange(1000) / 257, 3) * scale + 7
-    path = write_csv(tmp_path / "a.csv", np.column_stack([times, ecg[0], ecg[7] * 1000]), f"{title},I (mV),V2 [\u00b5V]")
+    path = write_csv(
+        tmp_path / "a.csv", np.column_stack([times, ecg[0], ecg[7] * 1000]), f"{title},I (mV),V2 [\u00b5V]"
+    )
     recording = read(path)
     assert recording.rate == 257 and recording.leads == ("I", "V2")
     assert np.allclose(recording.signal, ecg[[0, 7]], atol=1e-5)

@@ -1,4 +1,5 @@
-"""DICOM waveforms in several multiplex groups, and data sets without the preamble. Made from the file in the pydicom wheel."""
+"""DICOM waveforms in several multiplex groups, and data sets without the preamble. Made from the file in the pydicom
+wheel."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def whole() -> np.ndarray:
     return read(source()).signal
 
 
-def part(group: Any, rows: Sequence[int], first: int = 0, last: int = 10_000, offset_ms: float | None = None, every: int = 1) -> Any:
+def part(
+    group: Any, rows: Sequence[int], first: int = 0, last: int = 10_000, offset_ms: float | None = None, every: int = 1
+) -> Any:
     """A multiplex group of some channels over some samples, from ``offset_ms`` on, with every n-th sample."""
     out = copy.deepcopy(group)
     samples = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12)[first:last:every, list(rows)]
@@ -71,7 +74,10 @@ def test_groups_recorded_at_once_are_one_recording(made: Any, whole: np.ndarray,
     recording = made(lambda group, median: [median, *(part(group, range(n, n + size)) for n in range(0, 12, size))])
     assert recording.leads == STANDARD and recording.rate == 1000 and recording.notes == () and recording.start == START
     assert np.array_equal(recording.signal, whole)
-    assert made(lambda group, _: [part(group, range(n, n + size)) for n in range(0, 12, size)], leads="standard").leads == STANDARD
+    assert (
+        made(lambda group, _: [part(group, range(n, n + size)) for n in range(0, 12, size)], leads="standard").leads
+        == STANDARD
+    )
 
 
 def test_the_columns_of_a_page_with_its_rhythm_strip(made: Any, whole: np.ndarray) -> None:
@@ -88,17 +94,34 @@ def test_the_columns_of_a_page_with_its_rhythm_strip(made: Any, whole: np.ndarra
 @pytest.mark.parametrize(
     ("groups", "seconds", "recorded"),
     [
-        (lambda group, median: [median, part(group, [1], offset_ms=0), *columns(group)[::-1]], 10.0, {"II": 10.0, "V4": 2.5}),
-        (lambda group, _: [*columns(group), part(group, [1, 6, 10], offset_ms=0)], 10.0, {"II": 10.0, "V1": 10.0, "V5": 10.0, "V4": 2.5}),
+        (
+            lambda group, median: [median, part(group, [1], offset_ms=0), *columns(group)[::-1]],
+            10.0,
+            {"II": 10.0, "V4": 2.5},
+        ),
+        (
+            lambda group, _: [*columns(group), part(group, [1, 6, 10], offset_ms=0)],
+            10.0,
+            {"II": 10.0, "V1": 10.0, "V5": 10.0, "V4": 2.5},
+        ),
         (lambda group, _: columns(group), 10.0, {"II": 2.5, "V4": 2.5}),
         (lambda group, _: columns(group, begin_ms=60_000), 10.0, {"II": 2.5, "V4": 2.5}),
         (lambda group, _: columns(group, pause_ms=500), 11.5, {"II": 2.5, "V4": 2.5}),
-        (lambda group, _: [part(group, range(6), 0, 5000, 0), part(group, range(6, 12), 5000, 10_000, 5000)], 10.0, {"II": 5, "V1": 5}),
-        (lambda group, _: [*(part(group, range(n, n + 3), 0, 2500) for n in (0, 3, 6, 9)), part(group, [1])], 10.0, {"II": 10, "V1": 2.5}),
+        (
+            lambda group, _: [part(group, range(6), 0, 5000, 0), part(group, range(6, 12), 5000, 10_000, 5000)],
+            10.0,
+            {"II": 5, "V1": 5},
+        ),
+        (
+            lambda group, _: [*(part(group, range(n, n + 3), 0, 2500) for n in (0, 3, 6, 9)), part(group, [1])],
+            10.0,
+            {"II": 10, "V1": 2.5},
+        ),
     ],
 )
 def test_other_pages(made: Any, groups: Any, seconds: float, recorded: dict[str, float]) -> None:
-    """Strip first, three strips, no strip, a late or interrupted page, two columns, columns at once with a longer strip."""
+    """Strip first, three strips, no strip, a late or interrupted page, two columns, columns at once with a longer
+    strip."""
     recording = made(groups)
     assert set(recording.leads) == set(STANDARD) and recording.duration == seconds
     for lead, there in recorded.items():
@@ -118,8 +141,12 @@ def test_groups_of_different_rates(made: Any, whole: np.ndarray) -> None:
 
 def test_another_recording_stays_another(made: Any, whole: np.ndarray) -> None:
     """Twelve leads a minute later, and names that are given for one group."""
-    recording = made(lambda group, _: [part(group, range(12), 0, 5000, 0), part(group, range(12), 5000, 10_000, 60_000)])
-    assert np.array_equal(recording.signal, whole[:, :5000]) and recording.notes == ("1 more recorded waveform of the file left out",)
+    recording = made(
+        lambda group, _: [part(group, range(12), 0, 5000, 0), part(group, range(12), 5000, 10_000, 60_000)]
+    )
+    assert np.array_equal(recording.signal, whole[:, :5000]) and recording.notes == (
+        "1 more recorded waveform of the file left out",
+    )
     three = made(lambda group, _: [part(group, range(n, n + 3)) for n in (0, 3, 6, 9)], leads="V1,V2,V3")
     assert three.leads == ("V1", "V2", "V3") and np.array_equal(three.signal, whole[:3])
 
@@ -143,7 +170,9 @@ def bare(implicit: bool, little: bool) -> bytes:
 @pytest.mark.parametrize(("implicit", "little"), [(False, True), (True, True), (False, False)])
 @pytest.mark.parametrize("before", [b"", bytes(128), bytes(128) + b"DICM"])
 @pytest.mark.parametrize("name", ["ecg.dcm", "IM000001"])
-def test_a_data_set_without_its_preamble(tmp_path: Path, whole: np.ndarray, implicit: bool, little: bool, before: bytes, name: str) -> None:
+def test_a_data_set_without_its_preamble(
+    tmp_path: Path, whole: np.ndarray, implicit: bool, little: bool, before: bytes, name: str
+) -> None:
     (tmp_path / name).write_bytes(before + bare(implicit, little))
     recording = read(tmp_path / name)
     assert recording.format == "dicom" and recording.leads == STANDARD and np.array_equal(recording.signal, whole)

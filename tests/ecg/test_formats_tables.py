@@ -1,4 +1,5 @@
-"""Tables as text in every dialect that people have: quotes, commas, units, times, counters, other signals, and lines above the table."""
+"""Tables as text in every dialect that people have: quotes, commas, units, times, counters, other signals, and lines
+above the table."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ def ecg() -> np.ndarray:
 
 def text(*columns: Any, separator: str = ",", form: str = "{:.4f}", comma: bool = False, quote: str = "") -> str:
     """Rows of columns: numbers, or cells as they are."""
-    cells = [[cell if isinstance(cell, str) else form.format(cell).replace(".", "," if comma else ".") for cell in c] for c in columns]
+    cells = [
+        [cell if isinstance(cell, str) else form.format(cell).replace(".", "," if comma else ".") for cell in c]
+        for c in columns
+    ]
     return "\n".join(separator.join(f"{quote}{cell}{quote}" for cell in row) for row in zip(*cells, strict=True)) + "\n"
 
 
@@ -56,7 +60,9 @@ def test_quotes_and_decimal_commas(tmp_path: Path, ecg: np.ndarray) -> None:
     assert same(written(tmp_path, head.replace('"', "'") + text(TIME, *ecg, quote="'")), ecg)
     assert same(written(tmp_path, head.replace(",", "\t") + text(TIME, *ecg, separator="\t", quote='"')), ecg)
     assert same(written(tmp_path, '"time, s";"I";"II"\n' + text(TIME, *ecg, separator=";", comma=True), unit="mV"), ecg)
-    assert same(written(tmp_path, "sep=;\n" + head.replace(",", ";") + text(TIME, *ecg, separator=";", comma=True)), ecg)
+    assert same(
+        written(tmp_path, "sep=;\n" + head.replace(",", ";") + text(TIME, *ecg, separator=";", comma=True)), ecg
+    )
     assert same(written(tmp_path, "time|I (mV)|II (mV)\n" + text(TIME, *ecg, separator="|")), ecg)
 
 
@@ -68,7 +74,9 @@ def test_thousands_are_grouped_either_way(tmp_path: Path, ecg: np.ndarray) -> No
         assert np.allclose(written(tmp_path, head + body, rate=RATE, unit="1e-5").signal, ecg, atol=2e-6)
 
 
-@pytest.mark.parametrize("gap", ["NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None", "NaN", "-nan", "-", "", "?", '"NA"', '""'])
+@pytest.mark.parametrize(
+    "gap", ["NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None", "NaN", "-nan", "-", "", "?", '"NA"', '""']
+)
 def test_missing_values(tmp_path: Path, ecg: np.ndarray, gap: str) -> None:
     """Wherever they are, the first row of numbers included."""
     holes = ecg.copy()
@@ -103,8 +111,14 @@ def moments(form: str, start: datetime = datetime(2020, 1, 1, 23, 59, 58)) -> li
 @pytest.mark.parametrize(
     ("title", "times"),
     [
-        *((title, list(map("{:.3f}".format, TIME))) for title in ("Elapsed time", "TIME", "elapsed", "Time (sec)", "Zeit", "rel_time")),
-        *((title, list(map("{:.0f}".format, 1e3 * TIME))) for title in ("ms", "millis", "timestamp_ms", "Elapsed time (ms)", "t [msec]")),
+        *(
+            (title, list(map("{:.3f}".format, TIME)))
+            for title in ("Elapsed time", "TIME", "elapsed", "Time (sec)", "Zeit", "rel_time")
+        ),
+        *(
+            (title, list(map("{:.0f}".format, 1e3 * TIME)))
+            for title in ("ms", "millis", "timestamp_ms", "Elapsed time (ms)", "t [msec]")
+        ),
         ("timestamp", [f"{1.6e9 + t:.3f}" for t in TIME]),
         ("timestamp", [f"{1_600_000_000_000 + 1000 * t:.0f}" for t in TIME]),
         ("Unix Timestamp", [f"{1_600_000_000_000_000 + int(1e6 * t)}" for t in TIME]),
@@ -138,7 +152,20 @@ def test_times_that_are_of_no_use_give_way_to_the_user(tmp_path: Path, ecg: np.n
 @pytest.mark.parametrize(
     "title",
     [
-        *("", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0_level_0", "index", "Index", "level_0", "...1", "X", "rownames", "row.names", "id"),
+        *(
+            "",
+            "Unnamed: 0",
+            "Unnamed: 0.1",
+            "Unnamed: 0_level_0",
+            "index",
+            "Index",
+            "level_0",
+            "...1",
+            "X",
+            "rownames",
+            "row.names",
+            "id",
+        ),
         *("Sample #", "sample_number", "sampleIndex", "Sample No.", "idx", "frame", "packetNum", "Zeile", "foo"),
     ],
 )
@@ -151,9 +178,14 @@ def test_a_counter_is_no_lead(tmp_path: Path, ecg: np.ndarray, title: str, first
 
 
 def test_a_counter_that_begins_anew_and_a_clock_of_unknown_name(tmp_path: Path, ecg: np.ndarray) -> None:
-    content = "nr_in_packet,I,II,ticks\n" + text([str(n % 256) for n in range(SIZE)], *ecg, [str(77 + 4 * n) for n in range(SIZE)])
+    content = "nr_in_packet,I,II,ticks\n" + text(
+        [str(n % 256) for n in range(SIZE)], *ecg, [str(77 + 4 * n) for n in range(SIZE)]
+    )
     recording = written(tmp_path, content, **GIVEN)
-    assert same(recording, ecg) and recording.notes[-1] == "ticks is left out: it counts up evenly, as a counter or a clock does"
+    assert (
+        same(recording, ecg)
+        and recording.notes[-1] == "ticks is left out: it counts up evenly, as a counter or a clock does"
+    )
 
 
 def test_row_names_without_a_title_and_tables_without_titles(tmp_path: Path, ecg: np.ndarray) -> None:
@@ -161,7 +193,9 @@ def test_row_names_without_a_title_and_tables_without_titles(tmp_path: Path, ecg
     assert same(written(tmp_path, '"I" "II"\n' + text([f'"{n}"' for n in count], *ecg, separator=" "), **GIVEN), ecg)
     assert same(written(tmp_path, text(count, *ecg), leads="I,II", **GIVEN), ecg)
     assert same(written(tmp_path, text(TIME, *ecg), leads="I,II", **GIVEN), ecg)
-    assert written(tmp_path, text(count, *ecg), leads="V1,I,II", rate=RATE, unit="1").leads == ("V1", "I", "II"), "three are named"
+    assert written(tmp_path, text(count, *ecg), leads="V1,I,II", rate=RATE, unit="1").leads == ("V1", "I", "II"), (
+        "three are named"
+    )
 
 
 def test_separators_at_the_end_of_a_line(tmp_path: Path, ecg: np.ndarray) -> None:
@@ -197,7 +231,10 @@ def test_titles_kept_apart_by_blanks(tmp_path: Path, ecg: np.ndarray) -> None:
 
 
 def test_a_lead_in_each_line(tmp_path: Path, ecg: np.ndarray) -> None:
-    rows = [name + "," + ",".join(f"{value:.4f}" for value in lead) for name, lead in zip(("I", "Lead II"), ecg, strict=True)]
+    rows = [
+        name + "," + ",".join(f"{value:.4f}" for value in lead)
+        for name, lead in zip(("I", "Lead II"), ecg, strict=True)
+    ]
     assert same(written(tmp_path, "\n".join(rows), **GIVEN), ecg)
     with pytest.raises(InputError, match="has 'x' in line 2, column 1501"):
         written(tmp_path, rows[0] + "\n" + rows[1].rpartition(",")[0] + ",x", **GIVEN)
@@ -223,7 +260,14 @@ def test_unknown_names_beside_known_ones(tmp_path: Path, ecg: np.ndarray) -> Non
     wave = np.sin(TIME)
     recording = written(tmp_path, "ecg,filtered,x,y,z\n" + text(ecg[1], wave, wave, wave, wave), **GIVEN)
     assert recording.leads == ("ecg",) and len(recording.notes) == 4 and "as others are" in recording.notes[0]
-    assert written(tmp_path, "I,vx,V7,MCL1,ch3,X\n" + text(ecg[0], *[wave] * 5), **GIVEN).leads == ("I", "vx", "V7", "MCL1", "ch3", "X")
+    assert written(tmp_path, "I,vx,V7,MCL1,ch3,X\n" + text(ecg[0], *[wave] * 5), **GIVEN).leads == (
+        "I",
+        "vx",
+        "V7",
+        "MCL1",
+        "ch3",
+        "X",
+    )
     assert written(tmp_path, "I,Nehb D (mV)\n" + text(ecg[0], wave), **GIVEN).leads == ("I", "Nehb D")
     assert written(tmp_path, "value\n" + text(ecg[1]), **GIVEN).leads == ("value",)
     assert written(tmp_path, "mV\n" + text(ecg[1]), rate=RATE, leads="II").leads == ("II",)
@@ -235,7 +279,10 @@ def test_columns_of_text(tmp_path: Path, ecg: np.ndarray) -> None:
     content = "Time;I;QRS;II;comment\n" + text(TIME, ecg[0], marks, ecg[1], note, separator=";")
     recording = written(tmp_path, content, unit="mV")
     assert same(recording, ecg)
-    assert recording.notes == ("QRS is left out: it is no column of numbers", "comment is left out: it is no column of numbers")
+    assert recording.notes == (
+        "QRS is left out: it is no column of numbers",
+        "comment is left out: it is no column of numbers",
+    )
     with pytest.raises(InputError, match=r"has '\.' in line 2, column 2, where a number must be"):
         written(tmp_path, "Time;I;II\n" + text(TIME, marks, ecg[1], separator=";"), unit="mV")
     bad = ["x" if n == 9 else f"{value:.4f}" for n, value in enumerate(ecg[0])]
@@ -243,7 +290,10 @@ def test_columns_of_text(tmp_path: Path, ecg: np.ndarray) -> None:
         written(tmp_path, "Nehb (mV),II\n" + text(bad, ecg[1]), **GIVEN)
 
 
-APPLE = 'Name,Erika\nRecorded Date,2019-05-05 10:10:10 +0200\nSymptoms,\nSoftware Version,1.90\nDevice,"Watch4,1"\nSample Rate,250 hertz\n'
+APPLE = (
+    "Name,Erika\nRecorded Date,2019-05-05 10:10:10 +0200\nSymptoms,\nSoftware Version,1.90\n"
+    'Device,"Watch4,1"\nSample Rate,250 hertz\n'
+)
 OPENBCI = "%OpenBCI Raw EXG Data\n%Number of channels = 2\n%Sample Rate = 250 Hz\n"
 
 

@@ -1,4 +1,5 @@
-"""WFDB records that are valid, or that other readers take: headers of every dialect, several samples a frame, several segments."""
+"""WFDB records that are valid, or that other readers take: headers of every dialect, several samples a frame, several
+segments."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def write(
     step: float = 0.001,
     name: str = "r",
 ) -> Path:
-    """A record of format 16 with the record line and the signal lines as given; ``step`` in mV is one step of the samples."""
+    """A record of format 16 with the record line and the signal lines as given; ``step`` in mV is one step of the
+    samples."""
     (folder / f"{name}.dat").write_bytes(np.round(signal / step).astype("<i2").T.tobytes())
     path = folder / f"{name}.hea"
     path.write_text("\n".join([record, *lines]) + "\n", encoding="utf-8")
@@ -53,7 +55,9 @@ def write(
         ("r 2 500 5000 unknown", None),
     ],
 )
-def test_a_date_in_another_form_refuses_no_record(tmp_path: Path, ecg: np.ndarray, record: str, start: datetime | None) -> None:
+def test_a_date_in_another_form_refuses_no_record(
+    tmp_path: Path, ecg: np.ndarray, record: str, start: datetime | None
+) -> None:
     recording = read(write(tmp_path, ecg, record))
     assert recording.start == start and recording.rate == 500
     assert np.allclose(recording.signal, ecg, atol=1e-6)
@@ -62,7 +66,15 @@ def test_a_date_in_another_form_refuses_no_record(tmp_path: Path, ecg: np.ndarra
 @pytest.mark.parametrize(
     "record",
     [
-        *("r 2 5e2 5000", "r 2 5E2 5000", "r 2 +5.0e+02 5000", "r 2 .5e3 5000", "r 2 500. 5000", "r 2 500,0 5000", "r 2 500Hz 5000"),
+        *(
+            "r 2 5e2 5000",
+            "r 2 5E2 5000",
+            "r 2 +5.0e+02 5000",
+            "r 2 .5e3 5000",
+            "r 2 500. 5000",
+            "r 2 500,0 5000",
+            "r 2 500Hz 5000",
+        ),
         *("r 2 500/1000 5000", "r 2 500/1e3(12.5) 5000", "r 2 500/500(-1.5) 5000"),
         *("r 2 500", "r 2 500 0", "r 2 500 5000.0 10:00:00"),  # a length of 0 is one that is not given, header(5)
         *(
@@ -91,8 +103,17 @@ def test_a_rate_that_is_no_number_is_asked_for(tmp_path: Path, ecg: np.ndarray) 
 @pytest.mark.parametrize(
     "line",
     [
-        *("r.dat 16 1000/mV I", "r.dat 16 1000/mV 16 0 I", "r.dat 16 1e3/mV 16 0 0 0 0 I", "r.dat 16 1.0E+03(0.0)/mV 16 0 0 0 0 I"),
-        *("r.dat 16 1/microvolts 16 0 0 0 0 I", "r.dat 16x1:0+0 1000(0)/mV 16.0 0. 0 0 0 I,", "R.DAT 16 1000/mV 16 0 0 0 0 'I'"),
+        *(
+            "r.dat 16 1000/mV I",
+            "r.dat 16 1000/mV 16 0 I",
+            "r.dat 16 1e3/mV 16 0 0 0 0 I",
+            "r.dat 16 1.0E+03(0.0)/mV 16 0 0 0 0 I",
+        ),
+        *(
+            "r.dat 16 1/microvolts 16 0 0 0 0 I",
+            "r.dat 16x1:0+0 1000(0)/mV 16.0 0. 0 0 0 I,",
+            "R.DAT 16 1000/mV 16 0 0 0 0 'I'",
+        ),
     ],
 )
 def test_signal_lines_of_every_dialect(tmp_path: Path, ecg: np.ndarray, line: str) -> None:
@@ -101,7 +122,12 @@ def test_signal_lines_of_every_dialect(tmp_path: Path, ecg: np.ndarray, line: st
 
 
 def test_lines_beyond_the_counted_ones_are_passed_over(tmp_path: Path, ecg: np.ndarray) -> None:
-    lines = ("r.dat 16 1000/mV 16 0 0 0 0 I", "r.dat 16 1000/mV 16 0 0 0 0 II", "r.dat 16 1000/mV 16 0 0 0 0 unused", "more text")
+    lines = (
+        "r.dat 16 1000/mV 16 0 0 0 0 I",
+        "r.dat 16 1000/mV 16 0 0 0 0 II",
+        "r.dat 16 1000/mV 16 0 0 0 0 unused",
+        "more text",
+    )
     assert read(write(tmp_path, ecg, lines=lines)).leads == ("I", "II")
 
 
@@ -113,7 +139,9 @@ def test_a_lead_without_a_file_is_one_that_was_not_recorded(tmp_path: Path, ecg:
 # -- several samples a frame
 
 
-def write_frames(folder: Path, signals: Sequence[np.ndarray], per_frame: Sequence[int], rate: str, units: Sequence[str]) -> Path:
+def write_frames(
+    folder: Path, signals: Sequence[np.ndarray], per_frame: Sequence[int], rate: str, units: Sequence[str]
+) -> Path:
     """A record whose signals, int16 [T], have so many samples a frame."""
     frames = [signal.reshape(-1, each) for signal, each in zip(signals, per_frame, strict=True)]
     (folder / "f.dat").write_bytes(np.concatenate(frames, axis=1).astype("<i2").tobytes())
@@ -130,7 +158,11 @@ def test_all_samples_of_a_frame_are_read(tmp_path: Path, ecg: np.ndarray, each: 
     breath = np.zeros(5000 // each, "<i2")
     units = ["1000/mV 16 0 0 0 0 I", "1000/mV 16 0 0 0 0 II", "100/NU 16 0 0 0 0 RESP"]
     recording = read(write_frames(tmp_path, [*steps, breath], [each, each, 1], rate, units))
-    assert recording.rate == 500 and recording.leads == ("I", "II") and recording.notes == ("RESP is left out: NU is no unit of voltage",)
+    assert (
+        recording.rate == 500
+        and recording.leads == ("I", "II")
+        and recording.notes == ("RESP is left out: NU is no unit of voltage",)
+    )
     assert np.allclose(recording.signal, ecg, atol=1e-6)
     assert abs(measure(recording).heart_rate_bpm - 72) < 1  # type: ignore[operator]
 
@@ -164,7 +196,9 @@ def test_what_is_no_ecg_by_its_name_is_left_out(tmp_path: Path, ecg: np.ndarray)
 # -- several segments
 
 
-def write_segment(folder: Path, name: str, signal: np.ndarray, unit: str = "1000/mV", step: float = 0.001, names: str = "I II") -> None:
+def write_segment(
+    folder: Path, name: str, signal: np.ndarray, unit: str = "1000/mV", step: float = 0.001, names: str = "I II"
+) -> None:
     lines = [f"{name}.dat 16 {unit} 16 0 0 0 0 {lead}" for lead in names.split()]
     write(folder, signal, f"{name} {len(lines)} 500 {signal.shape[1]}", lines, step, name)
 
@@ -177,7 +211,8 @@ def write_master(folder: Path, *segments: str, rate: str = "500") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("unit", "step"), [("1000/mV", 0.001), ("1/uV", 0.001), ("1/\u00b5V", 0.001), ("0.5/\u03bcV", 0.002), ("1e6/V", 0.001)]
+    ("unit", "step"),
+    [("1000/mV", 0.001), ("1/uV", 0.001), ("1/\u00b5V", 0.001), ("0.5/\u03bcV", 0.002), ("1e6/V", 0.001)],
 )
 def test_each_segment_by_its_own_unit(tmp_path: Path, ecg: np.ndarray, unit: str, step: float) -> None:
     write_segment(tmp_path, "a", ecg[:, :2000], unit, step)
@@ -189,14 +224,21 @@ def test_each_segment_by_its_own_unit(tmp_path: Path, ecg: np.ndarray, unit: str
 
 
 def test_segments_with_a_layout_a_pause_and_other_leads(tmp_path: Path, ecg: np.ndarray) -> None:
-    (tmp_path / "layout.hea").write_text("layout 3 500 0\n" + "".join(f"~ 0 1000/mV 16 0 0 0 0 {name}\n" for name in ("V1", "I", "II")))
+    (tmp_path / "layout.hea").write_text(
+        "layout 3 500 0\n" + "".join(f"~ 0 1000/mV 16 0 0 0 0 {name}\n" for name in ("V1", "I", "II"))
+    )
     write_segment(tmp_path, "a", ecg[:, :2000])
     write_segment(tmp_path, "b", ecg[:, 2500:], names="II V1")
     recording = read(write_master(tmp_path, "layout 0", "a 2000", "~ 500", "b 2500"))
     assert recording.leads == ("V1", "I", "II")
     first, second = slice(0, 2000), slice(2500, 5000)
-    assert np.allclose(recording.lead("I")[first], ecg[0, first], atol=1e-6) and np.isnan(recording.lead("I")[2000:]).all()
-    assert np.allclose(recording.lead("II")[second], ecg[0, second], atol=1e-6) and np.isnan(recording.signal[:, 2000:2500]).all()
+    assert (
+        np.allclose(recording.lead("I")[first], ecg[0, first], atol=1e-6) and np.isnan(recording.lead("I")[2000:]).all()
+    )
+    assert (
+        np.allclose(recording.lead("II")[second], ecg[0, second], atol=1e-6)
+        and np.isnan(recording.signal[:, 2000:2500]).all()
+    )
     assert np.allclose(recording.lead("V1")[second], ecg[1, second], atol=1e-6)
 
 

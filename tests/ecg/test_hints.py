@@ -31,7 +31,9 @@ def chest(*values: float | None) -> Mapping[str, float | None]:
         ((0.2, 0.4, None, 1.2, 1.4, 1.2), (1.0, 1.2, 0.9, 0.5, 0.3, 0.1), (None, None)),
     ],
 )
-def test_r_progression(r: tuple[float | None, ...], s: tuple[float, ...], expected: tuple[str | None, str | None]) -> None:
+def test_r_progression(
+    r: tuple[float | None, ...], s: tuple[float, ...], expected: tuple[str | None, str | None]
+) -> None:
     assert r_progression(chest(*r), chest(*s)) == expected
 
 

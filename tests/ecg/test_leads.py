@@ -48,7 +48,24 @@ def test_spellings_of_the_standard_leads(spelling: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["-aVR", "- Lead II", "Vx", "V7", "V3R", "RESP", "I-II", "Lead", "ECG1", "ECG 2", "", "Lead -aVR", "ECG -II", "V", ","]
+    "name",
+    [
+        "-aVR",
+        "- Lead II",
+        "Vx",
+        "V7",
+        "V3R",
+        "RESP",
+        "I-II",
+        "Lead",
+        "ECG1",
+        "ECG 2",
+        "",
+        "Lead -aVR",
+        "ECG -II",
+        "V",
+        ",",
+    ],
 )
 def test_other_names_stay(name: str) -> None:
     """Above all the inverted aVR of the Cabrera order: taken for aVR, every sign would be wrong."""
@@ -56,14 +73,28 @@ def test_other_names_stay(name: str) -> None:
 
 
 def test_punctuation_is_taken_off_other_names() -> None:
-    assert [canonical(name) for name in ("V,", "RESP,", "'PLETH'", "-aVR.", "ECG1:")] == ["V", "RESP", "PLETH", "-aVR", "ECG1"]
+    assert [canonical(name) for name in ("V,", "RESP,", "'PLETH'", "-aVR.", "ECG1:")] == [
+        "V",
+        "RESP",
+        "PLETH",
+        "-aVR",
+        "ECG1",
+    ]
 
 
 def test_what_a_name_says() -> None:
-    assert all(map(is_other_signal, ("PLETH", "RESP", "acc_x", "ECG quality", "EEG Fpz-Cz", "C4-A1", "SpO2", "heart_rate bpm")))
-    assert not any(map(is_other_signal, (*STANDARD, "ecg", "CM5", "V7", "vx", "MCL1", "C4", "Accessory lead", "ch1", "")))
-    assert all(map(says_ecg, (*STANDARD, "ecg", "ECG 2", "Lead X", "MLII"))) and not any(map(says_ecg, ("V7", "x", "filtered", "")))
-    assert all(map(may_be_lead, ("V7", "V3R", "vx", "MCL1", "CM5", "ch 2", "V"))) and not any(map(may_be_lead, ("filtered", "rpeaks")))
+    assert all(
+        map(is_other_signal, ("PLETH", "RESP", "acc_x", "ECG quality", "EEG Fpz-Cz", "C4-A1", "SpO2", "heart_rate bpm"))
+    )
+    assert not any(
+        map(is_other_signal, (*STANDARD, "ecg", "CM5", "V7", "vx", "MCL1", "C4", "Accessory lead", "ch1", ""))
+    )
+    assert all(map(says_ecg, (*STANDARD, "ecg", "ECG 2", "Lead X", "MLII"))) and not any(
+        map(says_ecg, ("V7", "x", "filtered", ""))
+    )
+    assert all(map(may_be_lead, ("V7", "V3R", "vx", "MCL1", "CM5", "ch 2", "V"))) and not any(
+        map(may_be_lead, ("filtered", "rpeaks"))
+    )
 
 
 @given(st.text(max_size=20) | st.sampled_from([*SPELLINGS, *STANDARD]))
@@ -77,7 +108,8 @@ def test_derive_needs_both_i_and_ii() -> None:
 
 
 def test_derive_gives_the_recorded_limb_leads(shared: Path) -> None:
-    """Einthoven and Goldberger on the machines of six databases, to the rounding of the coarsest, which steps by 4.88 uV."""
+    """Einthoven and Goldberger on the machines of six databases, to the rounding of the coarsest, which steps by 4.88
+    uV."""
     records = sorted((shared / "data/cinc2021").glob("*.hea"))
     assert len(records) == 60
     for record in records:

@@ -37,10 +37,16 @@ def test_a_record_of_ludb(shared: Path) -> None:
     folder = shared / "data/ludb"
     assert len(record_names(folder)) == 159
     found = read_marked(folder / record_names(folder)[0])
-    assert found.signal.shape == (12, 5000) and found.rate == 500 and len(found.leads) == len(found.spans) == len(STANDARD)
+    assert (
+        found.signal.shape == (12, 5000) and found.rate == 500 and len(found.leads) == len(found.spans) == len(STANDARD)
+    )
     for waves, (first, last) in zip(found.leads, found.spans, strict=True):
         for rows in waves.values():
-            assert (rows[:, 0] <= rows[:, 1]).all() and (rows[:, 1] <= rows[:, 2]).all() and (np.diff(rows[:, 1]) > 0).all()
+            assert (
+                (rows[:, 0] <= rows[:, 1]).all()
+                and (rows[:, 1] <= rows[:, 2]).all()
+                and (np.diff(rows[:, 1]) > 0).all()
+            )
             assert len(rows) == 0 or first <= rows[0, 0] <= rows[-1, 2] <= last
     assert all(len(waves["qrs"]) >= 3 for waves in found.leads)
 

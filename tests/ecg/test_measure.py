@@ -1,4 +1,5 @@
-"""`measure` on made signals with known values, on real ones with marks by hand, and on what a user may give it by mistake."""
+"""`measure` on made signals with known values, on real ones with marks by hand, and on what a user may give it by
+mistake."""
 
 from __future__ import annotations
 
@@ -20,12 +21,20 @@ INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
 GAINS = (0.7, 1.0, 0.3, -0.85, 0.2, 0.65, -0.5, 0.6, 0.9, 1.1, 1.2, 1.0)
 
 
-def made(rate: float = 500.0, rr_s: float = 0.8, seconds: float = 10.0, start: float = 0.5, noise: float = 0.004) -> Recording:
+def made(
+    rate: float = 500.0, rr_s: float = 0.8, seconds: float = 10.0, start: float = 0.5, noise: float = 0.004
+) -> Recording:
     """Twelve leads: P at -160 ms, QRS, T at +300 ms of R every `rr_s`; R of 1 mV in lead II."""
     t = np.arange(round(seconds * rate)) / rate
     trace = np.zeros_like(t)
     for r in np.arange(start, seconds, rr_s):
-        for size, at, sd in ((0.15, -0.16, 0.022), (-0.12, -0.026, 0.008), (1.0, 0.0, 0.011), (-0.25, 0.028, 0.009), (0.3, 0.30, 0.045)):
+        for size, at, sd in (
+            (0.15, -0.16, 0.022),
+            (-0.12, -0.026, 0.008),
+            (1.0, 0.0, 0.011),
+            (-0.25, 0.028, 0.009),
+            (0.3, 0.30, 0.045),
+        ):
             trace += size * np.exp(-0.5 * ((t - r - at) / sd) ** 2)
     signal = np.outer(GAINS, trace) + np.random.default_rng(0).normal(0, noise, (12, t.size))
     return Recording(signal.astype(np.float32), rate, STANDARD)
@@ -86,7 +95,9 @@ def test_twice_the_amplitude_keeps_the_times_and_doubles_the_millivolts() -> Non
 
 def test_a_shift_in_time_changes_nothing() -> None:
     one, two = measure(made()), measure(made(start=0.63))
-    assert [getattr(one, name) for name in INTERVALS] == pytest.approx([getattr(two, name) for name in INTERVALS], abs=6)
+    assert [getattr(one, name) for name in INTERVALS] == pytest.approx(
+        [getattr(two, name) for name in INTERVALS], abs=6
+    )
     assert two.beats_s[0] - one.beats_s[0] == pytest.approx(0.13, abs=0.01)
 
 
@@ -145,7 +156,9 @@ def test_two_minutes_are_counted_to_the_end() -> None:
     found = measure(made(rate=250.0, seconds=120.0))
     assert found.heart_rate_bpm == pytest.approx(75, abs=0.5)
     assert len(found.beats_s) == pytest.approx(150, abs=2)
-    assert np.diff(found.beats_s).min() > 0.7 and np.diff(found.beats_s).max() < 0.9  # nothing lost or doubled where parts meet
+    assert (
+        np.diff(found.beats_s).min() > 0.7 and np.diff(found.beats_s).max() < 0.9
+    )  # nothing lost or doubled where parts meet
 
 
 def test_measuring_needs_no_torch() -> None:
@@ -153,14 +166,19 @@ def test_measuring_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# ---- real recordings ------------------------------------------------------------------------------------------------------------
+# ---- real recordings
+# ------------------------------------------------------------------------------------------------------------
 
 
 def hand_intervals(path: Path, lead: str) -> dict[str, list[float]]:
     """PR, QRS and QT in ms of each beat, by the marks of one lead."""
     wfdb = pytest.importorskip("wfdb")
     marks = wfdb.rdann(str(path), lead)
-    waves = [(marks.symbol[i], *marks.sample[[i - 1, i + 1]]) for i in range(1, len(marks.symbol) - 1) if marks.symbol[i] in "pNt"]
+    waves = [
+        (marks.symbol[i], *marks.sample[[i - 1, i + 1]])
+        for i in range(1, len(marks.symbol) - 1)
+        if marks.symbol[i] in "pNt"
+    ]
     out: dict[str, list[float]] = {"pr_ms": [], "qrs_ms": [], "qt_ms": []}
     for before, here, after in zip(waves, waves[1:], waves[2:], strict=False):
         if here[0] == "N":
@@ -173,24 +191,41 @@ def hand_intervals(path: Path, lead: str) -> dict[str, list[float]]:
 
 
 def test_intervals_agree_with_the_marks_by_hand(shared: Path) -> None:
-    paths = sorted((path.with_suffix("") for path in (shared / "data/ludb").glob("*.hea")), key=lambda path: int(path.name))
+    paths = sorted(
+        (path.with_suffix("") for path in (shared / "data/ludb").glob("*.hea")), key=lambda path: int(path.name)
+    )
     errors: dict[str, list[float]] = {"pr_ms": [], "qrs_ms": [], "qt_ms": []}
     for path in [path for path in paths if int(path.name) % 2 == 0][:30]:
         found = measure(read(path.with_suffix(".hea")))
         hand = [hand_intervals(path, lead) for lead in ("i", "ii", "avf", "v2", "v4", "v5", "v6")]
-        wider = [getattr(found, name) >= value - 2 for name, value in found.lead_medians.items() if name in ("qrs_ms", "qt_ms")]
+        wider = [
+            getattr(found, name) >= value - 2
+            for name, value in found.lead_medians.items()
+            if name in ("qrs_ms", "qt_ms")
+        ]
         assert all(wider)  # over all leads is from the earliest to the latest
         for name, into in errors.items():
             medians = [np.median(lead[name]) for lead in hand if lead[name]]
             if medians and name in found.lead_medians:
                 into.append(found.lead_medians[name] - np.median(medians))
     assert all(len(found) >= 24 for found in errors.values())
-    assert np.median(np.abs(errors["pr_ms"])) < 10 and np.median(np.abs(errors["qrs_ms"])) < 10 and np.median(np.abs(errors["qt_ms"])) < 15
+    assert (
+        np.median(np.abs(errors["pr_ms"])) < 10
+        and np.median(np.abs(errors["qrs_ms"])) < 10
+        and np.median(np.abs(errors["qt_ms"])) < 15
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("E07500", 40, 60), ("JS00006", 40, 60), ("HR06002", 30, 60), ("E07502", 100, 180), ("Q0001", 100, 180), ("HR00001", 58, 100)],
+    [
+        ("E07500", 40, 60),
+        ("JS00006", 40, 60),
+        ("HR06002", 30, 60),
+        ("E07502", 100, 180),
+        ("Q0001", 100, 180),
+        ("HR00001", 58, 100),
+    ],
 )
 def test_rate_fits_the_diagnosis(shared: Path, name: str, low: float, high: float) -> None:
     found = measure(read(shared / f"data/cinc2021/{name}.hea"))

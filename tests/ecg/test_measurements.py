@@ -14,13 +14,18 @@ SOME = Measurements(
     rhythm_regular=True,
     p_present=False,
     qrs_ms=96.0,
-    beats=(BeatMeasurements(0.5, qrs_ms=94.0), BeatMeasurements(1.34, kind="ventricular", rr_before_ms=840.0, p_present=False)),
+    beats=(
+        BeatMeasurements(0.5, qrs_ms=94.0),
+        BeatMeasurements(1.34, kind="ventricular", rr_before_ms=840.0, p_present=False),
+    ),
     leads={
         "I": LeadMeasurements(r_mv=0.8125, st60_mv=-0.05, pattern="R", per_beat={"r_mv": (0.8, None)}),
         "V1": LeadMeasurements(quality="flat"),
     },
     findings={
-        "ST depression": Finding("ST depression", True, ("II", "aVF"), "inferior", "ST depression of 0.05 mV in II, aVF " * 3, "a source"),
+        "ST depression": Finding(
+            "ST depression", True, ("II", "aVF"), "inferior", "ST depression of 0.05 mV in II, aVF " * 3, "a source"
+        ),
         "pause": Finding("pause", False, because="no RR longer than 2 s"),
     },
     spread={"qrs_ms": 3.2},
@@ -58,8 +63,12 @@ def test_table_shows_values_units_reasons_and_leads_in_80_columns() -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert "heart rate         71.6 bpm       (60 to 100)" in lines
-    assert any(line.startswith("PR interval") and line.endswith("no P wave was found") and " - " in line for line in lines)
-    assert " ".join(text.split()).count("the end of the T wave could not be found") == 3  # a long reason is wrapped, not cut
+    assert any(
+        line.startswith("PR interval") and line.endswith("no P wave was found") and " - " in line for line in lines
+    )
+    assert (
+        " ".join(text.split()).count("the end of the T wave could not be found") == 3
+    )  # a long reason is wrapped, not cut
     assert [line for line in lines if line.startswith("P waves")] == ["P waves              no"]
     assert "I           -      -   0.81      -      -      -      -  -0.05  R      ok" in lines
     assert next(line for line in lines if line.startswith("V1")).split() == ["V1", *"---------", "flat"]

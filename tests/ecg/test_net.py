@@ -22,7 +22,10 @@ def convolved(weight: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray
     padded = np.pad(x, ((0, 0), (taps // 2, taps // 2)))
     return np.array(
         [
-            [bias[o] + sum(float(weight[o, :, tap] @ padded[:, place + tap]) for tap in range(taps)) for place in range(x.shape[1])]
+            [
+                bias[o] + sum(float(weight[o, :, tap] @ padded[:, place + tap]) for tap in range(taps))
+                for place in range(x.shape[1])
+            ]
             for o in range(out)
         ]
     )
@@ -32,9 +35,14 @@ def slow_logits(arrays: dict[str, np.ndarray], signal: np.ndarray) -> np.ndarray
     """`Network.logits` for a signal [L, T] whose T needs no padding, one lead and one sample after the other."""
 
     def block(name: str, leads: list[np.ndarray]) -> list[np.ndarray]:
-        first = [np.maximum(convolved(arrays[f"{name}.first.weight"], arrays[f"{name}.first.bias"], x), 0) for x in leads]
+        first = [
+            np.maximum(convolved(arrays[f"{name}.first.weight"], arrays[f"{name}.first.bias"], x), 0) for x in leads
+        ]
         shared = arrays[f"{name}.pooled.weight"] @ (sum(first) / len(first)) + arrays[f"{name}.pooled.bias"][:, None]
-        return [np.maximum(convolved(arrays[f"{name}.second.weight"], arrays[f"{name}.second.bias"], x) + shared, 0) for x in first]
+        return [
+            np.maximum(convolved(arrays[f"{name}.second.weight"], arrays[f"{name}.second.bias"], x) + shared, 0)
+            for x in first
+        ]
 
     leads, kept, last = [row.reshape(-1, net.PATCH).T for row in signal], [], len(net.CHANNELS) - 1
     for level in range(last + 1):
@@ -43,9 +51,14 @@ def slow_logits(arrays: dict[str, np.ndarray], signal: np.ndarray) -> np.ndarray
             kept.append(leads)
             leads = [(x[:, ::2] + x[:, 1::2]) / 2 for x in leads]
     for level in range(last):
-        leads = block(f"up{level}", [np.concatenate([skip, np.repeat(x, 2, axis=1)]) for skip, x in zip(kept.pop(), leads, strict=True)])
+        leads = block(
+            f"up{level}",
+            [np.concatenate([skip, np.repeat(x, 2, axis=1)]) for skip, x in zip(kept.pop(), leads, strict=True)],
+        )
     heads = [arrays["head.weight"] @ x + arrays["head.bias"][:, None] for x in leads]  # [classes * patch, P]
-    return np.array([head.reshape(net.CLASSES, net.PATCH, -1).transpose(0, 2, 1).reshape(net.CLASSES, -1) for head in heads])
+    return np.array(
+        [head.reshape(net.CLASSES, net.PATCH, -1).transpose(0, 2, 1).reshape(net.CLASSES, -1) for head in heads]
+    )
 
 
 def test_it_equals_the_slow_obvious_one() -> None:
@@ -93,7 +106,9 @@ def test_dead_leads_take_no_part() -> None:
 
 
 def test_probabilities_sum_to_one() -> None:
-    found = net.load().probabilities(np.random.default_rng(3).normal(size=(2, 300)).astype(np.float32), np.array([True, True]))
+    found = net.load().probabilities(
+        np.random.default_rng(3).normal(size=(2, 300)).astype(np.float32), np.array([True, True])
+    )
     assert found.shape == (2, net.CLASSES, 300)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 

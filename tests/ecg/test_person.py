@@ -20,7 +20,26 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.audit import audit
 from llava_ecg.plugins import readers
 
-ODD: list[Any] = [1, 0, 2, -1, 10**400, 1.0, math.nan, math.inf, True, None, "", "O", "> 89", "NaN", [1], {"a": 1}, b"F", "9" * 5000]
+ODD: list[Any] = [
+    1,
+    0,
+    2,
+    -1,
+    10**400,
+    1.0,
+    math.nan,
+    math.inf,
+    True,
+    None,
+    "",
+    "O",
+    "> 89",
+    "NaN",
+    [1],
+    {"a": 1},
+    b"F",
+    "9" * 5000,
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +53,47 @@ def ecg() -> np.ndarray:
     [
         *(
             (value, "male")
-            for value in ("M", "m", "Male", " MALE ", "männlich", "Mann", 0, 0.0, "0", "0.0", np.int64(0), np.str_("m"), b"M")
+            for value in (
+                "M",
+                "m",
+                "Male",
+                " MALE ",
+                "männlich",
+                "Mann",
+                0,
+                0.0,
+                "0",
+                "0.0",
+                np.int64(0),
+                np.str_("m"),
+                b"M",
+            )
         ),
-        *((value, "female") for value in ("F", "f", "Female", "weiblich", "W", "Frau", 1, 1.0, "1", np.float32(1), np.array("F"))),
-        *((value, None) for value in ("O", "", "unknown", "foetus", "N/A", 2, 9, -1, 0.5, math.nan, True, False, None, [1], {}, 10**400)),
+        *(
+            (value, "female")
+            for value in ("F", "f", "Female", "weiblich", "W", "Frau", 1, 1.0, "1", np.float32(1), np.array("F"))
+        ),
+        *(
+            (value, None)
+            for value in (
+                "O",
+                "",
+                "unknown",
+                "foetus",
+                "N/A",
+                2,
+                9,
+                -1,
+                0.5,
+                math.nan,
+                True,
+                False,
+                None,
+                [1],
+                {},
+                10**400,
+            )
+        ),
     ],
 )
 def test_sex(value: Any, sex: str | None) -> None:
@@ -47,14 +103,20 @@ def test_sex(value: Any, sex: str | None) -> None:
 @pytest.mark.parametrize(
     ("value", "age"),
     [
-        *((value, 55.0) for value in (55, 55.0, "55", " 55 ", "055Y", "55 years", "55 Jahre", "55y", "55.0", np.int16(55), b"55")),
+        *(
+            (value, 55.0)
+            for value in (55, 55.0, "55", " 55 ", "055Y", "55 years", "55 Jahre", "55y", "55.0", np.int16(55), b"55")
+        ),
         ("063Y", 63.0),
         ("006M", 0.5),
         ("002W", 0.04),
         ("010D", 0.03),
         (0, 0.0),
         (61.5, 61.5),
-        *((value, None) for value in (-1, "-1", 300, "300", "> 89", ">89", "90+", "NaN", "nan", "inf", math.nan, math.inf, 10**400)),
+        *(
+            (value, None)
+            for value in (-1, "-1", 300, "300", "> 89", ">89", "90+", "NaN", "nan", "inf", math.nan, math.inf, 10**400)
+        ),
         *((value, None) for value in (True, None, "", "adult", "55 V", "9" * 5000, [55], {}, "5\u0665")),
     ],
 )
@@ -67,7 +129,9 @@ def test_only_sex_and_age_are_touched() -> None:
     assert person({"sex": 1, "age": "300", "device": 7}) == {"sex": "female", "device": 7}
 
 
-@pytest.mark.parametrize(("said", "typed"), [({"sex": 1, "age": "063Y"}, {"sex": "female", "age": 63.0}), ({"sex": "O", "age": 300}, {})])
+@pytest.mark.parametrize(
+    ("said", "typed"), [({"sex": 1, "age": "063Y"}, {"sex": "female", "age": 63.0}), ({"sex": "O", "age": 300}, {})]
+)
 def test_a_sidecar(said: dict[str, Any], typed: dict[str, Any], ecg: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ecg)
     (tmp_path / "a.json").write_text(json.dumps({"rate": 500, "unit": "mV", "leads": list(STANDARD)} | said))
@@ -89,7 +153,9 @@ def test_comments_of_a_wfdb_header(comments: str, typed: dict[str, Any], ecg: np
     assert read(tmp_path / "r.hea").metadata == typed
 
 
-@pytest.mark.parametrize(("age", "sex", "typed"), [("006M", "F", {"age": 0.5, "sex": "female"}), ("055Y", "O", {"age": 55.0})])
+@pytest.mark.parametrize(
+    ("age", "sex", "typed"), [("006M", "F", {"age": 0.5, "sex": "female"}), ("055Y", "O", {"age": 55.0})]
+)
 def test_dicom(age: str, sex: str, typed: dict[str, Any], tmp_path: Path) -> None:
     import pydicom
     from pydicom.data import get_testdata_file
@@ -135,5 +201,7 @@ def test_odd_values_harm_nobody(value: Any, ecg: np.ndarray) -> None:
 def test_the_threshold_follows_every_spelling(ecg: np.ndarray) -> None:
     measured = measure(Recording(ecg, 500.0, STANDARD))
     (spelt,) = {audit("The QTc is normal.", measured, sex=sex).verdicts[0].line() for sex in ("M", "male", "Mann")}
-    (other,) = {audit("The QTc is normal.", measured, sex=sex).verdicts[0].line() for sex in ("w", "weiblich", "Female")}
+    (other,) = {
+        audit("The QTc is normal.", measured, sex=sex).verdicts[0].line() for sex in ("w", "weiblich", "Female")
+    }
     assert "450" in spelt and "460" in other

@@ -61,7 +61,8 @@ def test_missing_derived_and_short(clean: Recording) -> None:
     ]
     assert texts(clean.select([name for name in STANDARD if name != "V2"])) == ["lead V2 is missing"]
     assert (
-        texts(clean.select([name for name in STANDARD if name not in ("III", "V1", "V2", "V5")]))[0] == "leads III, V1, V2, V5 are missing"
+        texts(clean.select([name for name in STANDARD if name not in ("III", "V1", "V2", "V5")]))[0]
+        == "leads III, V1, V2, V5 are missing"
     )
 
 

@@ -76,7 +76,21 @@ def test_a_marked_place_is_where_the_trace_is() -> None:
 def test_layout_is_the_usual_one() -> None:
     page = draw_page(_flat())
     assert page.image.size == (2200, 1700)
-    assert [box.lead for box in page.boxes] == ["I", "aVR", "V1", "V4", "II", "aVL", "V2", "V5", "III", "aVF", "V3", "V6", "II"]
+    assert [box.lead for box in page.boxes] == [
+        "I",
+        "aVR",
+        "V1",
+        "V4",
+        "II",
+        "aVL",
+        "V2",
+        "V5",
+        "III",
+        "aVF",
+        "V3",
+        "V6",
+        "II",
+    ]
     assert (page.box("V1").t0, page.box("V1").t1) == (5.0, 7.5)
     assert (page.boxes[-1].t0, page.boxes[-1].t1, page.boxes[-1].rhythm) == (0.0, 10.0, True)
     with pytest.raises(InputError, match="no box for lead Vx"):
@@ -100,7 +114,9 @@ def test_missing_leads_are_named_and_not_drawn() -> None:
     assert page.boxes[-1].lead == "I"  # the rhythm strip takes the first lead there is
     ink, box = _darkness(page), page.box("V4")
     assert ink[round(box.baseline), round(box.x0 + 3 * page.px_per_mm)] < 0.3  # no trace at the edge of the box
-    assert ink[round(box.baseline) - 8 : round(box.baseline) + 8, round(box.x0) : round(box.x1)].max() > 0.3  # but words in its middle
+    assert (
+        ink[round(box.baseline) - 8 : round(box.baseline) + 8, round(box.x0) : round(box.x1)].max() > 0.3
+    )  # but words in its middle
 
 
 def test_limb_leads_that_follow_from_two_are_drawn() -> None:
@@ -159,7 +175,8 @@ def test_distortion_is_seeded_and_keeps_the_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [({"layout": "4x3"}, "'4x3'"), ({"paper": "a5"}, "'a5'"), ({"dpi": 5}, "5 dpi"), ({"dpi": 9999}, "9999")]
+    ("options", "says"),
+    [({"layout": "4x3"}, "'4x3'"), ({"paper": "a5"}, "'a5'"), ({"dpi": 5}, "5 dpi"), ({"dpi": 9999}, "9999")],
 )
 def test_impossible_pages_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -192,7 +209,9 @@ def ink_of_the_whole_page(pixels: np.ndarray, curves: list[tuple[np.ndarray, np.
     pixels[:, :, :3] = np.where(share > 0.004, inked, pixels[:, :, :3])
 
 
-@pytest.mark.parametrize(("voltage", "words"), [(1.0, {}), (4.0, {"dpi": 72.0}), (0.5, {"layout": "12x1", "dpi": 60.0, "start": 5.3})])
+@pytest.mark.parametrize(
+    ("voltage", "words"), [(1.0, {}), (4.0, {"dpi": 72.0}), (0.5, {"layout": "12x1", "dpi": 60.0, "start": 5.3})]
+)
 def test_ink_is_that_of_the_obvious_way(monkeypatch: pytest.MonkeyPatch, voltage: float, words: dict[str, Any]) -> None:
     recording, _ = simulate(Heart(voltage=voltage), seed=3)
     recording.signal[2, 900:1300] = np.nan

@@ -18,7 +18,13 @@ def heart(r_s: np.ndarray, seconds: float, p: bool = True, noise: float = 0.005,
     t = np.arange(round(seconds * RATE)) / RATE
     trace = np.zeros_like(t)
     for r in r_s:
-        for size, at, sd in ((0.15 * p, -0.16, 0.022), (-0.1, -0.025, 0.008), (1.2, 0.0, 0.011), (-0.25, 0.028, 0.009), (0.3, 0.30, 0.045)):
+        for size, at, sd in (
+            (0.15 * p, -0.16, 0.022),
+            (-0.1, -0.025, 0.008),
+            (1.2, 0.0, 0.011),
+            (-0.25, 0.028, 0.009),
+            (0.3, 0.30, 0.045),
+        ):
             trace += size * np.exp(-0.5 * ((t - r - at) / sd) ** 2)
     return GAINS[:, None] * trace + np.random.default_rng(seed).normal(0, noise, (12, t.size))
 
@@ -48,7 +54,9 @@ def test_bounds_lie_at_the_feet_of_the_waves() -> None:
     found = delineate(heart(STEADY, 10))
     assert found.qrs and found.p and found.t and found.t_peak is not None
     to_ms = 1000 / RATE
-    zero = found.r - np.median(found.dominant / RATE - STEADY[: len(found.dominant)]) * RATE  # R itself: the fiducial may lie beside it
+    zero = (
+        found.r - np.median(found.dominant / RATE - STEADY[: len(found.dominant)]) * RATE
+    )  # R itself: the fiducial may lie beside it
     assert (found.p[0] - zero) * to_ms == pytest.approx(-160 - 2.5 * 22, abs=15)
     assert (found.qrs[0] - zero) * to_ms == pytest.approx(-45, abs=12)
     assert (found.qrs[1] - zero) * to_ms == pytest.approx(50, abs=12)

@@ -15,7 +15,8 @@ STEADY = Heart(rate_bpm=50, rr_cv=0.0)
 
 
 def _bounds(heart: Heart, rate: float = 1000.0) -> dict[str, float]:
-    """P, QRS and T bounds of one beat where the clean signal leaves 3 uV (QRS begins and ends slowly); in ms from a given start."""
+    """P, QRS and T bounds of one beat where the clean signal leaves 3 uV (QRS begins and ends slowly); in ms from a
+    given start."""
     recording, truth = simulate(heart, seed=3, rate=rate)
     size = np.abs(recording.signal).max(axis=0)
     peak = round(truth.beats_s[2] * rate)
@@ -35,7 +36,15 @@ def _bounds(heart: Heart, rate: float = 1000.0) -> dict[str, float]:
 def test_intervals_and_axis_are_true(seed: int) -> None:
     drawn = draw(np.random.default_rng(seed))
     heart = replace(
-        drawn, rhythm="sinus", rate_bpm=50, rr_cv=0.0, pr_ms=min(drawn.pr_ms, 250), muscle_mv=0, wander_mv=0, mains_mv=0, st_territory=None
+        drawn,
+        rhythm="sinus",
+        rate_bpm=50,
+        rr_cv=0.0,
+        pr_ms=min(drawn.pr_ms, 250),
+        muscle_mv=0,
+        wander_mv=0,
+        mains_mv=0,
+        st_territory=None,
     )
     seen = _bounds(heart)
     for name in ("pr_ms", "qrs_ms", "qt_ms"):

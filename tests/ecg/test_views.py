@@ -26,7 +26,9 @@ def test_gems_fourteen_sequences_have_a_value_a_beat_and_lead() -> None:
     assert second["Heart Rate"][middle] == pytest.approx(72, abs=4)
     assert second["PR Interval"][middle] == pytest.approx(160, abs=25)
     assert second["QT Interval"][middle] == pytest.approx(400, abs=30)
-    assert second["QT Interval"][middle] > second["T Duration"][middle] + second["QRS Duration"][middle] - 1, "QT holds QRS and T"
+    assert second["QT Interval"][middle] > second["T Duration"][middle] + second["QRS Duration"][middle] - 1, (
+        "QT holds QRS and T"
+    )
     json.dumps(found, allow_nan=False)
 
 

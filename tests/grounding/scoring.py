@@ -1,7 +1,7 @@
 """How well `find_claims` finds what the test sentences say: precision, recall and F1 over claims; for tests and bench.
 
-A found claim is right if quantity, value (numbers within 1 %), comparison, bounds, leads (as a set), negated and hedged are those of a
-claim of the sentence that its span overlaps. Each claim of a sentence is matched once.
+A found claim is right if quantity, value (numbers within 1 %), comparison, bounds, leads (as a set), negated and hedged
+are those of a claim of the sentence that its span overlaps. Each claim of a sentence is matched once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Score:
 
 
 def load(folder: Path = SENTENCES, reports: Path | None = None) -> list[Sentence]:
-    """The test sentences of every file of claims; reports of PTB-XL only where `reports`, their labels.csv, is given and exists."""
+    """The test sentences of every file of claims; reports of PTB-XL only where `reports`, their labels.csv, is given
+    and exists."""
     texts = _reports(reports)
     out = []
     for path in sorted(folder.glob("*.jsonl")):
@@ -97,7 +98,9 @@ def match(sentence: Sentence, found: list[Claim], *, hedges: bool = True) -> lis
     pairs = []
     for gold, spans in zip(sentence.claims, _spans(sentence), strict=True):
         for claim in left:
-            if _same(gold, claim, hedges) and any(start < claim.span[1] and claim.span[0] < end for start, end in spans):
+            if _same(gold, claim, hedges) and any(
+                start < claim.span[1] and claim.span[0] < end for start, end in spans
+            ):
                 pairs.append((gold, claim))
                 left.remove(claim)
                 break
@@ -111,7 +114,11 @@ def _spans(sentence: Sentence) -> Iterator[list[tuple[int, int]]]:
         if not says:
             yield [(0, len(sentence.text))]
             continue
-        starts = [gold["at"]] if "at" in gold else [i for i in range(len(sentence.text)) if sentence.text.startswith(says, i)]
+        starts = (
+            [gold["at"]]
+            if "at" in gold
+            else [i for i in range(len(sentence.text)) if sentence.text.startswith(says, i)]
+        )
         yield [(start, start + len(says)) for start in starts]
 
 

@@ -1,7 +1,9 @@
-"""Statements about simulated ECGs whose truth is known: true ones, clearly false ones, and texts with one number changed.
+"""Statements about simulated ECGs whose truth is known: true ones, clearly false ones, and texts with one number
+changed.
 
-The truth comes from the simulator alone, amplitudes from its noise-free signal, in which the level before QRS is exactly zero; nothing
-here reads a measurement. A false number lies at least `WRONG` tolerances from the truth, a false word well past its threshold.
+The truth comes from the simulator alone, amplitudes from its noise-free signal, in which the level before QRS is
+exactly zero; nothing here reads a measurement. A false number lies at least `WRONG` tolerances from the truth, a false
+word well past its threshold.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ WRONG = 2.5
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 _LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
 _RANGES = {
-    "heart_rate_bpm": (35, 180), "rr_ms": (330, 1700), "p_ms": (60, 180), "pr_ms": (90, 320), "qrs_ms": (60, 200), "qt_ms": (250, 560),
-    "qtc_bazett_ms": (320, 600), "qtc_fridericia_ms": (320, 600), "axis_deg": (-179, 180), "r_mv": (0.05, 3.5), "s_mv": (0.05, 3.5),
-    "t_mv": (-0.8, 1.2), "st_mv": (-0.5, 0.6), "sokolow_lyon_mv": (0.5, 7.0), "cornell_mv": (0.2, 5.0),
+    "heart_rate_bpm": (35, 180), "rr_ms": (330, 1700), "p_ms": (60, 180), "pr_ms": (90, 320), "qrs_ms": (60, 200),
+    "qt_ms": (250, 560), "qtc_bazett_ms": (320, 600), "qtc_fridericia_ms": (320, 600), "axis_deg": (-179, 180),
+    "r_mv": (0.05, 3.5), "s_mv": (0.05, 3.5), "t_mv": (-0.8, 1.2), "st_mv": (-0.5, 0.6), "sokolow_lyon_mv": (0.5, 7.0),
+    "cornell_mv": (0.2, 5.0),
 }  # fmt: skip
 
 
@@ -74,7 +77,9 @@ def cases(count: int, first_seed: int = 20_000) -> Iterator[Case]:
 def _waves(heart: Heart, seed: int) -> dict[str, Wave]:
     """Amplitudes of an ordinary beat of a noise-free recording at 500 Hz."""
     steady = (
-        replace(heart, rhythm="sinus", rr_cv=0.0, rate_bpm=min(heart.rate_bpm, 60.0)) if heart.rhythm != "atrial fibrillation" else heart
+        replace(heart, rhythm="sinus", rr_cv=0.0, rate_bpm=min(heart.rate_bpm, 60.0))
+        if heart.rhythm != "atrial fibrillation"
+        else heart
     )
     recording, truth = simulate(steady, seed=seed)
     signal = np.asarray(recording.signal, dtype=float)
@@ -138,11 +143,24 @@ def _true_intervals(case: Case) -> list[str]:
     )
     said += [f"{axis}.", "The QRS is narrow." if t.qrs_ms < 120 else "Wide QRS complexes."]
     if t.pr_ms is not None and t.p_ms is not None:
-        said += [f"PR interval: {t.pr_ms / 1000:.2f} s", f"The PR interval is {t.pr_ms:.0f} ms.", f"P wave duration {t.p_ms:.0f} ms."]
+        said += [
+            f"PR interval: {t.pr_ms / 1000:.2f} s",
+            f"The PR interval is {t.pr_ms:.0f} ms.",
+            f"P wave duration {t.p_ms:.0f} ms.",
+        ]
         said.append("First-degree AV block." if t.pr_ms > 200 else "No first-degree AV block.")
-        said.append("Prolonged PR interval." if t.pr_ms > 200 else "Short PR interval." if t.pr_ms < 120 else "The PR interval is normal.")
+        said.append(
+            "Prolonged PR interval."
+            if t.pr_ms > 200
+            else "Short PR interval."
+            if t.pr_ms < 120
+            else "The PR interval is normal."
+        )
     if t.qtc_bazett_ms is not None:
-        said += [f"QTc (Bazett) {t.qtc_bazett_ms:.0f} ms.", "The QTc is prolonged." if t.qtc_bazett_ms > 460 else "No QT prolongation."]
+        said += [
+            f"QTc (Bazett) {t.qtc_bazett_ms:.0f} ms.",
+            "The QTc is prolonged." if t.qtc_bazett_ms > 460 else "No QT prolongation.",
+        ]
     return said
 
 
@@ -179,7 +197,13 @@ def _true_waves(case: Case) -> list[str]:
         said.append("No T wave inversion.")
     said += [f"Sokolow-Lyon index {case.sokolow:.1f} mV."]
     high = case.sokolow >= 3.5 or case.cornell > 2.8
-    said += ["Left ventricular hypertrophy by voltage."] if high else ["No LVH."] if case.sokolow < 3.2 and case.cornell < 2.2 else []
+    said += (
+        ["Left ventricular hypertrophy by voltage."]
+        if high
+        else ["No LVH."]
+        if case.sokolow < 3.2 and case.cornell < 2.2
+        else []
+    )
     limb = max(w[name].size for name in _LIMB)
     said += ["No low voltage."] if limb > 0.55 else []
     up = [name for name in (*_LIMB, *_CHEST) if w[name].st60 >= 0.1 and name not in ("aVR", "V2", "V3")]
@@ -189,7 +213,11 @@ def _true_waves(case: Case) -> list[str]:
     if case.truth.st_territory and down:
         said += [f"ST segment depression in {', '.join(down[:3])}."]
     if not case.truth.st_territory and case.truth.conduction == "normal":
-        said += ["No ST elevation.", "No ST elevation or depression in the inferior leads.", "ST segments are isoelectric."]
+        said += [
+            "No ST elevation.",
+            "No ST elevation or depression in the inferior leads.",
+            "ST segments are isoelectric.",
+        ]
     return said
 
 
@@ -204,7 +232,10 @@ def false_statements(case: Case, rng: np.random.Generator) -> list[str]:
         said += [f"Heart rate {wrong('heart_rate_bpm', rate, rng):.0f} bpm."]
         said += ["Tachycardia is present."] if rate < 88 else ["Bradycardia is present."] if rate > 70 else []
         said += ["There is no tachycardia."] if rate > 112 else ["There is no bradycardia."] if rate < 52 else []
-        said += [f"The rate is above {rate * 1.25:.0f} bpm.", f"The rate is between {rate * 1.2:.0f} and {rate * 1.5:.0f} bpm."]
+        said += [
+            f"The rate is above {rate * 1.25:.0f} bpm.",
+            f"The rate is between {rate * 1.2:.0f} and {rate * 1.5:.0f} bpm.",
+        ]
     said += _false_intervals(case, rng) + _false_rhythm(case) + _false_waves(case, rng)
     return said
 
@@ -214,25 +245,49 @@ def _false_intervals(case: Case, rng: np.random.Generator) -> list[str]:
     said = [f"QRS duration is {wrong('qrs_ms', t.qrs_ms, rng):.0f} ms.", f"QT {wrong('qt_ms', t.qt_ms, rng):.0f} ms."]
     said.append(f"The axis is {wrong('axis_deg', t.axis_deg, rng):.0f} degrees.")
     said += ["Wide QRS complexes."] if t.qrs_ms < 92 else ["The QRS is narrow."] if t.qrs_ms > 150 else []
-    said += ["Left axis deviation."] if 20 < t.axis_deg < 150 else ["Right axis deviation."] if -60 < t.axis_deg < 40 else []
+    said += (
+        ["Left axis deviation."]
+        if 20 < t.axis_deg < 150
+        else ["Right axis deviation."]
+        if -60 < t.axis_deg < 40
+        else []
+    )
     said += ["Normal axis."] if not -70 < t.axis_deg < 130 else []
     if t.pr_ms is not None and t.p_ms is not None:
-        said += [f"The PR interval is {wrong('pr_ms', t.pr_ms, rng):.0f} ms.", f"PR interval: {wrong('pr_ms', t.pr_ms, rng) / 1000:.2f} s"]
+        said += [
+            f"The PR interval is {wrong('pr_ms', t.pr_ms, rng):.0f} ms.",
+            f"PR interval: {wrong('pr_ms', t.pr_ms, rng) / 1000:.2f} s",
+        ]
         said += ["First-degree AV block."] if t.pr_ms < 165 else ["The PR interval is normal."] if t.pr_ms > 240 else []
         said += ["PR > 220 ms."] if t.pr_ms < 180 else []
     if t.qtc_bazett_ms is not None:
         said.append(f"QTc (Bazett) {wrong('qtc_bazett_ms', t.qtc_bazett_ms, rng):.0f} ms.")
-        said += ["The QTc is prolonged."] if t.qtc_bazett_ms < 400 else ["No QT prolongation."] if t.qtc_bazett_ms > 520 else []
+        said += (
+            ["The QTc is prolonged."]
+            if t.qtc_bazett_ms < 400
+            else ["No QT prolongation."]
+            if t.qtc_bazett_ms > 520
+            else []
+        )
     return said
 
 
 def _false_rhythm(case: Case) -> list[str]:
     t = case.truth
     if t.rhythm == "atrial fibrillation":
-        said = ["Sinus rhythm.", "P waves are present before each QRS.", "The rhythm is regular.", "No atrial fibrillation."]
+        said = [
+            "Sinus rhythm.",
+            "P waves are present before each QRS.",
+            "The rhythm is regular.",
+            "No atrial fibrillation.",
+        ]
     else:
         said = ["No P waves.", "Junctional rhythm."]
-        said += ["Atrial fibrillation.", "The rhythm is irregularly irregular."] if t.rhythm == "sinus" and not t.premature_beats else []
+        said += (
+            ["Atrial fibrillation.", "The rhythm is irregularly irregular."]
+            if t.rhythm == "sinus" and not t.premature_beats
+            else []
+        )
         said += ["Complete heart block."] if t.rhythm == "sinus" and (t.heart_rate_bpm or 0) > 72 else []
     said += ["Paced rhythm.", "Ventricular tachycardia."] if t.qrs_ms < 95 else ["Pacemaker spikes."]
     if t.conduction == "normal" and t.qrs_ms < 98:
@@ -247,7 +302,13 @@ def _false_rhythm(case: Case) -> list[str]:
         if -60 < t.axis_deg < 45
         else []
     )
-    said += ["Frequent PVCs."] if t.rhythm == "sinus" and not t.premature_beats else ["No premature beats."] if t.premature_beats else []
+    said += (
+        ["Frequent PVCs."]
+        if t.rhythm == "sinus" and not t.premature_beats
+        else ["No premature beats."]
+        if t.premature_beats
+        else []
+    )
     return said
 
 
@@ -257,17 +318,29 @@ def _false_waves(case: Case, rng: np.random.Generator) -> list[str]:
     said += [f"T wave amplitude {wrong('t_mv', w['V5'].t, rng):.2f} mV in V5."]
     upright = [name for name in ("I", "II", "V4", "V5", "V6") if w[name].t >= 0.18]
     inverted = [name for name in ("I", "II", "V4", "V5", "V6") if w[name].t <= -0.15]
-    said += [f"T wave inversion in {', '.join(upright)}.", f"Inverted T waves in {upright[0]}."] if len(upright) >= 2 else []
-    said += [f"T waves are upright in {', '.join(inverted)}.", f"No T wave inversion in {inverted[0]}."] if inverted else []
+    said += (
+        [f"T wave inversion in {', '.join(upright)}.", f"Inverted T waves in {upright[0]}."]
+        if len(upright) >= 2
+        else []
+    )
+    said += (
+        [f"T waves are upright in {', '.join(inverted)}.", f"No T wave inversion in {inverted[0]}."] if inverted else []
+    )
     said += ["Left ventricular hypertrophy."] if case.sokolow < 2.4 and case.cornell < 1.3 and w["aVL"].r < 0.8 else []
     said += ["No LVH."] if case.sokolow > 4.2 else []
     said += ["Low voltage in the limb leads."] if max(w[name].size for name in _LIMB) > 0.7 else []
     level = {name: wave.st60 for name, wave in w.items()}
     if all(abs(level[name]) < 0.02 for name in ("II", "III", "aVF")):
-        said += ["ST elevation in the inferior leads.", "2 mm ST elevation in II, III and aVF.", "ST depression of 1.5 mm in lead II."]
+        said += [
+            "ST elevation in the inferior leads.",
+            "2 mm ST elevation in II, III and aVF.",
+            "ST depression of 1.5 mm in lead II.",
+        ]
     up = [name for name in (*_LIMB, *_CHEST) if level[name] >= 0.17 and name not in ("aVR", "V2", "V3")]
     down = [name for name in (*_LIMB, *_CHEST) if level[name] <= -0.12 and name != "aVR"]
-    said += [f"No ST elevation in {up[0]}.", "ST segments are normal."] if len(up) >= 2 and case.truth.st_territory else []
+    said += (
+        [f"No ST elevation in {up[0]}.", "ST segments are normal."] if len(up) >= 2 and case.truth.st_territory else []
+    )
     said += [f"No ST depression in {down[0]}."] if down and case.truth.st_territory else []
     return said
 
@@ -336,7 +409,8 @@ def _filled(text: str, places: list[re.Match[str]], values: list[float | None]) 
 
 @dataclass
 class Outcome:
-    """Counts of statuses over one case. A false statement or planted number counts as contradicted if the claim of it is."""
+    """Counts of statuses over one case. A false statement or planted number counts as contradicted if the claim of it
+    is."""
 
     true: Counter[str]
     false: Counter[str]
@@ -364,7 +438,9 @@ def judge_case(case: Case, measurements: Measurements, rng: np.random.Generator,
         out.planted_right.update(verdict.status.value for verdict in audit(plant.right, measurements).verdicts)
         family = plant.quantity.split("_")[0]
         found = [
-            v for v in audit(plant.wrong, measurements).verdicts if v.status is Status.CONTRADICTED and v.claim.quantity.startswith(family)
+            v
+            for v in audit(plant.wrong, measurements).verdicts
+            if v.status is Status.CONTRADICTED and v.claim.quantity.startswith(family)
         ]
         out.planted += 1
         out.planted_found += bool(found)

@@ -32,7 +32,11 @@ def test_an_answer_beside_the_point_does_not_look_checked(infarct: Measurements)
 @pytest.mark.parametrize(
     ("question", "answer", "expected"),
     [
-        ("Is there ST elevation?", "No, the QRS duration is 90 ms.", [("st_category", "contradicted"), ("qrs_ms", "supported")]),
+        (
+            "Is there ST elevation?",
+            "No, the QRS duration is 90 ms.",
+            [("st_category", "contradicted"), ("qrs_ms", "supported")],
+        ),
         ("Is there ST elevation?", "Yes.", [("st_category", "supported")]),
         ("Is there any ST elevation in V1-V4?", "yes, about 4 mm", [("st_category", "supported")]),
         ("Are there signs of atrial fibrillation?", "No", [("rhythm", "supported")]),
@@ -56,18 +60,26 @@ def test_an_answer_beside_the_point_does_not_look_checked(infarct: Measurements)
         ("Is there ST elevation?", "No P waves are seen.", [("p_present", "contradicted"), ("", "ST elevation")]),
     ],
 )
-def test_yes_and_no_claim_what_was_asked(question: str, answer: str, expected: list[tuple[str, str]], infarct: Measurements) -> None:
+def test_yes_and_no_claim_what_was_asked(
+    question: str, answer: str, expected: list[tuple[str, str]], infarct: Measurements
+) -> None:
     assert sorted(verdicts(question, answer, infarct)) == sorted(expected)
 
 
 def test_the_span_of_a_yes_is_the_word(infarct: Measurements) -> None:
     answer = "  No. The rate is 70 bpm."
-    (claim,) = [v.claim for v in audit_answer("Is there ST elevation?", answer, infarct).verdicts if v.claim.quantity == "st_category"]
+    (claim,) = [
+        v.claim
+        for v in audit_answer("Is there ST elevation?", answer, infarct).verdicts
+        if v.claim.quantity == "st_category"
+    ]
     assert answer[slice(*claim.span)] == claim.text == "No" and claim.negated
 
 
 def test_what_the_answer_speaks_of_and_nothing_measures_is_said(infarct: Measurements) -> None:
-    found = verdicts("Interpret this ECG.", "The rate is 70 bpm. There are U waves. The PR segment is depressed.", infarct)
+    found = verdicts(
+        "Interpret this ECG.", "The rate is 70 bpm. There are U waves. The PR segment is depressed.", infarct
+    )
     assert found == [("heart_rate_bpm", "supported"), ("", "U waves"), ("", "PR segment")]
 
 
@@ -80,13 +92,17 @@ def test_a_diagnosis_is_not_checked_once(infarct: Measurements) -> None:
     assert found.counts["not checked"] == 1 and found.counts["supported"] == 0
 
 
-@pytest.mark.parametrize("question", ["Should I give aspirin?", "What treatment do you recommend?", "Which drug, and what dose?"])
+@pytest.mark.parametrize(
+    "question", ["Should I give aspirin?", "What treatment do you recommend?", "Which drug, and what dose?"]
+)
 def test_treatment_is_outside_of_what_this_can_do(question: str, infarct: Measurements) -> None:
     found = audit_answer(question, "The rate is 70 bpm.", infarct)
     assert found.remarks == (TREATMENT,) and TREATMENT in found.lines()
 
 
-@pytest.mark.parametrize("question", ["Interpret this ECG.", "What is the QT interval?", "Is there a need for concern in the ST segment?"])
+@pytest.mark.parametrize(
+    "question", ["Interpret this ECG.", "What is the QT interval?", "Is there a need for concern in the ST segment?"]
+)
 def test_questions_about_the_ecg_are_not(question: str, infarct: Measurements) -> None:
     assert audit_answer(question, "The rate is 70 bpm.", infarct).remarks == ()
 
@@ -108,7 +124,11 @@ def test_a_claim_that_was_cut_off_is_none(answer: str, counted: int, infarct: Me
 def test_equal_claims_count_once(infarct: Measurements) -> None:
     text = "The rate is 70 bpm. PR 160 ms. The heart rate is 70 beats per minute. PR 240 ms."
     found = audit_answer("Interpret.", text, infarct)
-    assert [(v.claim.quantity, v.claim.value) for v in found.verdicts] == [("heart_rate_bpm", 70), ("pr_ms", 160), ("pr_ms", 240)]
+    assert [(v.claim.quantity, v.claim.value) for v in found.verdicts] == [
+        ("heart_rate_bpm", 70),
+        ("pr_ms", 160),
+        ("pr_ms", 240),
+    ]
     assert found.verdicts[0].claim.span[0] < 20, "the first of the two is kept"
 
 

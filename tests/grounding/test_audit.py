@@ -110,7 +110,9 @@ def test_a_verdict_follows_from_value_and_tolerance(text: str, status: str) -> N
         ("extreme axis deviation", "axis_deg", -180, -70),
     ],
 )
-def test_a_category_is_contradicted_one_tolerance_past_its_bounds(text: str, field: str, low: float | None, high: float | None) -> None:
+def test_a_category_is_contradicted_one_tolerance_past_its_bounds(
+    text: str, field: str, low: float | None, high: float | None
+) -> None:
     def measured(value: float) -> Measurements:
         return Measurements.from_dict({field: value})
 
@@ -119,7 +121,11 @@ def test_a_category_is_contradicted_one_tolerance_past_its_bounds(text: str, fie
             tolerance = abs(bound - threshold(text, field, outward))
             assert one(text, measured(bound - outward * (1.7 * tolerance + 1))) == "supported"
             beyond = 0.5 if field == "heart_rate_bpm" else 0.35 * tolerance
-            assert one(text, measured(bound)) == one(text, measured(bound - outward * (tolerance + beyond))) == "borderline"
+            assert (
+                one(text, measured(bound))
+                == one(text, measured(bound - outward * (tolerance + beyond)))
+                == "borderline"
+            )
             assert one(text, measured(bound + outward)) == "contradicted"
 
 
@@ -170,7 +176,10 @@ def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> N
     assert one("a normal QTc", long, "male") == one("a normal QTc", long, "F") == "borderline"
     longer = replace(NORMAL, qtc_bazett_ms=481.0)
     assert one("a normal QTc", longer, "male") == "contradicted" and one("a normal QTc", longer, "F") == "borderline"
-    assert "460 ms (Bazett; the threshold of women, used as the sex is not known)" in audit("a normal QTc", long).lines()[0]
+    assert (
+        "460 ms (Bazett; the threshold of women, used as the sex is not known)"
+        in audit("a normal QTc", long).lines()[0]
+    )
     assert "450 ms (Bazett; the threshold of men)" in audit("a normal QTc", long, sex="M").lines()[0]
 
 
@@ -206,13 +215,17 @@ def test_a_text_that_contradicts_itself_gets_two_verdicts() -> None:
 
 
 def test_tolerances_can_be_set() -> None:
-    assert statuses("HR 73, PR 161", NORMAL, tolerances=Tolerances(rate_bpm=0, rate_fraction=0, pr_ms=0.5)) == ["supported", "contradicted"]
+    assert statuses("HR 73, PR 161", NORMAL, tolerances=Tolerances(rate_bpm=0, rate_fraction=0, pr_ms=0.5)) == [
+        "supported",
+        "contradicted",
+    ]
 
 
 def test_lines_are_words_for_a_terminal() -> None:
     measured = replace(NORMAL, qtc_bazett_ms=471.0, pr_ms=None, p_present=False)
     assert audit(
-        "Rate 72 bpm, QTc (Bazett) 430 ms, PR 160 ms, axis -30°, a narrow QRS, P waves are present, regular rhythm", measured
+        "Rate 72 bpm, QTc (Bazett) 430 ms, PR 160 ms, axis -30°, a narrow QRS, P waves are present, regular rhythm",
+        measured,
     ).lines() == [
         "supported      rate 72 bpm claimed, 73 bpm measured (tolerance 5 bpm)",
         "contradicted   QTc (Bazett) 430 ms claimed, 471 ms measured (tolerance 30 ms)",
@@ -226,7 +239,8 @@ def test_lines_are_words_for_a_terminal() -> None:
         "supported      QTc 430 ms claimed, 416 ms measured (tolerance 30 ms); no formula is named; it fits Fridericia"
     ]
     assert audit("QTc 430 ms", replace(measured, qtc_fridericia_ms=None)).lines() == [
-        "contradicted   QTc 430 ms claimed, 471 ms measured (tolerance 30 ms); no formula is named, so it is held against Bazett"
+        "contradicted   QTc 430 ms claimed, 471 ms measured (tolerance 30 ms); no formula is named, so it is held "
+        "against Bazett"
     ]
     assert audit("PR 160 ms in lead II, rate 60-80 bpm, QRS < 120 ms", NORMAL).lines() == [
         "supported      PR 160 ms claimed in II, 160 ms measured (tolerance 20 ms)",
@@ -297,7 +311,8 @@ def written(n: dict[str, float], regular: bool, p: bool) -> str:
     """Numbers alone, in the embedded model's words."""
     waves = "with a P wave before each QRS complex" if p else "without P waves"
     return (
-        f"The rhythm is {'regular' if regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm. The PR interval is {n['pr_ms']} ms, "
+        f"The rhythm is {'regular' if regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm. The PR "
+        f"interval is {n['pr_ms']} ms, "
         f"the QRS duration is {n['qrs_ms']} ms and the QTc is {n['qtc_bazett_ms']} ms (Bazett; QT {n['qt_ms']} ms). "
         f"The QTcF is {n['qtc_fridericia_ms']} ms. The QRS axis is {n['axis_deg']} degrees."
     )
@@ -312,20 +327,27 @@ def test_an_answer_made_from_the_measurements_is_supported_word_by_word(m: Measu
     qrs, qtc = "narrow" if n["qrs_ms"] < 120 else "wide", "prolonged" if n["qtc_bazett_ms"] > 460 else "normal"
     waves = "with a P wave before each QRS complex" if m.p_present else "without P waves"
     text = (
-        f"The rhythm is {'regular' if m.rhythm_regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm: {rate}, consistent with "
-        f"sinus rhythm. The PR interval is {n['pr_ms']} ms ({pr}), the QRS duration is {n['qrs_ms']} ms ({qrs}) and the QTc is "
-        f"{n['qtc_bazett_ms']} ms ({qtc}, Bazett; QT {n['qt_ms']} ms). The QRS axis is {n['axis_deg']} degrees ({_axis(n['axis_deg'])})."
+        f"The rhythm is {'regular' if m.rhythm_regular else 'irregular'} {waves}, at {n['heart_rate_bpm']} bpm: "
+        f"{rate}, consistent with "
+        f"sinus rhythm. The PR interval is {n['pr_ms']} ms ({pr}), the QRS duration is {n['qrs_ms']} ms ({qrs}) "
+        "and the QTc is "
+        f"{n['qtc_bazett_ms']} ms ({qtc}, Bazett; QT {n['qt_ms']} ms). The QRS axis is {n['axis_deg']} degrees "
+        f"({_axis(n['axis_deg'])})."
     )
     result = audit(text, m)
     supported = 13 + bool(m.p_present)  # "consistent with sinus rhythm" is a doubt, which nothing contradicts
     assert result.counts["supported"] + result.counts["borderline"] == supported, result.lines()
-    assert {v.claim.quantity.rpartition("_")[2] for v in result.verdicts if v.status is Status.BORDERLINE} <= {"category"}
+    assert {v.claim.quantity.rpartition("_")[2] for v in result.verdicts if v.status is Status.BORDERLINE} <= {
+        "category"
+    }
     assert (result.counts["contradicted"], result.counts["not checked"]) == (0, 14 - supported), result.lines()
 
 
 @settings(deadline=None)
 @given(MEASURED, st.sampled_from(sorted(numbers(NORMAL))), st.sampled_from([-1, 1]), st.floats(1.01, 3))
-def test_a_number_moved_past_its_tolerance_flips_its_own_verdict_only(m: Measurements, name: str, sign: int, times: float) -> None:
+def test_a_number_moved_past_its_tolerance_flips_its_own_verdict_only(
+    m: Measurements, name: str, sign: int, times: float
+) -> None:
     n = numbers(m)
     assert audit(written(n, bool(m.rhythm_regular), bool(m.p_present)), m).counts["supported"] == 9
     allowed = DEFAULT.of(name, n[name])

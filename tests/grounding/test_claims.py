@@ -10,15 +10,19 @@ from llava_ecg.grounding.claims import Claim, find_claims
 from llava_ecg.grounding.phrases import TABLE as PHRASES
 
 REGULAR = (
-    "The rhythm is regular with a P wave before each QRS complex, at 72 bpm: a normal rate, consistent with sinus rhythm. The PR interval "
-    "is 160 ms (normal), the QRS duration is 92 ms (narrow) and the QTc is 425 ms (normal, Bazett; QT 390 ms). The QRS axis is 45 degrees "
+    "The rhythm is regular with a P wave before each QRS complex, at 72 bpm: a normal rate, consistent with sinus "
+    "rhythm. The PR interval "
+    "is 160 ms (normal), the QRS duration is 92 ms (narrow) and the QTc is 425 ms (normal, Bazett; QT 390 ms). The "
+    "QRS axis is 45 degrees "
     "(normal). Impression: sinus rhythm at a normal rate."
 )
 FIBRILLATION = "The rhythm is irregular without P waves, at 110 bpm: tachycardia, consistent with atrial fibrillation."
-PARAGRAPH = """The ECG demonstrates a sinus rhythm with a heart rate of approximately 67 bpm, which falls within the normal range of 60-100
-bpm. In lead II, upright P waves precede each QRS complex, and the PR interval is consistently around 152 ms, well within normal limits
-(120-200 ms). The QRS duration measures 94 ms, indicating normal ventricular conduction without evidence of bundle branch block. The QT
-interval is 402 ms with a corrected QTc (Bazett) of 424 ms, so there is no QT prolongation. The R-R intervals range from 880 to 910 ms."""
+PARAGRAPH = """The ECG demonstrates a sinus rhythm with a heart rate of approximately 67 bpm, which falls within the
+normal range of 60-100 bpm. In lead II, upright P waves precede each QRS complex, and the PR interval is
+consistently around 152 ms, well within normal limits (120-200 ms). The QRS duration measures 94 ms,
+indicating normal ventricular conduction without evidence of bundle branch block. The QT interval is 402
+ms with a corrected QTc (Bazett) of 424 ms, so there is no QT prolongation. The R-R intervals range from
+880 to 910 ms."""
 MARKDOWN = """## Rhythm analysis
 - **Rate:** The average heart rate is 128 bpm, indicating tachycardia (normal range: 60–100 bpm).
 - **Regularity:** The R-R intervals vary considerably, so the rhythm is irregularly irregular.
@@ -36,7 +40,10 @@ TABLE = """| Measurement | Value | Normal |
 | PR interval | 160 ms | 120-200 ms |
 | QTc | 425 ms | < 450 ms |
 | Axis | 45° | -30° to +90° |"""
-JSON = '{"heart_rate_bpm": 72, "pr_ms": 160, "qtc_bazett_ms": 425, "axis_deg": -30, "rhythm": "irregular", "p_present": false}'
+JSON = (
+    '{"heart_rate_bpm": 72, "pr_ms": 160, "qtc_bazett_ms": 425, "axis_deg": -30, '
+    '"rhythm": "irregular", "p_present": false}'
+)
 
 
 def brief(claim: Claim) -> str:
@@ -110,8 +117,14 @@ def found(text: str) -> list[str]:
         ("The QRS duration is less than 120 ms.", "qrs<120"),
         ("In lead II, the PR interval is 160 ms.", "pr=160 @II"),
         ("the PR interval is 160 ms in leads II and V1", "pr=160 @II, V1"),
-        ("The PR interval, measured from the onset of the P wave to the onset of the QRS complex, is 160 ms.", "pr=160"),
-        ("HR 75, PR 160, QRS 88, QT 380, QTc 425, axis +40.", "heart_rate=75; pr=160; qrs=88; qt=380; qtc=425; axis=40"),
+        (
+            "The PR interval, measured from the onset of the P wave to the onset of the QRS complex, is 160 ms.",
+            "pr=160",
+        ),
+        (
+            "HR 75, PR 160, QRS 88, QT 380, QTc 425, axis +40.",
+            "heart_rate=75; pr=160; qrs=88; qt=380; qtc=425; axis=40",
+        ),
         # axis
         ("axis -30°", "axis=-30"),
         ("The axis is −30 degrees.", "axis=-30"),
@@ -135,7 +148,10 @@ def found(text: str) -> list[str]:
         ("A tachycardia of 120 bpm is present.", "rate_category=tachycardia; heart_rate=120"),
         ("The rate of 72 bpm is normal.", "heart_rate=72; rate_category=normal"),
         # rhythm and P waves
-        ("regular narrow-complex tachycardia", "rhythm_regular=regular; qrs_category=narrow; rate_category=tachycardia"),
+        (
+            "regular narrow-complex tachycardia",
+            "rhythm_regular=regular; qrs_category=narrow; rate_category=tachycardia",
+        ),
         ("Regular rate and rhythm.", "rhythm_regular=regular"),
         ("RR intervals are irregular", "rhythm_regular=irregular"),
         ("an irregular ventricular response", "rhythm_regular=irregular"),
@@ -175,7 +191,10 @@ def found(text: str) -> list[str]:
         ("P-R-T axes 45 60 30", "p_axis=45; axis=60; t_axis=30"),
         ("P axis 50°, T axis 30°", "p_axis=50; t_axis=30"),
         ("1st degree AV block, PR 2:1", "av_block=first degree"),
-        ("normal sinus rhythm, normal T waves, normal R wave progression", "rhythm=sinus; t_category=normal; r_progression=normal"),
+        (
+            "normal sinus rhythm, normal T waves, normal R wave progression",
+            "rhythm=sinus; t_category=normal; r_progression=normal",
+        ),
         ("long QT syndrome", "diagnosis=long qt syndrome"),
         (
             "left ventricular hypertrophy, left bundle branch block",
@@ -258,7 +277,8 @@ def test_no_claim_is_made_up(text: str) -> None:
         ("The PR interval is 160 ms with normal T waves.", "pr=160; t_category=normal"),
         (
             "Sinus rhythm, rate 72, normal intervals, normal axis",
-            "rhythm=sinus; heart_rate=72; pr_category=normal; qrs_category=narrow; qtc_category=normal; axis_category=normal",
+            "rhythm=sinus; heart_rate=72; pr_category=normal; qrs_category=narrow; qtc_category=normal; "
+            "axis_category=normal",
         ),
         ("A normal axis is seen, the QRS is < 120 ms", "axis_category=normal; qrs<120"),
         ("no ST changes with left axis deviation", "st_category=normal; axis_category=left"),
@@ -326,12 +346,26 @@ def test_paragraphs_lists_tables_and_json() -> None:
         "perhaps qtc_category=prolonged",
     ]
     assert found(TABLE) == ["heart_rate=72", "pr=160", "qtc=425", "axis=45"]
-    assert found(JSON) == ["heart_rate=72", "pr=160", "qtc_bazett=425", "axis=-30", "rhythm_regular=irregular", "p_present=absent"]
+    assert found(JSON) == [
+        "heart_rate=72",
+        "pr=160",
+        "qtc_bazett=425",
+        "axis=-30",
+        "rhythm_regular=irregular",
+        "p_present=absent",
+    ]
 
 
 def test_the_span_is_the_words_that_state_the_value() -> None:
     claims = find_claims("Rate ≈ 72 bpm; no discernible P waves; QT/QTc 390/425 ms; axis −30°; QRS less than 120 ms")
-    assert [claim.text for claim in claims] == ["72 bpm", "no discernible P waves", "390", "425 ms", "−30°", "less than 120 ms"]
+    assert [claim.text for claim in claims] == [
+        "72 bpm",
+        "no discernible P waves",
+        "390",
+        "425 ms",
+        "−30°",
+        "less than 120 ms",
+    ]
 
 
 def test_equal_claims_are_kept_each_with_its_span() -> None:
@@ -346,9 +380,9 @@ def test_no_phrase_stands_twice_in_the_table() -> None:
 
 
 _WORDS = sorted({word for _, _, spellings in PHRASES for phrase in spellings.split("|") for word in phrase.split()})
-_SALAD = st.lists(st.sampled_from([*_WORDS, "72", "0.16", "-30", "1,200", "\n", "\n- ", ".", ";", "?", "banana", "|"]), max_size=40).map(
-    " ".join
-)
+_SALAD = st.lists(
+    st.sampled_from([*_WORDS, "72", "0.16", "-30", "1,200", "\n", "\n- ", ".", ";", "?", "banana", "|"]), max_size=40
+).map(" ".join)
 
 
 @settings(deadline=None, max_examples=300)
@@ -369,7 +403,8 @@ def test_any_text_is_survived_and_spans_are_true(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["1,", "PR and ", "(", "no ", "if ", "60-100 bpm, ", "x:", "P wave before "])
 def test_a_long_repetition_comes_to_an_end(unit: str) -> None:
-    """A guard against hanging: 100,000 characters take about half a second where the time is linear, and hours where it is not."""
+    """A guard against hanging: 100,000 characters take about half a second where the time is linear, and hours where it
+    is not."""
     find_claims((unit * (100_000 // len(unit) + 1))[:100_000])
 
 

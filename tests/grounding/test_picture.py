@@ -1,4 +1,5 @@
-"""The page with marks: every mark at the true place of what was measured, in the style of its verdict, whatever the claims are."""
+"""The page with marks: every mark at the true place of what was measured, in the style of its verdict, whatever the
+claims are."""
 
 from __future__ import annotations
 
@@ -18,8 +19,10 @@ from llava_ecg.grounding.marks import SPANS, Mark
 from llava_ecg.grounding.picture import MOST_CLAIMS, STYLES, WIDTH, Picture, badge_places, picture
 
 TEXT = (
-    "Sinus rhythm at 72 bpm. The PR interval is 260 ms, QRS 92 ms, QT 395 ms. ST elevation in V2 and V3. T waves are inverted in V5. "
-    "R in V5 is 1.1 mV. No pathological Q waves in the inferior leads. Possible pericarditis. RR interval 830 ms. P duration 100 ms."
+    "Sinus rhythm at 72 bpm. The PR interval is 260 ms, QRS 92 ms, QT 395 ms. ST elevation in V2 and V3. T waves "
+    "are inverted in V5. "
+    "R in V5 is 1.1 mV. No pathological Q waves in the inferior leads. Possible pericarditis. RR interval 830 ms. "
+    "P duration 100 ms."
 )
 
 
@@ -77,7 +80,9 @@ def test_colour_and_dash_are_those_of_the_verdict(drawn: Picture, measured: Meas
         status = checked.verdicts[mark.number - 1].status
         seen.add(status)
         assert near(image, mark.x0, mark.y0, STYLES[status].colour), mark
-    assert {Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKED} >= seen >= {Status.SUPPORTED, Status.CONTRADICTED}
+    assert (
+        {Status.SUPPORTED, Status.CONTRADICTED, Status.NOT_CHECKED} >= seen >= {Status.SUPPORTED, Status.CONTRADICTED}
+    )
     (wrong,) = [m for m in of_claim(drawn, checked, "pr_ms") if m.kind == "caliper"]
     (right,) = [m for m in of_claim(drawn, checked, "qt_ms") if m.kind == "caliper"]
 
@@ -104,14 +109,18 @@ def test_the_st_level_is_drawn_at_its_height(drawn: Picture, measured: Measureme
         assert mark.y0 == pytest.approx(drawn.page.at(mark.box, mark.t0, mark.mv1)[1], abs=2)
 
 
-def test_an_amplitude_reaches_from_the_baseline_to_the_peak(drawn: Picture, measured: Measurements, recording: Recording) -> None:
+def test_an_amplitude_reaches_from_the_baseline_to_the_peak(
+    drawn: Picture, measured: Measurements, recording: Recording
+) -> None:
     (mark,) = [m for m in of_claim(drawn, audit(TEXT, measured), "r_mv") if m.kind == "height"]
     assert mark.mv1 - mark.mv0 == pytest.approx(measured.leads["V5"].r_mv, abs=1e-6)
     assert recording.lead("V5")[round(mark.t0 * recording.rate)] == pytest.approx(mark.mv1, abs=0.1)
 
 
 def test_marks_of_one_row_do_not_overlap(recording: Recording, measured: Measurements) -> None:
-    text = "PR 160 ms. QRS 90 ms. QT 390 ms. QTc 420 ms. RR 830 ms. P duration 100 ms. Rate 72 bpm. PR 158 ms. QRS 94 ms."
+    text = (
+        "PR 160 ms. QRS 90 ms. QT 390 ms. QTc 420 ms. RR 830 ms. P duration 100 ms. Rate 72 bpm. PR 158 ms. QRS 94 ms."
+    )
     marks = [m for m in picture(recording, measured, audit(text, measured)).marks if m.kind == "caliper"]
     assert len(marks) >= 9
     rows: dict[float, list[tuple[float, float]]] = {}
@@ -158,7 +167,9 @@ def test_no_claim_many_claims_and_strange_text(recording: Recording, measured: M
     assert len(many.verdicts) == MOST_CLAIMS + 20
     found = picture(recording, measured, many)
     assert max(mark.number for mark in found.marks) <= MOST_CLAIMS
-    long = audit("T wave inversion in I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5 and V6 " + "very " * 300 + "deep.", measured)
+    long = audit(
+        "T wave inversion in I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5 and V6 " + "very " * 300 + "deep.", measured
+    )
     assert picture(recording, measured, replace(long, verdicts=long.verdicts * 9)).image.width == WIDTH
     strange = audit("Sinusrhythmus " + "ä漢字\U0001f600 " * 200 + " PR 160 ms", measured)
     assert picture(recording, measured, strange).image.width == WIDTH

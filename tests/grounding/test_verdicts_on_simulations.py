@@ -17,7 +17,9 @@ MOST_FALSE_ALARMS, LEAST_FOUND, LEAST_PLANTED_FOUND = 0.02, 0.95, 0.97
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
-    return [judge_case(case, measure(case.recording), np.random.default_rng(case.seed), "test") for case in cases(HEARTS)]
+    return [
+        judge_case(case, measure(case.recording), np.random.default_rng(case.seed), "test") for case in cases(HEARTS)
+    ]
 
 
 def test_true_statements_are_hardly_ever_contradicted(outcomes: list[Outcome]) -> None:
@@ -35,7 +37,9 @@ def test_true_statements_are_mostly_supported(outcomes: list[Outcome]) -> None:
 def test_false_statements_are_found(outcomes: list[Outcome]) -> None:
     counts = sum((outcome.false for outcome in outcomes), Counter())
     assert sum(counts.values()) > 20 * HEARTS
-    assert counts[Status.CONTRADICTED] / sum(counts.values()) >= LEAST_FOUND, [line for outcome in outcomes for line in outcome.missed]
+    assert counts[Status.CONTRADICTED] / sum(counts.values()) >= LEAST_FOUND, [
+        line for outcome in outcomes for line in outcome.missed
+    ]
 
 
 def test_a_planted_wrong_number_is_found_and_the_right_ones_are_left_alone(outcomes: list[Outcome]) -> None:

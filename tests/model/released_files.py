@@ -1,4 +1,5 @@
-"""The files of a checkpoint folder, whatever its layout: weights in one file or in shards, tokenizer, JSON; random numbers to fill them.
+"""The files of a checkpoint folder, whatever its layout: weights in one file or in shards, tokenizer, JSON; random
+numbers to fill them.
 
 Used by `released.py`. Nothing here imports llava_ecg.
 """
@@ -24,7 +25,8 @@ QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # ids 256, 257, 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: `state` under the names in the files (of all its weight files together), `config` as in config.json."""
+    """What was written: `state` under the names in the files (of all its weight files together), `config` as in
+    config.json."""
 
     folder: Path
     state: State
@@ -59,7 +61,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor], form: str, shards: int) -> None:
-    """As save_pretrained: ``model.safetensors`` or ``pytorch_model.bin``, or numbered shards of about the same size and their index."""
+    """As save_pretrained: ``model.safetensors`` or ``pytorch_model.bin``, or numbered shards of about the same size and
+    their index."""
     stem, ending = ("model", "safetensors") if form == "safetensors" else ("pytorch_model", "bin")
     sizes = {name: value.numel() * value.element_size() for name, value in state.items()}
     total, done = sum(sizes.values()), 0
@@ -71,7 +74,9 @@ def write_weights(folder: Path, state: Mapping[str, torch.Tensor], form: str, sh
     for number, part in enumerate(parts, 1):
         file = f"{stem}.{ending}" if shards == 1 else f"{stem}-{number:05d}-of-{shards:05d}.{ending}"
         if form == "safetensors":
-            save_file({name: value.contiguous() for name, value in part.items()}, folder / file, metadata={"format": "pt"})
+            save_file(
+                {name: value.contiguous() for name, value in part.items()}, folder / file, metadata={"format": "pt"}
+            )
         else:
             torch.save(part, folder / file)
         where |= dict.fromkeys(part, file)
@@ -80,23 +85,36 @@ def write_weights(folder: Path, state: Mapping[str, torch.Tensor], form: str, sh
 
 
 def write_tokenizer(folder: Path, golden: Path, family: str) -> None:
-    """The golden sentencepiece tokenizer for Llama and Mistral; for Qwen2 a byte-level one of 256 bytes and its three special tokens."""
+    """The golden sentencepiece tokenizer for Llama and Mistral; for Qwen2 a byte-level one of 256 bytes and its three
+    special tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     if family != "qwen2":
         for file in (golden / "tokenizer").iterdir():
             shutil.copyfile(file, folder / file.name)
         return
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2: printable bytes stand for themselves, the rest for 256, 257, ...
+    plain = [
+        *range(33, 127),
+        *range(161, 173),
+        *range(174, 256),
+    ]  # GPT-2: printable bytes stand for themselves, the rest for 256, 257, ...
     other = [byte for byte in range(256) if byte not in plain]
     vocabulary = {chr(code): n for n, code in enumerate([*plain, *range(256, 256 + len(other))])}
     options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = {256 + n: {"content": token, **options} for n, token in enumerate(QWEN_SPECIAL)}
     bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    words = {"type": "Split", "pattern": {"Regex": r"\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+"}, "behavior": "Isolated", "invert": False}
+    words = {
+        "type": "Split",
+        "pattern": {"Regex": r"\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
     parts = {"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [words, bytes_]}}
     parts |= {"post_processor": bytes_, "decoder": bytes_, "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}
     added = [{"id": number, **token} for number, token in special.items()]
-    write_json(folder / "tokenizer.json", {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **parts})
+    write_json(
+        folder / "tokenizer.json",
+        {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **parts},
+    )
     write_json(folder / "vocab.json", vocabulary)
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     values: dict[str, Any] = {
@@ -105,6 +123,14 @@ def write_tokenizer(folder: Path, golden: Path, family: str) -> None:
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
     }
-    values |= {"unk_token": None, "model_max_length": 1024, "clean_up_tokenization_spaces": False, "split_special_tokens": False}
-    values |= {"additional_special_tokens": list(QWEN_SPECIAL[1:]), "added_tokens_decoder": {str(n): t for n, t in special.items()}}
+    values |= {
+        "unk_token": None,
+        "model_max_length": 1024,
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": False,
+    }
+    values |= {
+        "additional_special_tokens": list(QWEN_SPECIAL[1:]),
+        "added_tokens_decoder": {str(n): t for n, t in special.items()},
+    }
     write_json(folder / "tokenizer_config.json", values)

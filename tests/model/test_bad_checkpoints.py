@@ -1,4 +1,5 @@
-"""What is wrong with a checkpoint is said in one sentence that names the file; random bytes run nothing and hang nowhere."""
+"""What is wrong with a checkpoint is said in one sentence that names the file; random bytes run nothing and hang
+nowhere."""
 
 from __future__ import annotations
 
@@ -139,7 +140,9 @@ def test_other_layouts_are_named(golden: Path, tmp_path: Path) -> None:
     folder = tmp_path / "qwen3-vl"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_vl", "vision_config": {}}))
-    save_file({"model.visual.x": torch.zeros(1), "model.ecg_tower.conv1.weight": torch.zeros(1)}, folder / "model.safetensors")
+    save_file(
+        {"model.visual.x": torch.zeros(1), "model.ecg_tower.conv1.weight": torch.zeros(1)}, folder / "model.safetensors"
+    )
     assert "'qwen3_vl'" in refused(folder)
     clip = write.clip_folder(tmp_path / "clip", golden).folder
     assert "holds a tower alone" in refused(clip)
@@ -157,13 +160,17 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("where", ["pytorch_model.bin", "non_lora_trainables.bin", "adapter_model.bin", "mm_projector.bin"])
+@pytest.mark.parametrize(
+    "where", ["pytorch_model.bin", "non_lora_trainables.bin", "adapter_model.bin", "mm_projector.bin"]
+)
 def test_a_pickle_that_would_run_code(where: str, golden: Path, tmp_path: Path) -> None:
     base = write.gem(tmp_path / "base", golden, form="bin").folder
     plain = write.language_model(tmp_path / "plain", golden).folder
     folder = {
         "pytorch_model.bin": lambda: base,
-        "mm_projector.bin": lambda: write.projectors(tmp_path / "x", golden, plain, vision_tower=golden / "clip_tiny").folder,
+        "mm_projector.bin": lambda: (
+            write.projectors(tmp_path / "x", golden, plain, vision_tower=golden / "clip_tiny").folder
+        ),
     }.get(where, lambda: write.lora(tmp_path / "x", golden, base).folder)()
     held = torch.load(folder / where, weights_only=True)
     torch.save(held | {"args": Evil(tmp_path / "ran")}, folder / where)
@@ -179,8 +186,13 @@ def test_a_pickle_that_would_run_code(where: str, golden: Path, tmp_path: Path) 
 
 def test_code_beside_a_checkpoint_is_never_run(golden: Path, tmp_path: Path) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
-    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\nclass Evil: pass\n")
-    edit(folder / "config.json", auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": "evil.Evil"})
+    (folder / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\nclass Evil: pass\n"
+    )
+    edit(
+        folder / "config.json",
+        auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": "evil.Evil"},
+    )
     edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", None]})
     try:
         open_checkpoint(folder)
@@ -193,7 +205,9 @@ MAKERS: dict[str, Callable[[Path, Path], Path]] = {
     "gem": lambda folder, golden: write.gem(folder / "x", golden, shards=2).folder,
     "pulse, bin": lambda folder, golden: write.pulse(folder / "x", golden, form="bin", shards=2).folder,
     "lora": lambda folder, golden: write.lora(folder / "x", golden, write.gem(folder / "base", golden).folder).folder,
-    "clip outside": lambda folder, golden: write.llava_15(folder / "x", golden, write.clip_folder(folder / "clip", golden).folder).folder,
+    "clip outside": lambda folder, golden: (
+        write.llava_15(folder / "x", golden, write.clip_folder(folder / "clip", golden).folder).folder
+    ),
 }
 
 
@@ -201,13 +215,24 @@ MAKERS: dict[str, Callable[[Path, Path], Path]] = {
 def test_random_bytes_in_place_of_any_file(made: str, golden: Path, tmp_path: Path) -> None:
     folder = MAKERS[made](tmp_path, golden)
     dice = random.Random(3)
-    idle = {"training_args.bin", "trainer_state.json", "mm_projector.bin", "coca_tiny.json"}  # of no use to who opens the folder
+    idle = {
+        "training_args.bin",
+        "trainer_state.json",
+        "mm_projector.bin",
+        "coca_tiny.json",
+    }  # of no use to who opens the folder
     files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
     assert len(files) > 5
     harmless = []
     for path in files:
         whole = path.read_bytes()
-        for junk in (dice.randbytes(400), b"", b"\x80\x04" + dice.randbytes(50), b"PK\x03\x04" + dice.randbytes(100), b'{"a": [' * 2000):
+        for junk in (
+            dice.randbytes(400),
+            b"",
+            b"\x80\x04" + dice.randbytes(50),
+            b"PK\x03\x04" + dice.randbytes(100),
+            b'{"a": [' * 2000,
+        ):
             path.write_bytes(junk)
             try:
                 llava_ecg.load(folder, device="cpu")
@@ -219,7 +244,9 @@ def test_random_bytes_in_place_of_any_file(made: str, golden: Path, tmp_path: Pa
     assert set(harmless) <= idle | {"special_tokens_map.json", "generation_config.json"}, harmless
 
 
-def test_the_command_line_says_it_in_one_sentence(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_says_it_in_one_sentence(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
     (folder / "model.safetensors").write_bytes(b"nothing")
     page = tmp_path / "page.png"

@@ -25,7 +25,14 @@ from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
 from llava_ecg.streams import StreamConfig
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
-CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 STREAM = {
     "ecg": StreamConfig("ecg_coca", ECG, "linear", "image"),
     "image": StreamConfig("clip", {"vision_config": CLIP}, "mlp2x_gelu"),
@@ -60,7 +67,9 @@ def base(tmp_path: Path, letters: PreTrainedTokenizerFast) -> Path:
 
 def whole_model() -> LlavaEcgForCausalLM:
     torch.manual_seed(2)
-    return LlavaEcgForCausalLM(LlavaEcgConfig({"model_type": "llama", **TEXT}, STREAM, template="llava_v1", model_max_length=512))
+    return LlavaEcgForCausalLM(
+        LlavaEcgConfig({"model_type": "llama", **TEXT}, STREAM, template="llava_v1", model_max_length=512)
+    )
 
 
 def test_whole_layout(tmp_path: Path, letters: PreTrainedTokenizerFast) -> None:
@@ -94,9 +103,12 @@ def test_over_a_base(tmp_path: Path, base: Path, letters: PreTrainedTokenizerFas
     stream = tower_stream(tmp_path / "tower", through="image")
     assert stream.preparation == {"rate": None}
     model = compose(str(base), STREAM | {"ecg": stream}, template="plain", tower_folders={"ecg": tmp_path / "tower"})
-    assert torch.equal(model.towers["ecg"].conv1.weight, load_file(tmp_path / "tower" / "model.safetensors")["conv1.weight"])
     assert torch.equal(
-        model.language_model.model.layers[1].mlp.up_proj.weight, load_file(base / "model.safetensors")["model.layers.1.mlp.up_proj.weight"]
+        model.towers["ecg"].conv1.weight, load_file(tmp_path / "tower" / "model.safetensors")["conv1.weight"]
+    )
+    assert torch.equal(
+        model.language_model.model.layers[1].mlp.up_proj.weight,
+        load_file(base / "model.safetensors")["model.layers.1.mlp.up_proj.weight"],
     )
     save_checkpoint(model, letters, tmp_path / "out")
     assert not any(name.startswith("language_model") for name in load_file(tmp_path / "out" / STREAMS))
@@ -107,7 +119,9 @@ def test_our_lora_merge_is_pefts(tmp_path: Path, base: Path, letters: PreTrained
     peft = pytest.importorskip("peft")
     model = compose(str(base), STREAM, template="plain")
     bare = logits(model)
-    lora = peft.LoraConfig(r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    lora = peft.LoraConfig(
+        r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
     model.language_model = peft.get_peft_model(model.language_model, lora)
     adapted = logits(model)
     assert not torch.allclose(adapted, bare, atol=1e-3)
@@ -125,7 +139,11 @@ def test_faults_are_listed(tmp_path: Path, letters: PreTrainedTokenizerFast) -> 
     save_file(weights, path)
     with pytest.raises(InputError) as caught:
         open_checkpoint(tmp_path / "out")
-    for fault in ("left over stranger", "missing towers.ecg.proj", "projectors.ecg.bias is 3 in model.safetensors and 16 in the model"):
+    for fault in (
+        "left over stranger",
+        "missing towers.ecg.proj",
+        "projectors.ecg.bias is 3 in model.safetensors and 16 in the model",
+    ):
         assert fault in str(caught.value)
     with pytest.raises(InputError, match="missing .*and [0-9]+ more"):
         save_file({"a": torch.zeros(1)}, path)
@@ -173,7 +191,9 @@ def test_settings_are_checked() -> None:
     with pytest.raises(InputError, match="no setting 'projektor'"):
         StreamConfig.of({"tower": "clip", "projektor": "linear"})
     with pytest.raises(InputError, match="no setting 'depth'; it has seq_length"):
-        LlavaEcgForCausalLM(LlavaEcgConfig({"model_type": "llama", **TEXT}, {"ecg": StreamConfig("ecg_coca", {"depth": 3})}))
+        LlavaEcgForCausalLM(
+            LlavaEcgConfig({"model_type": "llama", **TEXT}, {"ecg": StreamConfig("ecg_coca", {"depth": 3})})
+        )
     with pytest.raises(InputError, match="unknown tower 'ecg_cocoa'; did you mean ecg_coca"):
         LlavaEcgForCausalLM(LlavaEcgConfig({"model_type": "llama", **TEXT}, {"ecg": StreamConfig("ecg_cocoa")}))
 

@@ -1,4 +1,5 @@
-"""The files beside the weights: a tokenizer as its model was trained with it; none, or a damaged one, is said before weights are read."""
+"""The files beside the weights: a tokenizer as its model was trained with it; none, or a damaged one, is said before
+weights are read."""
 
 from __future__ import annotations
 
@@ -45,13 +46,19 @@ def text_ids(folder: Path) -> list[int]:
     return [int(token) for token, slot in zip(inputs["input_ids"][0], inputs["slots"][0], strict=True) if slot == 0]
 
 
-@pytest.mark.parametrize(("version", "legacy"), [("4.31.0", True), ("4.37.2", True), (None, True), ("5.0.0", False), ("5.23.0", False)])
-def test_legacy_that_is_not_said_is_what_the_writer_took(version: str | None, legacy: bool, golden: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "legacy"), [("4.31.0", True), ("4.37.2", True), (None, True), ("5.0.0", False), ("5.23.0", False)]
+)
+def test_legacy_that_is_not_said_is_what_the_writer_took(
+    version: str | None, legacy: bool, golden: Path, tmp_path: Path
+) -> None:
     """99 and 98 tokens: 4.37.2's own slow tokenizer gives the 99."""
     folder = write.gem_golden(tmp_path / "x", golden).folder
     config = json.loads((folder / "config.json").read_text())
     config.pop("transformers_version", None)
-    (folder / "config.json").write_text(json.dumps(config if version is None else config | {"transformers_version": version}))
+    (folder / "config.json").write_text(
+        json.dumps(config if version is None else config | {"transformers_version": version})
+    )
     known = {}
     for said in (True, False):
         says_legacy(folder, said)
@@ -59,15 +66,22 @@ def test_legacy_that_is_not_said_is_what_the_writer_took(version: str | None, le
     assert (len(known[True]), len(known[False])) == (99, 98)
     says_legacy(folder, None)
     assert text_ids(folder) == known[legacy]
-    ids = [tokenizer("</s>USER: a")["input_ids"] for tokenizer in (load_tokenizer(folder), open_checkpoint(folder).tokenizer)]
-    assert ids[0] == ids[1] and len(ids[0]) == len(AutoTokenizer.from_pretrained(folder, legacy=legacy)("</s>USER: a")["input_ids"])
+    ids = [
+        tokenizer("</s>USER: a")["input_ids"]
+        for tokenizer in (load_tokenizer(folder), open_checkpoint(folder).tokenizer)
+    ]
+    assert ids[0] == ids[1] and len(ids[0]) == len(
+        AutoTokenizer.from_pretrained(folder, legacy=legacy)("</s>USER: a")["input_ids"]
+    )
     for to in ("ours", "llava"):
         convert(folder, tmp_path / to, to, progress=lambda line: None)
         assert text_ids(tmp_path / to) == known[legacy], to
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-def test_what_transformers_five_saved_is_read_from_its_tokenizer_json(legacy: bool, golden: Path, tmp_path: Path) -> None:
+def test_what_transformers_five_saved_is_read_from_its_tokenizer_json(
+    legacy: bool, golden: Path, tmp_path: Path
+) -> None:
     folder = write.gem_golden(tmp_path / "x", golden).folder
     says_legacy(folder, legacy)
     known = text_ids(folder)
@@ -97,7 +111,9 @@ def test_a_padding_token_beyond_the_embedding(golden: Path, tmp_path: Path) -> N
     assert (rows, len(checkpoint.tokenizer), checkpoint.tokenizer.pad_token_id) == (512, 512, 0)
     for tokenizer in (checkpoint.tokenizer, load_tokenizer(folder), Processor.from_pretrained(folder).tokenizer):
         for text in ("What is [PAD] the rate?</s>", "a"):
-            assert tokenizer(text)["input_ids"] == before(text)["input_ids"] and max(tokenizer(text)["input_ids"]) < rows
+            assert (
+                tokenizer(text)["input_ids"] == before(text)["input_ids"] and max(tokenizer(text)["input_ids"]) < rows
+            )
     recording, _ = simulate(Heart(), seed=0)
     inputs = Processor.from_pretrained(folder)(["a", "a longer [PAD] one"], ecg=recording)
     assert int(inputs["input_ids"].max()) < rows
@@ -107,7 +123,9 @@ def test_a_padding_token_beyond_the_embedding(golden: Path, tmp_path: Path) -> N
 def test_an_end_token_beyond_the_embedding(golden: Path, tmp_path: Path) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
     with_token(folder, eos_token="<|im_end|>")
-    with pytest.raises(InputError, match=r"eos_token '<\|im_end\|>' of the tokenizer in .* is number 512, and the model embeds 512"):
+    with pytest.raises(
+        InputError, match=r"eos_token '<\|im_end\|>' of the tokenizer in .* is number 512, and the model embeds 512"
+    ):
         open_checkpoint(folder)
 
 
@@ -119,7 +137,10 @@ def no_tokenizer(folder: Path) -> None:
 FAULTS = {
     "none": (no_tokenizer, "has none"),
     "empty": (lambda folder: (folder / "tokenizer.model").write_bytes(b""), "tokenizer.model is empty"),
-    "pointer": (lambda folder: (folder / "tokenizer.model").write_text("version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),
+    "pointer": (
+        lambda folder: (folder / "tokenizer.model").write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "Git LFS pointer",
+    ),
     "cut": (lambda folder: (folder / "tokenizer_config.json").write_text('{"legacy": '), "JSON can't be read"),
     "half": (lambda folder: (no_tokenizer(folder), (folder / "vocab.json").write_text("{}")), "no merges.txt"),
 }
@@ -144,7 +165,9 @@ def test_inspect_says_what_is_wrong_with_a_tokenizer(
         open_checkpoint(folder)
 
 
-def test_convert_says_that_there_is_no_tokenizer(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_says_that_there_is_no_tokenizer(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
     no_tokenizer(folder)
     assert main(["convert", str(folder), str(tmp_path / "out"), "--to", "ours"]) == 0
@@ -155,7 +178,12 @@ def test_a_refused_question_makes_no_folder(golden: Path, shared: Path, tmp_path
     folder = write.gem(tmp_path / "x", golden).folder
     no_tokenizer(folder)
     record = shared / "data" / "cinc2021" / "A0001.hea"
-    assert main(["ask", "--model", str(folder), "--ecg", str(record), "--out", str(tmp_path / "new" / "answers"), "Rhythm?"]) == 2
+    assert (
+        main(
+            ["ask", "--model", str(folder), "--ecg", str(record), "--out", str(tmp_path / "new" / "answers"), "Rhythm?"]
+        )
+        == 2
+    )
     assert not (tmp_path / "new").exists()
 
 
@@ -163,7 +191,11 @@ def test_a_refused_question_makes_no_folder(golden: Path, shared: Path, tmp_path
 def test_a_damaged_generation_config(content: str, golden: Path, tmp_path: Path) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
     (folder / "generation_config.json").write_text(content)
-    for open_it in (lambda: inspect(folder), lambda: open_checkpoint(folder), lambda: convert(folder, tmp_path / "out", "ours")):
+    for open_it in (
+        lambda: inspect(folder),
+        lambda: open_checkpoint(folder),
+        lambda: convert(folder, tmp_path / "out", "ours"),
+    ):
         with pytest.raises(InputError, match=r"generation_config\.json"):
             open_it()
     assert not (tmp_path / "out").exists()

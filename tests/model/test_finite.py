@@ -42,7 +42,9 @@ def test_weights_that_are_no_number(
     inputs = Processor.from_pretrained(folder)("Rhythm?", ecg=recording)
     open_checkpoint(folder).model.generate(**inputs, max_new_tokens=2, do_sample=sampled)
     spoiled(folder, filed, value, row)
-    with pytest.raises(InputError, match=f"the model's output is no number: its weights hold NaN or infinity in {ours};"):
+    with pytest.raises(
+        InputError, match=f"the model's output is no number: its weights hold NaN or infinity in {ours};"
+    ):
         open_checkpoint(folder).model.generate(**inputs, max_new_tokens=2, do_sample=sampled)
 
 
@@ -60,7 +62,9 @@ def test_finite_weights_that_run_over(golden: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         model.language_model.lm_head.weight.fill_(60000)
         model.language_model.model.norm.weight.fill_(60000)
-    with pytest.raises(InputError, match="all its weights are finite, so it has run over the range of float16; load it as float32"):
+    with pytest.raises(
+        InputError, match="all its weights are finite, so it has run over the range of float16; load it as float32"
+    ):
         model.generate(input_ids=torch.tensor([[1, 5]]), max_new_tokens=1)
 
 
@@ -68,6 +72,22 @@ def test_nothing_is_written(golden: Path, shared: Path, tmp_path: Path, capsys: 
     folder = write.gem(tmp_path / "x", golden).folder
     spoiled(folder, "model.ecg_projector.weight", float("nan"))
     record = str(shared / "data" / "cinc2021" / "A0001.hea")
-    assert main(["ask", "--model", str(folder), "--ecg", record, "--out", str(tmp_path / "out"), "--max-new-tokens", "2", "Rhythm?"]) == 2
+    assert (
+        main(
+            [
+                "ask",
+                "--model",
+                str(folder),
+                "--ecg",
+                record,
+                "--out",
+                str(tmp_path / "out"),
+                "--max-new-tokens",
+                "2",
+                "Rhythm?",
+            ]
+        )
+        == 2
+    )
     assert "no number" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -12,10 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llava_ecg.checkpoint.files.gguf import Gguf, byte_level_tokenizer, llama_config, llama_weights, read_gguf, unpermute
+from llava_ecg.checkpoint.files.gguf import (
+    Gguf,
+    byte_level_tokenizer,
+    llama_config,
+    llama_weights,
+    read_gguf,
+    unpermute,
+)
 from llava_ecg.errors import InputError
 
-KINDS = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34)}  # number, elements, bytes
+KINDS = {
+    "F32": (0, 1, 4),
+    "F16": (1, 1, 2),
+    "Q4_0": (2, 32, 18),
+    "Q4_1": (3, 32, 20),
+    "Q8_0": (8, 32, 34),
+}  # number, elements, bytes
 CODES = {
     "u8": (0, "B"),
     "u16": (2, "H"),
@@ -28,7 +41,7 @@ CODES = {
 }
 
 
-# -- a writer ----------------------------------------------------------------------------------------------------------------------------
+# -- a writer ----------------------------------------------------------------------------------------------------------
 
 
 def text(value: str) -> bytes:
@@ -60,7 +73,11 @@ def quantise(values: np.ndarray, kind: str, rng: np.random.Generator) -> bytes:
 
 
 def gguf_bytes(
-    entries: list[bytes], tensors: dict[str, tuple[tuple[int, ...], str, bytes]], *, alignment: int = 32, version: int = 3
+    entries: list[bytes],
+    tensors: dict[str, tuple[tuple[int, ...], str, bytes]],
+    *,
+    alignment: int = 32,
+    version: int = 3,
 ) -> bytes:
     """A whole file; a tensor is (sizes outermost first, type, data as filed)."""
     header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries)) + b"".join(entries)
@@ -84,7 +101,8 @@ def vocabulary() -> list[str]:
 
 
 def llama_entries(**changes: tuple[str, Any] | None) -> list[bytes]:
-    """The metadata of the tiny llama; a change replaces, adds, or with None removes a key (dots written as two underscores)."""
+    """The metadata of the tiny llama; a change replaces, adds, or with None removes a key (dots written as two
+    underscores)."""
     tokens = vocabulary()
     entries: dict[str, tuple[str, Any]] = {
         "general.architecture": ("str", "llama"),
@@ -117,11 +135,25 @@ def llama_tensors() -> dict[str, tuple[tuple[int, ...], str, bytes]]:
     kv = KV_HEADS * WIDTH // HEADS
     shapes: dict[str, tuple[int, ...]] = {"token_embd": (len(vocabulary()), WIDTH), "output_norm": (WIDTH,)}
     for layer in range(LAYERS):
-        one = {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "attn_q": (WIDTH, WIDTH), "attn_k": (kv, WIDTH), "attn_v": (kv, WIDTH)}
-        one |= {"attn_output": (WIDTH, WIDTH), "ffn_gate": (HIDDEN, WIDTH), "ffn_up": (HIDDEN, WIDTH), "ffn_down": (WIDTH, HIDDEN)}
+        one = {
+            "attn_norm": (WIDTH,),
+            "ffn_norm": (WIDTH,),
+            "attn_q": (WIDTH, WIDTH),
+            "attn_k": (kv, WIDTH),
+            "attn_v": (kv, WIDTH),
+        }
+        one |= {
+            "attn_output": (WIDTH, WIDTH),
+            "ffn_gate": (HIDDEN, WIDTH),
+            "ffn_up": (HIDDEN, WIDTH),
+            "ffn_down": (WIDTH, HIDDEN),
+        }
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in one.items()}
     kinds = {name: "F32" if "norm" in name else "Q8_0" if name == "token_embd" else "Q4_1" for name in shapes}
-    return {f"{name}.weight": (shape, kinds[name], quantise(rng.normal(size=shape), kinds[name], rng)) for name, shape in shapes.items()}
+    return {
+        f"{name}.weight": (shape, kinds[name], quantise(rng.normal(size=shape), kinds[name], rng))
+        for name, shape in shapes.items()
+    }
 
 
 def tiny_llama(folder: Path, **changes: tuple[str, Any] | None) -> Path:
@@ -137,7 +169,7 @@ def opened(folder: Path, content: bytes) -> Gguf:
     return read_gguf(path)
 
 
-# -- the format --------------------------------------------------------------------------------------------------------------------------
+# -- the format --------------------------------------------------------------------------------------------------------
 
 
 def slowly(filed: bytes, kind: str) -> Iterator[np.float32]:
@@ -177,20 +209,35 @@ def test_dequantised_as_the_format_says(tmp_path: Path, kind: str) -> None:
 def test_metadata_of_every_kind(tmp_path: Path, version: int, alignment: int) -> None:
     values: dict[str, tuple[str, Any]] = {
         "general.alignment": ("u32", alignment),
-        **{"a": ("u8", 255), "b": ("u16", 65535), "c": ("i32", -5), "d": ("f32", 0.5), "e": ("bool", True), "f": ("u64", 2**60)},
-        **{"g": ("f64", 0.1), "h": ("str", "µV ½"), "i": ("[i32]", [1, -2, 3]), "j": ("[str]", ["", "Ġt"]), "k": ("[f32]", [])},
+        **{
+            "a": ("u8", 255),
+            "b": ("u16", 65535),
+            "c": ("i32", -5),
+            "d": ("f32", 0.5),
+            "e": ("bool", True),
+            "f": ("u64", 2**60),
+        },
+        **{
+            "g": ("f64", 0.1),
+            "h": ("str", "µV ½"),
+            "i": ("[i32]", [1, -2, 3]),
+            "j": ("[str]", ["", "Ġt"]),
+            "k": ("[f32]", []),
+        },
     }
     entries = [entry(key, *value) for key, value in values.items()]
     number = np.arange(3, dtype="<f4").tobytes()
-    content = gguf_bytes(entries, {"x": ((3,), "F32", number), "y": ((3,), "F32", number)}, alignment=alignment, version=version)
+    content = gguf_bytes(
+        entries, {"x": ((3,), "F32", number), "y": ((3,), "F32", number)}, alignment=alignment, version=version
+    )
     gguf = opened(tmp_path, content)
-    assert {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in gguf.metadata.items()} == {
-        key: value for key, (_, value) in values.items()
-    }
+    assert {
+        key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in gguf.metadata.items()
+    } == {key: value for key, (_, value) in values.items()}
     np.testing.assert_array_equal(gguf.tensors["y"], [0, 1, 2])
 
 
-# -- what is not to be trusted -----------------------------------------------------------------------------------------------------------
+# -- what is not to be trusted -----------------------------------------------------------------------------------------
 
 
 def head(tensors: int, values: int) -> bytes:
@@ -294,11 +341,12 @@ def test_random_damage_never_ends_in_another_error(tmp_path: Path) -> None:
     assert refused > 20
 
 
-# -- a llama -----------------------------------------------------------------------------------------------------------------------------
+# -- a llama -----------------------------------------------------------------------------------------------------------
 
 
 def test_unpermuted_rows_turn_as_the_filed_ones_did() -> None:
-    """llama.cpp turns neighbours of a head, transformers halves: the score of two positions is the same on both sides."""
+    """llama.cpp turns neighbours of a head, transformers halves: the score of two positions is the same on both
+    sides."""
     heads, size, width = 3, 8, 5
     rng = np.random.default_rng(2)
     query, key = rng.normal(size=(2, heads * size, width))
@@ -329,7 +377,11 @@ def test_weights_are_those_of_transformers_llama(tmp_path: Path) -> None:
     assert config.rope_parameters["rope_theta"] == 100000.0
     assert (config.rms_norm_eps, config.tie_word_embeddings, config.eos_token_id) == (1e-5, True, 2)
     weights = dict(llama_weights(gguf))
-    wanted = {name: tuple(value.shape) for name, value in LlamaForCausalLM(config).state_dict().items() if name != "lm_head.weight"}
+    wanted = {
+        name: tuple(value.shape)
+        for name, value in LlamaForCausalLM(config).state_dict().items()
+        if name != "lm_head.weight"
+    }
     assert {name: value.shape for name, value in weights.items()} == wanted
     filed = gguf.tensors["blk.1.attn_k.weight"]
     size = WIDTH // HEADS
@@ -337,12 +389,18 @@ def test_weights_are_those_of_transformers_llama(tmp_path: Path) -> None:
     ours = weights["model.layers.1.self_attn.k_proj.weight"]
     np.testing.assert_array_equal(ours[size + 1], filed[size + 2])
     np.testing.assert_array_equal(ours[size // 2], filed[1])
-    np.testing.assert_array_equal(weights["model.layers.1.self_attn.v_proj.weight"], gguf.tensors["blk.1.attn_v.weight"])
+    np.testing.assert_array_equal(
+        weights["model.layers.1.self_attn.v_proj.weight"], gguf.tensors["blk.1.attn_v.weight"]
+    )
 
 
 def test_an_own_head_is_not_tied(tmp_path: Path) -> None:
     tensors = llama_tensors()
-    tensors["output.weight"] = (tensors["token_embd.weight"][0], "F32", np.ones(tensors["token_embd.weight"][0], "<f4").tobytes())
+    tensors["output.weight"] = (
+        tensors["token_embd.weight"][0],
+        "F32",
+        np.ones(tensors["token_embd.weight"][0], "<f4").tobytes(),
+    )
     gguf = opened(tmp_path, gguf_bytes(llama_entries(), tensors))
     assert llama_config(gguf)["tie_word_embeddings"] is False
     assert (dict(llama_weights(gguf))["lm_head.weight"] == 1).all()
@@ -376,11 +434,13 @@ def test_a_missing_or_strange_tensor_is_refused(tmp_path: Path, swap: str | None
     taken = tensors.pop("blk.0.attn_q.weight")
     if swap:
         tensors[swap] = taken
-    with pytest.raises(InputError, match="lacks blk.0.attn_q.weight" if swap else "has 19 tensors, and a llama of 2 layers has 20"):
+    with pytest.raises(
+        InputError, match="lacks blk.0.attn_q.weight" if swap else "has 19 tensors, and a llama of 2 layers has 20"
+    ):
         dict(llama_weights(opened(tmp_path, gguf_bytes(llama_entries(), tensors))))
 
 
-# -- its tokenizer -----------------------------------------------------------------------------------------------------------------------
+# -- its tokenizer -----------------------------------------------------------------------------------------------------
 
 
 def test_tokenizer_takes_digits_apart_and_markers_whole(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""Headers of weight files: equal to what torch and safetensors say of the same files; whatever is wrong is one sentence.
+"""Headers of weight files: equal to what torch and safetensors say of the same files; whatever is wrong is one
+sentence.
 
-The files are written by torch.save and safetensors here; pickles that they would not write are put together byte by byte.
+The files are written by torch.save and safetensors here; pickles that they would not write are put together byte by
+byte.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ def state() -> dict[str, torch.Tensor]:
 def write(path: Path, form: str, values: Any = None) -> Path:
     values = state() if values is None else values
     if form == "safetensors":
-        save_file({name: value.detach().clone().contiguous() for name, value in values.items()}, path, metadata={"format": "pt"})
+        save_file(
+            {name: value.detach().clone().contiguous() for name, value in values.items()},
+            path,
+            metadata={"format": "pt"},
+        )
     else:
         torch.save(values, path, _use_new_zipfile_serialization=form == "zip")
     return path
@@ -64,7 +70,9 @@ def write(path: Path, form: str, values: Any = None) -> Path:
 def agree(header: Header, tensors: dict[str, Any]) -> None:
     """Hold a header against real tensors."""
     wanted = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    assert {name: (ref.shape, f"torch.{ref.dtype}", ref.numel, ref.nbytes, ref.name) for name, ref in header.tensors.items()} == {
+    assert {
+        name: (ref.shape, f"torch.{ref.dtype}", ref.numel, ref.nbytes, ref.name) for name, ref in header.tensors.items()
+    } == {
         name: (tuple(value.shape), str(value.dtype), value.numel(), value.numel() * value.element_size(), name)
         for name, value in wanted.items()
     }
@@ -79,17 +87,25 @@ def zipped(path: Path, data: bytes, parts: dict[str, bytes] | None = None, packi
     return path
 
 
-def tensor_pickle(shape: str = "K\x02K\x03\x86", stride: str = "K\x03K\x01\x86", offset: str = "K\x00", numel: str = "K\x06") -> bytes:
+def tensor_pickle(
+    shape: str = "K\x02K\x03\x86", stride: str = "K\x03K\x01\x86", offset: str = "K\x00", numel: str = "K\x06"
+) -> bytes:
     """``{"a": tensor}`` of float32 in storage 0, with the numbers as opcodes."""
     storage = "((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + numel + "tQ"
-    return PROTO + ("}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n" + storage + offset + shape + stride + "\x89}tRs.").encode(
-        "latin-1"
-    )
+    return PROTO + (
+        "}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n" + storage + offset + shape + stride + "\x89}tRs."
+    ).encode("latin-1")
 
 
 def table(entries: dict[str, Any] | str | bytes, data: int = 0) -> bytes:
     """A safetensors file: this table, then so many zero bytes."""
-    text = json.dumps(entries).encode() if isinstance(entries, dict) else entries.encode() if isinstance(entries, str) else entries
+    text = (
+        json.dumps(entries).encode()
+        if isinstance(entries, dict)
+        else entries.encode()
+        if isinstance(entries, str)
+        else entries
+    )
     return struct.pack("<Q", len(text)) + text + bytes(data)
 
 
@@ -107,18 +123,31 @@ def test_headers_agree_with_torch(tmp_path: Path, form: str) -> None:
     path = write(tmp_path / "weights.anything", form)
     header = read_header(path)
     agree(header, state())
-    assert header.format == ("safetensors" if form == "safetensors" else "pickle") and header.legacy == (form == "legacy")
+    assert header.format == ("safetensors" if form == "safetensors" else "pickle") and header.legacy == (
+        form == "legacy"
+    )
     assert header.refused == () and header.container == "" and header.tensors["whole"].path == path
 
 
-DTYPES = [torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.uint8, torch.int16, torch.float64, torch.complex64]
+DTYPES = [
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.int8,
+    torch.uint8,
+    torch.int16,
+    torch.float64,
+    torch.complex64,
+]
 DTYPES += [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu]
 
 
 @pytest.mark.parametrize("form", ["safetensors", "zip"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(tmp_path: Path, form: str, dtype: torch.dtype) -> None:
-    values = {"x": torch.zeros(4, 6, dtype=dtype)} | ({} if form == "safetensors" else {"rows": torch.zeros(4, 6, dtype=dtype)[1:, ::2]})
+    values = {"x": torch.zeros(4, 6, dtype=dtype)} | (
+        {} if form == "safetensors" else {"rows": torch.zeros(4, 6, dtype=dtype)[1:, ::2]}
+    )
     agree(read_header(write(tmp_path / "x", form, values)), values)
 
 
@@ -136,7 +165,14 @@ def test_half_bytes_are_counted_as_torch_counts_them(tmp_path: Path) -> None:
 def test_a_trainers_checkpoint(tmp_path: Path, form: str, container: str) -> None:
     """The state dict is found in what lies around it, and what torch would refuse is named."""
     optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"params": [0], "betas": (0.9, 0.999)}]}
-    beside = {"epoch": 3, "loss": 0.1, "args": argparse.Namespace(lr=1e-3), "optimizer": optimizer, "seen": {1, 2}, "bytes": b"\x00\xff"}
+    beside = {
+        "epoch": 3,
+        "loss": 0.1,
+        "args": argparse.Namespace(lr=1e-3),
+        "optimizer": optimizer,
+        "seen": {1, 2},
+        "bytes": b"\x00\xff",
+    }
     header = read_header(write(tmp_path / "x.pt", form, {**beside, container: {**state(), "version": 2}}))
     agree(header, state())
     assert header.container == container and header.refused == ("argparse.Namespace",)
@@ -266,7 +302,11 @@ def test_faulty_tables(tmp_path: Path, name: str) -> None:
 
 def test_a_length_that_lies(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    for length, words in ((100_000_001, "100,000,001"), (2**63, "the limit is 100,000,000"), (50_000_000, "50,000,008")):
+    for length, words in (
+        (100_000_001, "100,000,001"),
+        (2**63, "the limit is 100,000,000"),
+        (50_000_000, "50,000,008"),
+    ):
         path.write_bytes(struct.pack("<Q", length) + b'{"x":')
         fails(path, words)
 
@@ -280,7 +320,10 @@ PICKLES = {
     "a shape that takes forever to print": (tensor_pickle(shape="K\x01" + "2\x86" * 100), "no whole number"),
     "a deep nest": (PROTO + b")" + b"\x85" * 100_000 + b".", "holds no tensors"),
     "too many steps": (PROTO + b"N" * 30_000 + b".", "steps"),
-    "a list copied in many steps": (PROTO + b"(" + b"N" * 5_000 + b"lq\x01" + b"0ctorch\nSize\nh\x01\x85R" * 5 + b".", "20,000 steps"),
+    "a list copied in many steps": (
+        PROTO + b"(" + b"N" * 5_000 + b"lq\x01" + b"0ctorch\nSize\nh\x01\x85R" * 5 + b".",
+        "20,000 steps",
+    ),
     "a mapping copied in many steps": (
         PROTO + b"(" + b"))\x86" * 2_000 + b"lq\x01" + b"0cbuiltins\ndict\nh\x01\x85R" * 9 + b".",
         "20,000 steps",
@@ -313,7 +356,10 @@ def test_faulty_pickles(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPat
 def test_a_pickle_that_unpacks_to_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_files, "READ_LIMIT", 1 << 16)
     fails(zipped(tmp_path / "x", PROTO + b"N" * (1 << 17), packing=zipfile.ZIP_DEFLATED), "131,074", "65,536")
-    agree(read_header(zipped(tmp_path / "y", tensor_pickle(), {"data/0": bytes(24)}, zipfile.ZIP_DEFLATED)), {"a": torch.zeros(2, 3)})
+    agree(
+        read_header(zipped(tmp_path / "y", tensor_pickle(), {"data/0": bytes(24)}, zipfile.ZIP_DEFLATED)),
+        {"a": torch.zeros(2, 3)},
+    )
 
 
 def test_checksums_are_not_needed(tmp_path: Path) -> None:
@@ -375,7 +421,8 @@ def test_random_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:invalid escape sequence")
 def test_changed_bytes(tmp_path: Path, form: str) -> None:
-    """Bytes changed in a valid file: a sentence, or a header that is what torch and safetensors read from the same file."""
+    """Bytes changed in a valid file: a sentence, or a header that is what torch and safetensors read from the same
+    file."""
     whole = write(tmp_path / "whole", form).read_bytes()
     first, last = 0, len(whole)
     if form == "safetensors":
@@ -453,7 +500,10 @@ def test_which_file_is_taken(tmp_path: Path) -> None:
 
 def test_faulty_indexes(tmp_path: Path) -> None:
     folder = sharded(tmp_path, "safetensors")
-    path, good = folder / "model.safetensors.index.json", json.loads((folder / "model.safetensors.index.json").read_text())
+    path, good = (
+        folder / "model.safetensors.index.json",
+        json.loads((folder / "model.safetensors.index.json").read_text()),
+    )
     one, two = (file.name for file in weight_files(folder))
 
     def broken(weight_map: Any, *words: str) -> None:
@@ -485,7 +535,13 @@ def test_read_json(tmp_path: Path) -> None:
     for content in (b'{"a": [1, "\xc3\xa9"]}', b'\xef\xbb\xbf{"a": [1, "\xc3\xa9"]}'):
         path.write_bytes(content)
         assert read_json(path) == {"a": [1, "é"]}
-    faults = {b"": "can't be read", b"[1]": "list", b'{"a"': "line 1", b'{"\xff": 1}': "UTF-8", b'{"a":' * 100_000: "too deep"}
+    faults = {
+        b"": "can't be read",
+        b"[1]": "list",
+        b'{"a"': "line 1",
+        b'{"\xff": 1}': "UTF-8",
+        b'{"a":' * 100_000: "too deep",
+    }
     for content, words in faults.items():
         path.write_bytes(content)
         fails(path, words, by=read_json)

@@ -32,7 +32,8 @@ FILES = {
     "generation_config.json": b"{}",
     "tokenizer.model": b"pieces",
     "vocab.txt": b"words",
-    "model.safetensors.index.json": b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}',
+    "model.safetensors.index.json": b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": '
+    b'"model-00002-of-00002.safetensors"}}',
     "model-00001-of-00002.safetensors": b"first" * 20,
     "model-00002-of-00002.safetensors": b"second" * 20,
     "pytorch_model.bin.index.json": b"{}",
@@ -50,7 +51,12 @@ FILES = {
 }
 FETCHED = {
     *("config.json", "generation_config.json", "tokenizer.model", "vocab.txt", "model.safetensors.index.json"),
-    *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "non_lora_trainables.bin", "cpt_wfep_epoch_20.pt"),
+    *(
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "non_lora_trainables.bin",
+        "cpt_wfep_epoch_20.pt",
+    ),
 }
 
 
@@ -132,7 +138,15 @@ def fake(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def use(url: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    for name in ("HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    for name in (
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
@@ -158,7 +172,7 @@ def refused(words: str, name: str = REPO) -> str:
     return message
 
 
-# -- what arrives ------------------------------------------------------------------------------------------------------------------------
+# -- what arrives ------------------------------------------------------------------------------------------------------
 
 
 def test_what_a_checkpoint_needs_and_nothing_else(fake: Hub) -> None:
@@ -176,7 +190,10 @@ def test_what_a_checkpoint_needs_and_nothing_else(fake: Hub) -> None:
 @pytest.mark.parametrize(
     ("files", "wanted"),
     [
-        (["pytorch_model.bin", "config.json", "tf_model.h5", "flax_model.msgpack"], ["pytorch_model.bin", "config.json"]),
+        (
+            ["pytorch_model.bin", "config.json", "tf_model.h5", "flax_model.msgpack"],
+            ["pytorch_model.bin", "config.json"],
+        ),
         (["model.safetensors", "pytorch_model.bin", "merges.txt", "a/b.json"], ["merges.txt", "model.safetensors"]),
         (
             ["adapter_model.bin", "config.json", "adapter_config.json", "non_lora_trainables.bin", "scheduler.pt"],
@@ -184,7 +201,13 @@ def test_what_a_checkpoint_needs_and_nothing_else(fake: Hub) -> None:
         ),
         (["mm_projector.bin", "ecg_projector.bin", "trainer.py"], ["ecg_projector.bin", "mm_projector.bin"]),
         (
-            ["streams.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter/README.md", "config.json"],
+            [
+                "streams.safetensors",
+                "adapter/adapter_model.safetensors",
+                "adapter/adapter_config.json",
+                "adapter/README.md",
+                "config.json",
+            ],
             ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "streams.safetensors", "config.json"],
         ),
         (["encoder.safetensors", "tokenizer.model.v3"], ["tokenizer.model.v3", "encoder.safetensors"]),
@@ -210,7 +233,7 @@ def test_a_later_commit_shares_what_is_the_same(fake: Hub, monkeypatch: pytest.M
     assert (second.name, contents(second)) == (OLDER, contents(first))
 
 
-# -- without the hub ---------------------------------------------------------------------------------------------------------------------
+# -- without the hub ---------------------------------------------------------------------------------------------------
 
 
 def test_offline_takes_the_cache(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,18 +297,24 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     use(f"http://127.0.0.1:{port}", tmp_path, monkeypatch)
-    refused(r"can't be reached.*Connection refused.*check the network and try again, or download it elsewhere and give the folder")
+    refused(
+        r"can't be reached.*Connection refused.*check the network and try again, "
+        r"or download it elsewhere and give the folder"
+    )
 
 
 def test_an_endpoint_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("hub.example.org", tmp_path, monkeypatch)
     monkeypatch.setenv("HF_ENDPOINT", "hub.example.org")
-    with pytest.raises(InputError, match=r"hub \(hub.example.org\) did not give it: .*check the network and HF_ENDPOINT and try again"):
+    with pytest.raises(
+        InputError, match=r"hub \(hub.example.org\) did not give it: .*check the network and HF_ENDPOINT and try again"
+    ):
         snapshot(REPO, progress=silent)
 
 
 def test_somebody_who_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is taken and left: the wait is bounded by the library's timeout, or by ours where it has none."""
+    """A connection that is taken and left: the wait is bounded by the library's timeout, or by ours where it has
+    none."""
     from huggingface_hub import HfApi, constants
 
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -302,7 +331,7 @@ def test_somebody_who_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monkey
         refused("no answer within 0.4 s")
 
 
-# -- what the hub refuses ----------------------------------------------------------------------------------------------------------------
+# -- what the hub refuses ----------------------------------------------------------------------------------------------
 
 LISTING = "/revision/main"
 
@@ -319,7 +348,12 @@ LISTING = "/revision/main"
         (LISTING, 404, "", "it answers with HTTP 404; look at http.*/org/gem$"),
         (LISTING, 401, "RepoNotFound", "no public model of that name is there"),
         (LISTING, 401, "", "it wants a token .HTTP 401.; set HF_TOKEN or run: hf auth login"),
-        (LISTING, 403, "GatedRepo", "it is gated; accept its terms on http.*/org/gem, then set HF_TOKEN or run: hf auth login"),
+        (
+            LISTING,
+            403,
+            "GatedRepo",
+            "it is gated; accept its terms on http.*/org/gem, then set HF_TOKEN or run: hf auth login",
+        ),
         (LISTING, 404, "RevisionNotFound", "it has no revision 'main'; give one of the branches"),
         (LISTING, 503, "", "overloaded or down .HTTP 503.; try again later"),
         (LISTING, 429, "", "overloaded or down .HTTP 429."),
@@ -342,7 +376,9 @@ def test_a_token_that_is_refused(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_unknown_names(fake: Hub) -> None:
     refused("no public model of that name", "org/gme")
-    refused("it has no revision 'v2'; give one of the branches, tags or commits of http.*/org/gem/tree/main", f"{REPO}@v2")
+    refused(
+        "it has no revision 'v2'; give one of the branches, tags or commits of http.*/org/gem/tree/main", f"{REPO}@v2"
+    )
     refused("no revision stands behind the @", f"{REPO}@")
     refused("no revision can be called '../../etc'", f"{REPO}@../../etc")
     refused("no repository can have that name", "org/a--b")
@@ -352,7 +388,10 @@ def test_unknown_names(fake: Hub) -> None:
 def test_nothing_for_us(fake: Hub) -> None:
     fake.repos["org/gguf"] = {"README.md": b"", "q4.gguf": b"GGUF", "config.json": b"{}"}
     fake.repos["org/empty"] = {}
-    refused(r"no weights of a checkpoint in it \(it holds README.md, config.json, q4.gguf\); give a repository with", "org/gguf")
+    refused(
+        r"no weights of a checkpoint in it \(it holds README.md, config.json, q4.gguf\); give a repository with",
+        "org/gguf",
+    )
     refused(r"no weights of a checkpoint in it \(it is empty\)", "org/empty")
     assert all("/resolve/" not in path for path in fake.asked)
 
@@ -363,7 +402,7 @@ def test_an_answer_that_is_none(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> N
     refused("can't be reached, or the connection broke")
 
 
-# -- what the disk refuses ---------------------------------------------------------------------------------------------------------------
+# -- what the disk refuses ---------------------------------------------------------------------------------------------
 
 
 def test_too_little_room_is_seen_before_the_download(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,11 +436,12 @@ def test_a_connection_that_breaks(fake: Hub, monkeypatch: pytest.MonkeyPatch) ->
     assert contents(snapshot(REPO, progress=silent)).keys() == FETCHED
 
 
-# -- as people call it -------------------------------------------------------------------------------------------------------------------
+# -- as people call it -------------------------------------------------------------------------------------------------
 
 
 def test_the_environment_is_the_librarys(server: Hub, tmp_path: Path) -> None:
-    """In a process of its own, by the public door: HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE count, and no torch is loaded."""
+    """In a process of its own, by the public door: HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE count, and no torch is
+    loaded."""
     script = (
         "import sys; from llava_ecg.checkpoint.places.find import find; print(find(sys.argv[1])); "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
@@ -411,7 +451,9 @@ def test_the_environment_is_the_librarys(server: Hub, tmp_path: Path) -> None:
 
     def run(name: str, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", script, name]
-        return subprocess.run(command, env=keep | settings | more, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, env=keep | settings | more, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
 
     first = run(REPO)
     assert first.returncode == 0, first.stderr
@@ -421,7 +463,9 @@ def test_the_environment_is_the_librarys(server: Hub, tmp_path: Path) -> None:
     asked = len(server.asked)
     assert run(REPO, HF_HUB_OFFLINE="1").stdout == first.stdout
     assert len(server.asked) == asked
-    assert "InputError: there is no folder 'org/gme', and the Hugging Face hub" in run("org/gme").stderr.splitlines()[-1]
+    assert (
+        "InputError: there is no folder 'org/gme', and the Hugging Face hub" in run("org/gme").stderr.splitlines()[-1]
+    )
 
 
 def test_progress_can_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,8 +60,12 @@ ANOTHER_RULE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("change", ANOTHER_RULE, ids=lambda change: " ".join(map(str, [*change, *change.values()]))[:40])
-def test_an_adapter_of_another_rule_is_refused_by_its_setting(change: dict[str, Any], adapted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", ANOTHER_RULE, ids=lambda change: " ".join(map(str, [*change, *change.values()]))[:40]
+)
+def test_an_adapter_of_another_rule_is_refused_by_its_setting(
+    change: dict[str, Any], adapted: Path, tmp_path: Path
+) -> None:
     edit(adapted / "adapter_config.json", **change)
     named = next(iter(change))
     for open_it in (
@@ -75,7 +79,9 @@ def test_an_adapter_of_another_rule_is_refused_by_its_setting(change: dict[str, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("settings", [{}, {"init_lora_weights": "gaussian"}, {"init_lora_weights": "eva"}, {"use_rslora": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"init_lora_weights": "gaussian"}, {"init_lora_weights": "eva"}, {"use_rslora": True}]
+)
 def test_a_plain_adapter_gives_pefts_logits(settings: dict[str, Any], adapted: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     edit(adapted / "adapter_config.json", **settings)
@@ -130,7 +136,9 @@ def small(adapted: Path, share: float) -> None:
     torch.save(pairs, adapted / "adapter_model.bin")
 
 
-@pytest.mark.parametrize(("filed", "loaded"), [("bfloat16", "float32"), ("float16", "float32"), ("bfloat16", "float16")])
+@pytest.mark.parametrize(
+    ("filed", "loaded"), [("bfloat16", "float32"), ("float16", "float32"), ("bfloat16", "float16")]
+)
 def test_a_small_lora_over_sixteen_bits_keeps_its_effect(filed: str, loaded: str, golden: Path, tmp_path: Path) -> None:
     base = write.gem(tmp_path / "base", golden, dtype=getattr(torch, filed))
     adapted = write.lora(tmp_path / "lora", golden, base.folder).folder
@@ -141,7 +149,9 @@ def test_a_small_lora_over_sixteen_bits_keeps_its_effect(filed: str, loaded: str
         weight = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".weight")
         step = 2.0 * pairs[name.replace(".lora_A.", ".lora_B.")] @ pairs[name].float()
         off = (have[weight].detach().float() - (base.state[weight].float() + step)).norm() / step.norm()
-        assert float(off) < (0.01 if loaded == "float32" else 0.1), weight  # in the file's dtype it was 0.4; float16 keeps 11 bits
+        assert float(off) < (0.01 if loaded == "float32" else 0.1), (
+            weight
+        )  # in the file's dtype it was 0.4; float16 keeps 11 bits
 
 
 def test_what_sixteen_bits_take_from_a_lora_is_said(golden: Path, tmp_path: Path) -> None:
@@ -159,13 +169,19 @@ def test_what_sixteen_bits_take_from_a_lora_is_said(golden: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("lacking", ["file", "projector"])
-def test_projectors_of_the_base_are_said(lacking: str, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_projectors_of_the_base_are_said(
+    lacking: str, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = write.gem(tmp_path / "base", golden)
     kept = ("mm_projector", "ecg_projector") if lacking == "file" else ("mm_projector",)
     folder = write.lora(tmp_path / "lora", golden, base.folder, tuned=kept).folder
     if lacking == "file":
         (folder / "non_lora_trainables.bin").unlink()
-    said = "no non_lora_trainables.bin: the projectors (ecg, image)" if lacking == "file" else "not hold every projector (not ecg)"
+    said = (
+        "no non_lora_trainables.bin: the projectors (ecg, image)"
+        if lacking == "file"
+        else "not hold every projector (not ecg)"
+    )
     [note] = open_checkpoint(folder).notes
     assert said in note and "the base's" in note
     assert inspect(folder).to_dict()["notes"] == [note]
@@ -180,7 +196,11 @@ def test_projectors_of_the_base_are_said(lacking: str, golden: Path, tmp_path: P
 
 def test_two_pairs_for_one_weight(adapted: Path) -> None:
     pairs = torch.load(adapted / "adapter_model.bin")
-    twice = {name.removeprefix("base_model.model."): value for name, value in pairs.items() if "layers.0.self_attn.q_proj" in name}
+    twice = {
+        name.removeprefix("base_model.model."): value
+        for name, value in pairs.items()
+        if "layers.0.self_attn.q_proj" in name
+    }
     (adapted / "adapter_model.bin").unlink()
     save_file({name: value.clone() for name, value in (pairs | twice).items()}, adapted / "adapter_model.safetensors")
     with pytest.raises(InputError, match="two pairs for the one weight"):

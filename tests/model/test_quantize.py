@@ -1,4 +1,5 @@
-"""The language model in 4 and 8 bits: what is quantised and what is not, how near it stays, and that a LoRA learns on top."""
+"""The language model in 4 and 8 bits: what is quantised and what is not, how near it stays, and that a LoRA learns on
+top."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from llava_ecg.checkpoint import quantize
 from llava_ecg.checkpoint.quantize import (
@@ -36,8 +45,8 @@ LINEARS = [
     *(f"self_attn.{name}_proj" for name in "qkvo"),
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
 ]
-# Relative distance of the logits from the float model's, measured on these seeds: nf4 0.100 (llama) and 0.108 (qwen2) in float32 and
-# bfloat16; int8 0.008 in float32 and 0.010 in bfloat16.
+# Relative distance of the logits from the float model's, measured on these seeds: nf4 0.100 (llama) and 0.108 (qwen2)
+# in float32 and bfloat16; int8 0.008 in float32 and 0.010 in bfloat16.
 NEAR = {"nf4": 0.13, "int8": 0.015}
 IDS = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(3))
 
@@ -98,13 +107,17 @@ def distance(one: torch.Tensor, two: torch.Tensor) -> float:
 
 
 def dequantised(layer: Any) -> torch.Tensor:
-    """The weight [out, in] that a layer stands for, from its codes and scales by the published formulas, without bitsandbytes' own."""
+    """The weight [out, in] that a layer stands for, from its codes and scales by the published formulas, without
+    bitsandbytes' own."""
     weight = layer.weight
     if quantization(layer) == "int8":
         return weight.CB.float() * weight.SCB[:, None] / 127
     state = weight.quant_state
     codes = torch.stack([weight.data.flatten() >> 4, weight.data.flatten() & 15], dim=1).flatten().long()
-    scales = state.state2.code[state.absmax.long()] * state.state2.absmax.repeat_interleave(256)[: state.absmax.numel()] + state.offset
+    scales = (
+        state.state2.code[state.absmax.long()] * state.state2.absmax.repeat_interleave(256)[: state.absmax.numel()]
+        + state.offset
+    )
     return (state.code[codes] * scales.repeat_interleave(64)).reshape(state.shape)
 
 
@@ -119,11 +132,17 @@ def test_the_linears_of_the_language_model_and_nothing_else(kind: str, family: s
     assert sorted(found) == sorted(f"model.layers.{layer}.{name}" for layer in range(2) for name in LINEARS)
     assert all(type(model.get_submodule(name)) is kinds[kind] for name in found)
     assert type(model.get_submodule("lm_head")) is nn.Linear
-    assert not any(module.training for module in model.modules()), "a layer is born in training, where int8 computes otherwise"
+    assert not any(module.training for module in model.modules()), (
+        "a layer is born in training, where int8 computes otherwise"
+    )
     assert all(value.is_meta for value in model.parameters()), "nothing may be allocated before the tensors come"
     shapes = {name: value.shape for name, value in empty_like(float_model(family)).named_parameters()}
     assert {name: value.shape for name, value in model.named_parameters()} == shapes, "the loader checks against these"
-    places = [name for name in shapes if is_quantized_place(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])]
+    places = [
+        name
+        for name in shapes
+        if is_quantized_place(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+    ]
     assert sorted(places) == sorted(f"{name}.weight" for name in found)
 
 
@@ -150,7 +169,8 @@ def test_a_tensor_is_placed_alone_and_the_rest_stays_float(kind: str) -> None:
 @needs_library
 @both
 def test_a_place_that_no_file_filled_can_be_drawn_and_placed(kind: str) -> None:
-    """A loader that is not strict draws what is missing into an ordinary parameter first; placing it quantises it all the same."""
+    """A loader that is not strict draws what is missing into an ordinary parameter first; placing it quantises it all
+    the same."""
     layer: Any = quantize._layer(kind, 128, 32, False, torch.float32).eval()
     drawn = torch.randn(32, 128)
     layer._parameters["weight"] = nn.Parameter(torch.empty(32, 128))
@@ -175,12 +195,18 @@ def test_the_codes_are_those_of_bitsandbytes(kind: str, filed: torch.dtype, libr
         codes, state = functional.quantize_4bit(known, blocksize=64, compress_statistics=True, quant_type="nf4")
         assert torch.equal(layer.weight.data, codes)
         state.dtype = torch.bfloat16
-        theirs, ours = functional.dequantize_4bit(codes, state), functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        theirs, ours = (
+            functional.dequantize_4bit(codes, state),
+            functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state),
+        )
         assert ours.dtype == torch.bfloat16
     else:
         codes, scales, _ = functional.int8_vectorwise_quant(known.to(torch.float16))
         assert torch.equal(layer.weight.data, codes)
-        theirs, ours = functional.int8_vectorwise_dequant(codes, scales), functional.int8_vectorwise_dequant(layer.weight, layer.weight.SCB)
+        theirs, ours = (
+            functional.int8_vectorwise_dequant(codes, scales),
+            functional.int8_vectorwise_dequant(layer.weight, layer.weight.SCB),
+        )
     assert torch.equal(ours, theirs)
     error = distance(dequantised(layer), tensor.float())  # measured: 0.092 and 0.0063 for normal weights
     assert error < {"nf4": 0.1, "int8": 0.008}[kind]
@@ -220,7 +246,9 @@ def test_a_layer_multiplies_by_the_weight_it_stands_for(kind: str) -> None:
     weight, inputs = dequantised(layer), torch.randn(2, 3, 192, requires_grad=True)
     expected = inputs.detach() @ weight.T + layer.bias
     with torch.no_grad():
-        assert distance(layer.eval()(inputs), expected) < {"nf4": 1e-5, "int8": 0.01}[kind]  # int8 rounds the inputs as well
+        assert (
+            distance(layer.eval()(inputs), expected) < {"nf4": 1e-5, "int8": 0.01}[kind]
+        )  # int8 rounds the inputs as well
     layer.train()
     output = layer(inputs)
     assert distance(output.detach(), expected) < 1e-5
@@ -249,7 +277,10 @@ def test_nf4_leaves_a_width_alone_that_its_blocks_do_not_divide() -> None:
     """bitsandbytes 0.50 gives such a layer wrong scales on AVX512 CPUs: 20 % off."""
     source = float_model(intermediate_size=160)
     model = quantised(source, "nf4")
-    assert [type(model.model.layers[0].mlp.get_submodule(name)).__name__ for name in ("up_proj", "down_proj")] == ["Linear4bit", "Linear"]
+    assert [type(model.model.layers[0].mlp.get_submodule(name)).__name__ for name in ("up_proj", "down_proj")] == [
+        "Linear4bit",
+        "Linear",
+    ]
     assert distance(logits(model), logits(source)) < NEAR["nf4"]
     eight = empty_like(source)
     replace_linears(eight, "int8", torch.float32)
@@ -261,7 +292,8 @@ def test_nf4_leaves_a_width_alone_that_its_blocks_do_not_divide() -> None:
 @needs_library
 @pytest.mark.parametrize(("kind", "most"), [("nf4", 0.53), ("int8", 1.02)])
 def test_bytes(kind: str, most: float) -> None:
-    """A weight takes half a byte and an 8-bit scale every 64 (0.516 and the scales' own), or one byte and a float32 every row."""
+    """A weight takes half a byte and an 8-bit scale every 64 (0.516 and the scales' own), or one byte and a float32
+    every row."""
     layer: Any = quantize._layer(kind, 1024, 1024, False, torch.bfloat16)
     place(layer, "weight", torch.randn(1024, 1024), "cpu", torch.bfloat16)
     weight = layer.weight
@@ -285,10 +317,18 @@ def test_a_lora_learns_on_top(kind: str, family: str) -> None:
     base = quantised(float_model(family), kind)
     assert base.is_quantized
     assert (base.is_loaded_in_4bit, base.is_loaded_in_8bit) == (kind == "nf4", kind == "int8")
-    before = logits(base)  # an evaluation first: bitsandbytes re-packs at it on some CPUs, after which no gradient would come through
+    before = logits(
+        base
+    )  # an evaluation first: bitsandbytes re-packs at it on some CPUs, after which no gradient would come through
     codes = {name: value.detach().clone() for name, value in base.named_parameters()}
-    model: Any = peft.get_peft_model(base, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"))
-    kinds = {type(module).__module__ for name, module in model.named_modules() if name.endswith(("q_proj", "v_proj", "down_proj"))}
+    model: Any = peft.get_peft_model(
+        base, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM")
+    )
+    kinds = {
+        type(module).__module__
+        for name, module in model.named_modules()
+        if name.endswith(("q_proj", "v_proj", "down_proj"))
+    }
     assert kinds == {"peft.tuners.lora.bnb"}
     assert quantization(model) == kind
     assert distance(logits(model), before) < 1e-6, "B is zero at first"
@@ -302,7 +342,9 @@ def test_a_lora_learns_on_top(kind: str, family: str) -> None:
         losses.append(float(loss.detach()))
         for name, value in model.named_parameters():
             assert (value.grad is not None) == ("lora_" in name), name
-        assert all(value.grad.abs().sum() > 0 for name, value in model.named_parameters() if "lora_B" in name), "from the first layer on"
+        assert all(value.grad.abs().sum() > 0 for name, value in model.named_parameters() if "lora_B" in name), (
+            "from the first layer on"
+        )
         optimizer.step()
         logits(model.eval())
     assert losses[2] < losses[1] < losses[0]
@@ -338,7 +380,9 @@ def test_towers_and_projectors_are_left_alone(kind: str) -> None:
     assert not is_quantized(model)
     replace_linears(model.language_model, kind, torch.float32)
     fill(model, source, torch.float32)
-    assert {name: type(module) for name, module in model.named_modules() if not name.startswith("language_model.")} == parts
+    assert {
+        name: type(module) for name, module in model.named_modules() if not name.startswith("language_model.")
+    } == parts
     assert nn.Linear in parts.values()
     for name, value in model.named_parameters():
         if not name.startswith("language_model."):
@@ -353,7 +397,9 @@ def test_towers_and_projectors_are_left_alone(kind: str) -> None:
         "image": {"values": torch.randn(1, 3, 28, 28), "index": torch.arange(4)},
     }
     with torch.no_grad():
-        one, two = (each(input_ids=torch.arange(120)[None] % 96, slots=slots, streams=given).logits for each in (model, source))
+        one, two = (
+            each(input_ids=torch.arange(120)[None] % 96, slots=slots, streams=given).logits for each in (model, source)
+        )
     assert distance(one, two) < NEAR[kind]
     moved = nn.Module.to(model, "cpu")  # as a Trainer does
     with torch.no_grad():
@@ -401,7 +447,9 @@ def test_repacking_is_asked_for(library: Any) -> None:
 def test_what_needs_full_precision_is_refused(kind: str) -> None:
     source = float_model()
     refuse_quantized(source, "be saved whole")
-    with pytest.raises(InputError, match=f"^a language model that is quantised to {kind} can't be saved whole; load it without quant"):
+    with pytest.raises(
+        InputError, match=f"^a language model that is quantised to {kind} can't be saved whole; load it without quant"
+    ):
         refuse_quantized(quantised(source, kind), "be saved whole")
 
 
@@ -429,11 +477,17 @@ def test_without_bitsandbytes_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     refuse_quantized(model, "be saved whole")
 
 
-def test_a_bitsandbytes_that_can_not_be_imported_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "bitsandbytes.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file\\nand more')\n")
+def test_a_bitsandbytes_that_can_not_be_imported_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "bitsandbytes.py").write_text(
+        "raise OSError('libcudart.so.12: cannot open shared object file\\nand more')\n"
+    )
     monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"can't be imported \(libcudart.so.12: cannot open shared object file\); install it again"):
+    with pytest.raises(
+        InputError, match=r"can't be imported \(libcudart.so.12: cannot open shared object file\); install it again"
+    ):
         check("nf4")
 
 
@@ -441,7 +495,9 @@ def test_a_bitsandbytes_that_can_not_be_imported_is_one_sentence(monkeypatch: py
 def test_a_model_that_has_weights_or_no_linears() -> None:
     with pytest.raises(ValueError, match="q_proj holds weights already"):
         replace_linears(float_model(), "nf4", torch.float32)
-    gpt = empty_like(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=16)))  # it has transformers' Conv1D instead
+    gpt = empty_like(
+        GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=16))
+    )  # it has transformers' Conv1D instead
     with pytest.raises(InputError, match="GPT2LMHeadModel has no linear layer to be quantised to int8"):
         replace_linears(gpt, "int8", torch.float32)
 

@@ -1,4 +1,5 @@
-"""Every released layout opens: each tensor is where it belongs, bit for bit, and the preparation is the checkpoint's own."""
+"""Every released layout opens: each tensor is where it belongs, bit for bit, and the preparation is the checkpoint's
+own."""
 
 from __future__ import annotations
 
@@ -101,8 +102,15 @@ def test_llava_15_takes_its_clip_from_outside(kind: str, golden: Path, tmp_path:
     tower = maker(tmp_path / "clip", golden)
     written = write.llava_15(tmp_path / "x", golden, "openai/not-here" if kind == "given" else tower.folder)
     checkpoint = open_checkpoint(tmp_path / "x", vision_tower=tower.folder if kind == "given" else None)
-    inside = {f"model.vision_tower.vision_tower.{name}": value for name, value in tower.state.items() if name.startswith("vision_model.")}
-    same(checkpoint.model, written.state | {name: value for name, value in inside.items() if not name.endswith("position_ids")})
+    inside = {
+        f"model.vision_tower.vision_tower.{name}": value
+        for name, value in tower.state.items()
+        if name.startswith("vision_model.")
+    }
+    same(
+        checkpoint.model,
+        written.state | {name: value for name, value in inside.items() if not name.endswith("position_ids")},
+    )
     config = checkpoint.model.config
     assert (config.template, config.streams["image"]["preparation"]["aspect"]) == ("vicuna_v1", "pad")
     assert config.model_max_length == written.config["max_position_embeddings"]
@@ -135,7 +143,9 @@ TUNED = ("mm_projector", "ecg_projector", "vision_tower", "ecg_tower", "image_ne
 @pytest.mark.parametrize("tuned", [TUNED[:2], TUNED[:4]])
 def test_a_lora_over_a_gem(prefix: bool, form: str, tuned: tuple[str, ...], golden: Path, tmp_path: Path) -> None:
     base = write.gem(tmp_path / "base", golden)
-    written = write.lora(tmp_path / "x", golden, base.folder, prefix=prefix, form=form, tuned=tuned, ecg_pairs=len(tuned) == 2)
+    written = write.lora(
+        tmp_path / "x", golden, base.folder, prefix=prefix, form=form, tuned=tuned, ecg_pairs=len(tuned) == 2
+    )
     checkpoint = open_checkpoint(tmp_path / "x")
     expected = lora_sum(written, base.state, 8 / 4)
     have = theirs(checkpoint.model)
@@ -224,7 +234,11 @@ def test_ecg_coca_alone(unsafe: bool, golden: Path, tmp_path: Path) -> None:
     checkpoint = llava_ecg.load(tmp_path / "cpt.pt", device="cpu", trust_pickle=unsafe)
     assert isinstance(checkpoint, TowerCheckpoint)
     state = checkpoint.tower.state_dict()
-    encoder = {name.removeprefix("module.ecg."): value for name, value in written.state.items() if name.startswith("module.ecg.")}
+    encoder = {
+        name.removeprefix("module.ecg."): value
+        for name, value in written.state.items()
+        if name.startswith("module.ecg.")
+    }
     assert set(state) == set(encoder)
     assert all(torch.equal(state[name], value) for name, value in encoder.items())
     with pytest.raises(InputError, match="goes to --ecg-tower"):
@@ -272,7 +286,8 @@ def test_sixteen_bits_are_near_the_golden_logits(dtype: str, golden: Path, tmp_p
         lost = off(rounded(**batch | {"position_ids": None}).logits[mask], tensors["right.logits"][mask])
     assert off(embeddings[mask], tensors["right.inputs_embeds"][mask]) < 1e-2
     assert off(out.loss, tensors["right.loss"]) < 1e-2
-    # bfloat16 keeps eight bits: rounding these weights alone, with all sums in float32, moves the logits by 1.1 %, the rest adds 0.8 %
+    # bfloat16 keeps eight bits: rounding these weights alone, with all sums in float32, moves the logits by 1.1 %, the
+    # rest adds 0.8 %
     assert off(out.logits[mask], tensors["right.logits"][mask]) < max(1e-2, 2 * lost)
     assert dtype != "float16" or lost < 5e-3
 
@@ -297,7 +312,9 @@ def test_a_tower_is_replaced_and_one_is_added(golden: Path, tmp_path: Path) -> N
     (tmp_path / "cpt.json").write_text((golden / "ecg_tower_config.json").read_text())
     gem = write.gem(tmp_path / "gem", golden)
     pulse = write.pulse(tmp_path / "pulse", golden)
-    encoder = {name.removeprefix("module.ecg."): value for name, value in coca.state.items() if name.startswith("module.ecg.")}
+    encoder = {
+        name.removeprefix("module.ecg."): value for name, value in coca.state.items() if name.startswith("module.ecg.")
+    }
     for folder in (gem.folder, pulse.folder):
         model = open_checkpoint(folder, ecg_tower=tmp_path / "cpt.pt").model
         assert list(model.config.streams) == ["ecg", "image"]

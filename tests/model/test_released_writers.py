@@ -57,7 +57,10 @@ def test_the_golden_model_as_a_release(golden: Path, tmp_path: Path) -> None:
     kept = json.loads((golden / "tiny_gem_config.json").read_text())
     assert written.config.keys() == kept.keys()
     assert {key for key in kept if written.config[key] != kept[key]} == {"mm_vision_tower", "mm_ecg_tower"}
-    assert {path.name for path in (tmp_path / "gem" / "clip_tiny").iterdir()} == {"config.json", "preprocessor_config.json"}
+    assert {path.name for path in (tmp_path / "gem" / "clip_tiny").iterdir()} == {
+        "config.json",
+        "preprocessor_config.json",
+    }
     assert json.loads((tmp_path / "gem" / "coca_tiny.json").read_text())["ecg_cfg"]["width"] == 64
 
 
@@ -76,7 +79,12 @@ def test_the_golden_model_as_a_release(golden: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_returned_is_what_is_filed(
-    golden: Path, tmp_path: Path, writer: Callable[..., write.Written], arguments: dict[str, Any], form: str, shards: int
+    golden: Path,
+    tmp_path: Path,
+    writer: Callable[..., write.Written],
+    arguments: dict[str, Any],
+    form: str,
+    shards: int,
 ) -> None:
     written = writer(tmp_path, golden, form=form, shards=shards, dtype=torch.bfloat16, **arguments)
     assert_same(filed(tmp_path), written.state)
@@ -108,14 +116,31 @@ def test_language_models_open_in_transformers(golden: Path, tmp_path: Path, fami
 
 def test_gem_config_has_the_keys_of_the_reference(golden: Path, tmp_path: Path) -> None:
     named = [
-        *("mm_ecg_tower", "open_clip_config", "ecg_projector_type", "ecg_projector_lr", "mm_vision_tower", "mm_projector_type"),
-        *("mm_hidden_size", "mm_vision_select_layer", "mm_vision_select_feature", "mm_patch_merge_type", "mm_use_im_start_end"),
+        *(
+            "mm_ecg_tower",
+            "open_clip_config",
+            "ecg_projector_type",
+            "ecg_projector_lr",
+            "mm_vision_tower",
+            "mm_projector_type",
+        ),
+        *(
+            "mm_hidden_size",
+            "mm_vision_select_layer",
+            "mm_vision_select_feature",
+            "mm_patch_merge_type",
+            "mm_use_im_start_end",
+        ),
         *("mm_use_im_patch_token", "image_aspect_ratio", "tokenizer_padding_side", "tokenizer_model_max_length"),
         *("tune_mm_mlp_adapter", "freeze_mm_mlp_adapter", "mm_projector_lr", "use_mm_proj"),
     ]
     for config in (write.gem(tmp_path, golden).config, seven_b_config("gem")):
         assert set(named) <= config.keys()
-    assert (config["image_aspect_ratio"], config["mm_patch_merge_type"], config["tokenizer_model_max_length"]) == ("ori", "flat", 4096)
+    assert (config["image_aspect_ratio"], config["mm_patch_merge_type"], config["tokenizer_model_max_length"]) == (
+        "ori",
+        "flat",
+        4096,
+    )
 
 
 def test_preparation_of_each_kind(golden: Path, tmp_path: Path) -> None:
@@ -127,9 +152,20 @@ def test_preparation_of_each_kind(golden: Path, tmp_path: Path) -> None:
     assert said(write.gem_qwen(tmp_path / "b", golden)) == ("llava_qwen", "ori", "flat", False)
     assert said(write.pulse(tmp_path / "c", golden)) == ("llava_llama", "anyres", "flat", True)
     assert said(write.llava_16(tmp_path / "d", golden)) == ("llava", "anyres", "spatial_unpad", True)
-    assert said(write.llava_16(tmp_path / "e", golden, family="mistral")) == ("llava_mistral", "anyres", "spatial_unpad", True)
+    assert said(write.llava_16(tmp_path / "e", golden, family="mistral")) == (
+        "llava_mistral",
+        "anyres",
+        "spatial_unpad",
+        True,
+    )
     assert said(write.llava_15(tmp_path / "f", golden, "openai/clip-tiny")) == ("llava", "pad", None, False)
-    assert seven_b_config("pulse")["image_grid_pinpoints"] == [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+    assert seven_b_config("pulse")["image_grid_pinpoints"] == [
+        [336, 672],
+        [672, 336],
+        [672, 672],
+        [1008, 336],
+        [336, 1008],
+    ]
 
 
 def test_llava_15_names_its_clip_and_has_a_stray_projector(golden: Path, tmp_path: Path) -> None:
@@ -159,7 +195,9 @@ def test_clip_folders(golden: Path, tmp_path: Path) -> None:
 def test_lora_is_what_peft_writes(golden: Path, tmp_path: Path, form: str) -> None:
     peft = pytest.importorskip("peft")
     base = write.language_model(tmp_path / "base", golden)
-    written = write.lora(tmp_path / "lora", golden, base.folder, ecg_tower=tmp_path / "coca.pt", form=form, rank=3, alpha=6)
+    written = write.lora(
+        tmp_path / "lora", golden, base.folder, ecg_tower=tmp_path / "coca.pt", form=form, rank=3, alpha=6
+    )
     adapter = load(tmp_path / "lora" / f"adapter_model.{form}")
     settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
@@ -208,7 +246,11 @@ def test_ecg_coca_pickle(golden: Path, tmp_path: Path) -> None:
     pickled = torch.load(tmp_path / "coca.pt", weights_only=True)
     assert {"epoch", "name", "state_dict", "optimizer"} == pickled.keys()
     assert all(name.startswith("module.") for name in pickled["state_dict"])
-    inside = {name.removeprefix("module.ecg."): v for name, v in pickled["state_dict"].items() if name.startswith("module.ecg.")}
+    inside = {
+        name.removeprefix("module.ecg."): v
+        for name, v in pickled["state_dict"].items()
+        if name.startswith("module.ecg.")
+    }
     assert_same(inside, tower)
     write.ecg_coca_pt(tmp_path / "unsafe.pt", golden, unsafe=True)
     with pytest.raises(pickle.UnpicklingError, match="Namespace"):
@@ -221,13 +263,19 @@ def test_ecg_coca_pickle(golden: Path, tmp_path: Path) -> None:
 def test_seven_b(tmp_path: Path, kind: str, gigabytes: float) -> None:
     assert kind in SEVEN_B
     shapes = seven_b(kind)
-    assert round(2 * sum(math.prod(shape) for shape in shapes.values()) / 1e9, 2) == gigabytes  # 14.13: PULSE's, by the reference
+    assert (
+        round(2 * sum(math.prod(shape) for shape in shapes.values()) / 1e9, 2) == gigabytes
+    )  # 14.13: PULSE's, by the reference
     folder = sparse_seven_b(tmp_path, kind)
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     assert index["weight_map"].keys() == shapes.keys()
     files = sorted(folder.glob("model-*.safetensors"))
     assert [file.name for file in files] == sorted(set(index["weight_map"].values()))
-    assert index["metadata"]["total_size"] < sum(file.stat().st_size for file in files) < index["metadata"]["total_size"] + 1e6
+    assert (
+        index["metadata"]["total_size"]
+        < sum(file.stat().st_size for file in files)
+        < index["metadata"]["total_size"] + 1e6
+    )
     assert sum(file.stat().st_blocks for file in files) * 512 < 1e6
     name = "model.vision_tower.vision_tower.vision_model.embeddings.position_embedding.weight"
     with safe_open(folder / index["weight_map"][name], "pt") as file:

@@ -1,4 +1,5 @@
-"""`llava-ecg inspect` on small folders in the released layouts: counts against the tensors that were written, faults, words, JSON."""
+"""`llava-ecg inspect` on small folders in the released layouts: counts against the tensors that were written, faults,
+words, JSON."""
 
 from __future__ import annotations
 
@@ -77,10 +78,14 @@ def test_parts_have_the_parameters_of_their_tensors(kind: str, tmp_path: Path, g
     assert sum(part.tensors for part in report.parts) == len(written.state)
     assert found["bytes"] == sum(value.numel() * value.element_size() for value in written.state.values())
     assert found["complete"] is True and found["missing"] == found["left_over"] == found["mis_shaped"] == []
-    assert {part.dtype for part in report.parts} == {str(next(iter(written.state.values())).dtype).removeprefix("torch.")}
+    assert {part.dtype for part in report.parts} == {
+        str(next(iter(written.state.values())).dtype).removeprefix("torch.")
+    }
     assert found["base"] is None and found["tokenizer"] == str(written.folder)
     files = [*written.folder.glob("model*.safetensors"), *written.folder.glob("pytorch_model*.bin")]
-    assert {file["path"]: file["bytes"] for file in found["files"]} == {str(path): path.stat().st_size for path in files}
+    assert {file["path"]: file["bytes"] for file in found["files"]} == {
+        str(path): path.stat().st_size for path in files
+    }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     text = shown(report)
     assert f"{sum(counted(written.state).values()):,}" in text and "complete: every tensor" in text
@@ -92,7 +97,10 @@ def test_a_head_that_is_filed_beside_its_embedding_counts_once(tmp_path: Path, g
     written = released.gem_qwen(tmp_path / "m", golden, tied=True, form="bin")
     report = inspect(written.folder)
     assert "lm_head.weight" in written.state
-    assert parts(report)["language_model"].parameters == counted(written.state)["language_model"] - written.state["lm_head.weight"].numel()
+    assert (
+        parts(report)["language_model"].parameters
+        == counted(written.state)["language_model"] - written.state["lm_head.weight"].numel()
+    )
     assert report.to_dict()["complete"] is True
 
 
@@ -104,9 +112,13 @@ def test_a_tower_outside_the_folder(tmp_path: Path, golden: Path) -> None:
     assert {name: part.parameters for name, part in parts(report).items() if name != "towers.image"} == counted(weights)
     assert parts(report)["towers.image"].where == str(clip / "pytorch_model.bin")
     assert parts(report)["language_model"].where == "2 files"
-    assert report.to_dict()["complete"] is True and report.to_dict()["computed"] == len(written.state) - len(weights) > 0
+    assert (
+        report.to_dict()["complete"] is True and report.to_dict()["computed"] == len(written.state) - len(weights) > 0
+    )
     assert f"passed over: {len(written.state) - len(weights)} buffers" in shown(report)
-    assert {file.path.name for file in report.files} == {path.name for path in tmp_path.rglob("pytorch_model*.bin")}  # no mm_projector.bin
+    assert {file.path.name for file in report.files} == {
+        path.name for path in tmp_path.rglob("pytorch_model*.bin")
+    }  # no mm_projector.bin
     assert "padded to a square" in shown(report)
 
 
@@ -123,7 +135,9 @@ def test_a_lora_over_its_base(prefix: bool, tmp_path: Path, golden: Path) -> Non
     assert {part.name: part.parameters for part in report.parts} == filed | tuned | adapted
     assert found["layout"] == "lora" and found["base"] == str(base.folder) and found["tokenizer"] == str(base.folder)
     [lora] = [part for part in found["parts"] if part["name"] == "lora.language_model"]
-    assert lora["ranks"] == [4] and lora["kind"] == f"rank 4, {sum('ecg_tower' not in name for name in pairs) // 2} pairs"
+    assert (
+        lora["ranks"] == [4] and lora["kind"] == f"rank 4, {sum('ecg_tower' not in name for name in pairs) // 2} pairs"
+    )
     assert lora["where"] == "adapter_model.bin"
     assert parts(report)["language_model"].dtype == "bfloat16" and parts(report)["projectors.ecg"].dtype == "float32"
     assert parts(report)["projectors.ecg"].where == "non_lora_trainables.bin"
@@ -147,7 +161,11 @@ def test_ours_over_a_base_and_parts_of_two_dtypes(tmp_path: Path, golden: Path) 
     gem = open_source(released.gem(tmp_path / "gem", golden).folder)
     ours = tmp_path / "ours"
     ours.mkdir()
-    state = {name: load_file(ref.path)[ref.name] for name, ref in gem.tensors.items() if not name.startswith("language_model.")}
+    state = {
+        name: load_file(ref.path)[ref.name]
+        for name, ref in gem.tensors.items()
+        if not name.startswith("language_model.")
+    }
     state["projectors.image.0.bias"] = state["projectors.image.0.bias"].half()
     save_file(state, ours / "streams.safetensors")
     config = {key: gem.config[key] for key in ("text_config", "streams", "template")}
@@ -155,7 +173,9 @@ def test_ours_over_a_base_and_parts_of_two_dtypes(tmp_path: Path, golden: Path) 
     report = inspect(ours)
     assert report.layout == "ours over a base" and report.base == str(base.folder)
     assert parts(report)["projectors.image"].dtype == "float32 + float16"
-    assert parts(report)["projectors.image"].parameters == sum(v.numel() for k, v in state.items() if k.startswith("projectors.image."))
+    assert parts(report)["projectors.image"].parameters == sum(
+        v.numel() for k, v in state.items() if k.startswith("projectors.image.")
+    )
     assert report.to_dict()["model_max_length"] == 4096  # what the config leaves out
     assert "in the order of the file" in shown(report)
 
@@ -207,7 +227,9 @@ def test_missing_left_over_and_misshaped_tensors_are_listed(tmp_path: Path, gold
     assert found["mis_shaped"] == ["language_model.model.norm.weight is 63 in model.safetensors and 64 in the model"]
     lines = report.lines()
     assert lines[lines.index("missing: 1") + 1] == "  projectors.image.2.bias"
-    assert lines[lines.index("left over: 2") + 1 : lines.index("left over: 2") + 3] == [f"  {name}" for name in found["left_over"]]
+    assert lines[lines.index("left over: 2") + 1 : lines.index("left over: 2") + 3] == [
+        f"  {name}" for name in found["left_over"]
+    ]
     assert lines[lines.index("mis-shaped: 1") + 1] == f"  {found['mis_shaped'][0]}"
     assert not any(line.startswith("complete") for line in lines)
     with pytest.raises(InputError, match="missing projectors.image.2.bias; left over stray.weight; .*63 in model"):
@@ -236,7 +258,10 @@ def test_a_part_that_is_wholly_missing(tmp_path: Path, golden: Path) -> None:
             del state[name]
 
     report = spoilt(golden, tmp_path / "gem", change)
-    assert (parts(report)["projectors.ecg"].parameters, parts(report)["projectors.ecg"].where) == (0, "in no file: missing")
+    assert (parts(report)["projectors.ecg"].parameters, parts(report)["projectors.ecg"].where) == (
+        0,
+        "in no file: missing",
+    )
     assert report.to_dict()["missing"] == ["projectors.ecg.bias", "projectors.ecg.weight"]
 
 
@@ -248,7 +273,10 @@ def test_a_lora_that_does_not_fit(tmp_path: Path, golden: Path) -> None:
     state[name] = torch.zeros(4, 63)
     save_file(state, written.folder / "adapter_model.safetensors")
     [fault] = inspect(written.folder).to_dict()["mis_shaped"]
-    assert fault == "the LoRA of language_model.model.layers.0.self_attn.q_proj.weight is 64 x 4 times 4 x 63, and the weight is 64 x 64"
+    assert (
+        fault == "the LoRA of language_model.model.layers.0.self_attn.q_proj.weight is 64 x 4 times 4 x 63, and the "
+        "weight is 64 x 64"
+    )
 
 
 def test_without_arithmetic_nothing_is_claimed(tmp_path: Path, golden: Path) -> None:
@@ -295,10 +323,18 @@ def test_a_pickle_that_wants_trust(tmp_path: Path, golden: Path) -> None:
 @pytest.mark.parametrize("write", [released.clip_folder, released.clip_vision_folder])
 def test_a_clip_alone(write: Callable[..., released.Written], tmp_path: Path, golden: Path) -> None:
     written = write(tmp_path / "clip", golden)
-    own = {name: value for name, value in written.state.items() if name.startswith("vision_model.") and "position_ids" not in name}
+    own = {
+        name: value
+        for name, value in written.state.items()
+        if name.startswith("vision_model.") and "position_ids" not in name
+    }
     report = inspect(written.folder)
     [part] = report.parts
-    assert (part.name, part.tensors, part.parameters) == ("towers.image", len(own), sum(value.numel() for value in own.values()))
+    assert (part.name, part.tensors, part.parameters) == (
+        "towers.image",
+        len(own),
+        sum(value.numel() for value in own.values()),
+    )
     assert report.unused == sum(not name.startswith("vision_model.") for name in written.state)
     assert report.to_dict()["complete"] is True
 
@@ -307,10 +343,18 @@ def test_a_tower_of_ours_that_lacks_a_tensor(tmp_path: Path, golden: Path) -> No
     coca = open_source(released.gem(tmp_path / "gem", golden).folder)
     folder = tmp_path / "tower"
     folder.mkdir()
-    state = {name.removeprefix("towers.ecg."): load_file(r.path)[r.name] for name, r in coca.tensors.items() if "towers.ecg." in name}
+    state = {
+        name.removeprefix("towers.ecg."): load_file(r.path)[r.name]
+        for name, r in coca.tensors.items()
+        if "towers.ecg." in name
+    }
     del state["ln_post.bias"]
     save_file(state | {"more": torch.zeros(1)}, folder / "model.safetensors")
-    config = {"tower": "ecg_coca", "tower_config": coca.config["streams"]["ecg"]["tower_config"], "preparation": {"rate": 250}}
+    config = {
+        "tower": "ecg_coca",
+        "tower_config": coca.config["streams"]["ecg"]["tower_config"],
+        "preparation": {"rate": 250},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     report = inspect(folder)
     assert report.to_dict()["missing"] == ["ln_post.bias"] and report.to_dict()["left_over"] == ["more"]
@@ -345,23 +389,38 @@ def test_the_defaults_that_are_said_are_those_of_the_preparers() -> None:
         assert (said.width, said.tokens) == (tower.width, tower.tokens)
         usual = {field.name: getattr(preparer, field.name) for field in dataclasses.fields(preparer)}
         taken = {name: usual[name] for name in ("leads", "rate", "aspect") if name in usual}
-        assert taken and said.words == stream_report("s", {"tower": kind, "tower_config": configs[kind], "preparation": taken}).words
+        assert (
+            taken
+            and said.words
+            == stream_report("s", {"tower": kind, "tower_config": configs[kind], "preparation": taken}).words
+        )
     clip = towers["clip"]
     explicit = configs["clip"] | {"select_layer": clip.select_layer, "select_feature": clip.select_feature}
     without = stream_report("s", {"tower": "clip", "tower_config": configs["clip"]})
     assert without.words == stream_report("s", {"tower": "clip", "tower_config": explicit}).words
     assert stream_report("s", {"tower": "clip", "tower_config": whole}).tokens == with_class_token.tokens
     config: Any = LlavaEcgConfig()
-    assert (config.template, config.model_max_length) == ("v1", 4096)  # what `inspect` says of a config that leaves them out
+    assert (config.template, config.model_max_length) == (
+        "v1",
+        4096,
+    )  # what `inspect` says of a config that leaves them out
 
 
 def test_a_page_in_tiles() -> None:
     pinpoints = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
-    settings = {"tower": "clip", "projector": "mlp2x_gelu", "preparation": {"aspect": "anyres", "pinpoints": pinpoints, "merge": "flat"}}
+    settings = {
+        "tower": "clip",
+        "projector": "mlp2x_gelu",
+        "preparation": {"aspect": "anyres", "pinpoints": pinpoints, "merge": "flat"},
+    }
     said = stream_report("image", settings)
     assert "336 x 672, 672 x 336, 672 x 672, 1008 x 336, 336 x 1008" in said.words[0]
-    assert said.words[1].startswith("576 tokens") and "up to 5 views, merged flat" in said.words[1] and not said.warnings
-    odd = stream_report("image", settings | {"preparation": {"aspect": "anyres", "pinpoints": [[336, "x"]], "merge": ["\n"]}})
+    assert (
+        said.words[1].startswith("576 tokens") and "up to 5 views, merged flat" in said.words[1] and not said.warnings
+    )
+    odd = stream_report(
+        "image", settings | {"preparation": {"aspect": "anyres", "pinpoints": [[336, "x"]], "merge": ["\n"]}}
+    )
     assert "\n" not in "".join(odd.words)
 
 
@@ -379,8 +438,16 @@ def test_strange_values_of_a_config_are_still_json(tmp_path: Path, golden: Path)
     nested: list[Any] = []
     for _ in range(200):
         nested = [nested]
-    streams = {name: each | {"preparation": {"rate": math.nan, "aspect": nested}} for name, each in gem.config["streams"].items()}
-    values = {"model_type": "llava_ecg", "text_config": gem.config["text_config"], "streams": streams, "template": "a\nb"}
+    streams = {
+        name: each | {"preparation": {"rate": math.nan, "aspect": nested}}
+        for name, each in gem.config["streams"].items()
+    }
+    values = {
+        "model_type": "llava_ecg",
+        "text_config": gem.config["text_config"],
+        "streams": streams,
+        "template": "a\nb",
+    }
     (ours / "config.json").write_text(json.dumps(values))
     report = inspect(ours)
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["streams"]["ecg"]["preparation"]["rate"] == "nan"
@@ -422,10 +489,18 @@ def test_frozen_and_trained_are_what_training_chooses(kind: str, tmp_path: Path,
 def test_the_command_prints_one_object_and_imports_nothing_heavy(tmp_path: Path, golden: Path) -> None:
     gem = released.gem(tmp_path / "gem", golden)
     lora = released.lora(tmp_path / "lora", golden, gem.folder)
-    heavy = "[name for name in ('torch', 'transformers', 'numpy', 'safetensors', 'huggingface_hub', 'PIL') if name in sys.modules]"
+    heavy = (
+        "[name for name in ('torch', 'transformers', 'numpy', 'safetensors', 'huggingface_hub', 'PIL') if name in "
+        "sys.modules]"
+    )
     words = ["inspect", str(lora.folder)]
-    code = f"import sys\nfrom llava_ecg.cli import main\nassert main({[*words, '--json']}) == 0\nassert main({words}) == 0\nprint({heavy})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    code = (
+        f"import sys\nfrom llava_ecg.cli import main\nassert main({[*words, '--json']}) == 0\nassert main({words}) "
+        f"== 0\nprint({heavy})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
     first, *rest = done.stdout.splitlines()
     report = inspect(str(lora.folder))
     assert json.loads(first) == report.to_dict()

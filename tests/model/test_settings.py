@@ -1,4 +1,5 @@
-"""Settings of a config that no model can follow are said before weights are read; what a null or a name means is kept."""
+"""Settings of a config that no model can follow are said before weights are read; what a null or a name means is
+kept."""
 
 from __future__ import annotations
 
@@ -31,13 +32,18 @@ def quiet(line: str) -> None:
     pass
 
 
-# -- hidden layers ---------------------------------------------------------------------------------------------------------------------
+# -- hidden layers -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layer", [30, -40, "-2", 1e30, 1.0, True, None, [-2, -5]])
 @pytest.mark.parametrize("to", ["released", "ours"])
 def test_a_hidden_layer_that_the_clip_has_not(
-    layer: Any, to: str, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    layer: Any,
+    to: str,
+    golden: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write.gem(tmp_path / "x", golden).folder
     if to == "ours":
@@ -78,22 +84,27 @@ def test_the_layers_of_a_tower_that_is_not_here_are_not_guessed(golden: Path, tm
     assert "image" in inspect(folder).absent
 
 
-# -- the page --------------------------------------------------------------------------------------------------------------------------
+# -- the page ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("aspect", ["anyres_max_9", "highres", "crop_split", "Pad", 3, ["pad"]])
-def test_an_aspect_that_is_not_known(aspect: Any, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_aspect_that_is_not_known(
+    aspect: Any, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write.pulse(tmp_path / "x", golden).folder
     edit(folder / "config.json", image_aspect_ratio=aspect)
     [image] = inspect(folder).streams.values()
     assert any(
-        "can't be prepared with the aspect" in warning and "--prepare image.aspect=anyres" in warning for warning in image.warnings
+        "can't be prepared with the aspect" in warning and "--prepare image.aspect=anyres" in warning
+        for warning in image.warnings
     ) == ("anyres" in str(aspect))
     assert any("can't be prepared with the aspect" in warning for warning in image.warnings)
     convert(folder, tmp_path / "back", "llava", progress=quiet)
     assert json.loads((tmp_path / "back" / "config.json").read_text())["image_aspect_ratio"] == aspect
     chosen = "anyres" if "anyres" in str(aspect) else "pad"
-    assert open_checkpoint(folder, preparation={"image": {"aspect": chosen}}).model.preparers()["image"].aspect == chosen
+    assert (
+        open_checkpoint(folder, preparation={"image": {"aspect": chosen}}).model.preparers()["image"].aspect == chosen
+    )
     monkeypatch.setattr(building.weights, "stream", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(InputError, match=r"can't be prepared with aspect .*--prepare image\.aspect="):
         open_checkpoint(folder)
@@ -129,7 +140,9 @@ def test_a_page_that_someone_has_opened_is_prepared_as_its_file(kind: str, golde
     processor = Processor.from_pretrained(write.gem(tmp_path / "x", golden).folder)
     path = tmp_path / "page.png"
     page(kind).save(path, exif=page(kind).getexif())
-    by_path, by_object = (processor("Rhythm?", images=given)["streams"]["image"]["values"] for given in (path, Image.open(path)))
+    by_path, by_object = (
+        processor("Rhythm?", images=given)["streams"]["image"]["values"] for given in (path, Image.open(path))
+    )
     assert torch.equal(by_path, by_object)
     if kind == "turned":
         assert ImageOps.exif_transpose(Image.open(path)).size == (140, 200)
@@ -147,7 +160,7 @@ def test_an_opened_page_that_is_damaged_or_closed(golden: Path, tmp_path: Path) 
             processor("Rhythm?", images=image)
 
 
-# -- towers that are only named --------------------------------------------------------------------------------------------------------
+# -- towers that are only named ----------------------------------------------------------------------------------------
 
 
 def only_named(tmp_path: Path, golden: Path, clip: str | Path) -> Path:
@@ -155,7 +168,9 @@ def only_named(tmp_path: Path, golden: Path, clip: str | Path) -> Path:
     base = write.language_model(tmp_path / "base", golden)
     write.ecg_coca_pt(tmp_path / "coca.pt", golden)
     shutil.copyfile(golden / "ecg_tower_config.json", tmp_path / "coca.json")
-    projectors = write.projectors(tmp_path / "p", golden, base.folder, vision_tower=clip, ecg_tower=tmp_path / "coca.pt")
+    projectors = write.projectors(
+        tmp_path / "p", golden, base.folder, vision_tower=clip, ecg_tower=tmp_path / "coca.pt"
+    )
     folder = tmp_path / "gem"
     folder.mkdir()
     state = base.state | projectors.state
@@ -199,7 +214,7 @@ def test_a_clip_that_only_its_folder_knows_is_written(golden: Path, tmp_path: Pa
     assert open_checkpoint(tmp_path / "out").model.config.origin["outside"] == []
 
 
-# -- null ------------------------------------------------------------------------------------------------------------------------------
+# -- null --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_null_window_stays_null(golden: Path, tmp_path: Path) -> None:

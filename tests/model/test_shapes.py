@@ -28,11 +28,19 @@ def truth(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
     with torch.device("meta"):
         model = LlavaEcgForCausalLM(LlavaEcgConfig(**copy.deepcopy(config)))
-    return {name: tuple(value.shape) for name, value in model.named_parameters()}  # a tied head is one parameter, under its first name
+    return {
+        name: tuple(value.shape) for name, value in model.named_parameters()
+    }  # a tied head is one parameter, under its first name
 
 
 def text(family: str = "llama", **more: Any) -> dict[str, Any]:
-    sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 44, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 32,
+        "intermediate_size": 44,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     return {"model_type": family, **sizes, "num_key_value_heads": 2, **more}
 
 
@@ -50,7 +58,12 @@ def image(projector: str = "mlp2x_gelu", merge: str = "flat", **tower: Any) -> d
         "image_size": 30,
         "patch_size": 7,
     }
-    return {"tower": "clip", "tower_config": {"vision_config": vision, **tower}, "projector": projector, "preparation": {"merge": merge}}
+    return {
+        "tower": "clip",
+        "tower_config": {"vision_config": vision, **tower},
+        "projector": projector,
+        "preparation": {"merge": merge},
+    }
 
 
 GEM_STREAMS = {
@@ -65,45 +78,83 @@ SMALL: dict[str, dict[str, Any]] = {
     "llama, one bias": {"text_config": text(mlp_bias=True)},
     "llama, nulls": {"text_config": text(num_key_value_heads=None, head_dim=None)},
     "mistral with head_dim": {"text_config": text("mistral", head_dim=10)},
-    "mistral, null head_dim, biases that it does not have": {"text_config": text("mistral", head_dim=None, attention_bias=True)},
+    "mistral, null head_dim, biases that it does not have": {
+        "text_config": text("mistral", head_dim=None, attention_bias=True)
+    },
     "mistral, odd width": {"text_config": text("mistral", hidden_size=35)},
     "qwen2": {"text_config": text("qwen2")},
     "qwen2, tied, head_dim": {"text_config": text("qwen2", tie_word_embeddings=True, head_dim=6)},
     "qwen2, null groups": {"text_config": text("qwen2", num_key_value_heads=None)},
-    **{f"{family}, defaults": {"text_config": {"model_type": family, "num_hidden_layers": 1}} for family in ("llama", "mistral", "qwen2")},
+    **{
+        f"{family}, defaults": {"text_config": {"model_type": family, "num_hidden_layers": 1}}
+        for family in ("llama", "mistral", "qwen2")
+    },
     **{
         f"{family}, many heads": {
-            "text_config": {"model_type": family, "hidden_size": 128, "num_attention_heads": 64, "num_hidden_layers": 1, "vocab_size": 9}
+            "text_config": {
+                "model_type": family,
+                "hidden_size": 128,
+                "num_attention_heads": 64,
+                "num_hidden_layers": 1,
+                "vocab_size": 9,
+            }
         }
         for family in ("llama", "mistral", "qwen2")
     },
     "both, through": {"text_config": text(), "streams": {"ecg": ecg("linear", "image"), "image": image()}},
     "both, apart": {"text_config": text(), "streams": {"image": image("linear"), "ecg": ecg("mlp3x_gelu")}},
-    "through, deep": {"text_config": text(), "streams": {"ecg": ecg("mlp2x_gelu", "image"), "image": image("mlp9x_gelu")}},
+    "through, deep": {
+        "text_config": text(),
+        "streams": {"ecg": ecg("mlp2x_gelu", "image"), "image": image("mlp9x_gelu")},
+    },
     "identity": {"text_config": text(hidden_size=24), "streams": {"ecg": ecg("identity")}},
-    "identity through": {"text_config": text(), "streams": {"a": ecg("identity", "b", width=16), "b": ecg("mlp1x_gelu", width=16)}},
+    "identity through": {
+        "text_config": text(),
+        "streams": {"a": ecg("identity", "b", width=16), "b": ecg("mlp1x_gelu", width=16)},
+    },
     "mlp_gelu": {"text_config": text(), "streams": {"ecg": ecg("mlp_gelu")}},
-    "ecg, odd": {"text_config": text(), "streams": {"ecg": ecg(seq_length=777, lead_num=3, patch_size=7, mlp_ratio=2.7, head_width=12)}},
+    "ecg, odd": {
+        "text_config": text(),
+        "streams": {"ecg": ecg(seq_length=777, lead_num=3, patch_size=7, mlp_ratio=2.7, head_width=12)},
+    },
     "ecg, defaults": {"text_config": text(), "streams": {"ecg": {"tower": "ecg_coca"}}},
-    "image, cls_patch": {"text_config": text(), "streams": {"image": image(select_feature="cls_patch", select_layer=-1)}},
+    "image, cls_patch": {
+        "text_config": text(),
+        "streams": {"image": image(select_feature="cls_patch", select_layer=-1)},
+    },
     "image, defaults": {"text_config": text(), "streams": {"image": {"tower": "clip"}}},
-    "image, null": {"text_config": text(), "streams": {"image": {"tower": "clip", "tower_config": {"vision_config": None}}}},
+    "image, null": {
+        "text_config": text(),
+        "streams": {"image": {"tower": "clip", "tower_config": {"vision_config": None}}},
+    },
     "image, part of a vision_config": {
         "text_config": text(),
-        "streams": {"image": {"tower": "clip", "tower_config": {"vision_config": {"num_hidden_layers": 1, "num_channels": 1}}}},
+        "streams": {
+            "image": {"tower": "clip", "tower_config": {"vision_config": {"num_hidden_layers": 1, "num_channels": 1}}}
+        },
     },
     "newline": {"text_config": text(), "streams": {"image": image()}, "image_newline": True},
     "newline that the merging asks for": {"text_config": text(), "streams": {"image": image(merge="spatial_unpad")}},
-    "newline that is refused": {"text_config": text(), "streams": {"image": image(merge="spatial_unpad")}, "image_newline": False},
+    "newline that is refused": {
+        "text_config": text(),
+        "streams": {"image": image(merge="spatial_unpad")},
+        "image_newline": False,
+    },
 }
-# with the parameters that are published for Vicuna-7B, Mistral-7B and CLIP ViT-L/14-336, plus projectors, newline and ECG tower by hand
+# with the parameters that are published for Vicuna-7B, Mistral-7B and CLIP ViT-L/14-336, plus projectors, newline and
+# ECG tower by hand
 SEVEN = {
     "GEM": ({"text_config": {"model_type": "llama"}, "streams": GEM_STREAMS}, 7_149_680_128),
-    "PULSE": ({"text_config": {"model_type": "llama"}, "streams": {"image": GEM_STREAMS["image"]}, "image_newline": True}, 7_062_906_880),
+    "PULSE": (
+        {"text_config": {"model_type": "llama"}, "streams": {"image": GEM_STREAMS["image"]}, "image_newline": True},
+        7_062_906_880,
+    ),
     "LLaVA-1.6-mistral": (
         {
             "text_config": {"model_type": "mistral", "sliding_window": None, "rope_theta": 1e6},
-            "streams": {"image": {**GEM_STREAMS["image"], "preparation": {"aspect": "anyres", "merge": "spatial_unpad"}}},
+            "streams": {
+                "image": {**GEM_STREAMS["image"], "preparation": {"aspect": "anyres", "merge": "spatial_unpad"}}
+            },
         },
         7_566_223_360,
     ),
@@ -129,7 +180,9 @@ def test_the_embedded_default_and_what_a_config_becomes_when_it_is_saved() -> No
     filed = json.loads((ROOT / "checkpoints/gem-tiny/config.json").read_text(encoding="utf-8"))
     assert expected(filed) == truth(filed)
     config = SMALL["both, through"]
-    assert expected(json.loads(LlavaEcgConfig(**copy.deepcopy(config)).to_json_string(use_diff=False))) == expected(config)
+    assert expected(json.loads(LlavaEcgConfig(**copy.deepcopy(config)).to_json_string(use_diff=False))) == expected(
+        config
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,12 +200,24 @@ def test_what_is_not_known_here_is_none(config: dict[str, Any]) -> None:
 
 BAD_NUMBERS: tuple[Any, ...] = (0, -1, 2.0, "2", True, [2], {}, LARGEST + 1, 10**30)
 NUMBERS = [
-    *(("text_config", key) for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")),
+    *(
+        ("text_config", key)
+        for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    ),
     *(("text_config", key) for key in ("num_key_value_heads", "head_dim")),
-    *(("streams", "ecg", "tower_config", key) for key in ("seq_length", "lead_num", "layers", "width", "head_width", "patch_size")),
+    *(
+        ("streams", "ecg", "tower_config", key)
+        for key in ("seq_length", "lead_num", "layers", "width", "head_width", "patch_size")
+    ),
     ("streams", "ecg", "tower_config", "embed_dim"),
-    *(("streams", "image", "tower_config", "vision_config", key) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")),
-    *(("streams", "image", "tower_config", "vision_config", key) for key in ("num_attention_heads", "image_size", "patch_size")),
+    *(
+        ("streams", "image", "tower_config", "vision_config", key)
+        for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    ),
+    *(
+        ("streams", "image", "tower_config", "vision_config", key)
+        for key in ("num_attention_heads", "image_size", "patch_size")
+    ),
     ("streams", "image", "tower_config", "vision_config", "num_channels"),
 ]
 
@@ -181,7 +246,11 @@ def test_a_number_that_is_none_is_refused_by_its_key(path: tuple[str, ...]) -> N
         (("streams", "ecg", "tower_config", "layers"), 2**30, "the stream 'ecg' has layers 1073741824"),
         (("streams", "image", "tower_config", "vision_config", "num_hidden_layers"), 10_001, "more than 10000 layers"),
         (("text_config", "hidden_size"), 33, "hidden_size 33, which is no whole multiple of its num_attention_heads 4"),
-        (("text_config", "num_key_value_heads"), 3, "num_attention_heads 4, which is no whole multiple of its num_key_value_heads 3"),
+        (
+            ("text_config", "num_key_value_heads"),
+            3,
+            "num_attention_heads 4, which is no whole multiple of its num_key_value_heads 3",
+        ),
         (("text_config", "tie_word_embeddings"), None, "tie_word_embeddings None; true or false"),
         (("text_config", "attention_bias"), 1, "attention_bias 1; true or false"),
         (("text_config", "model_type"), ["llama"], "model_type \\['llama'\\]"),
@@ -198,14 +267,34 @@ def test_a_number_that_is_none_is_refused_by_its_key(path: tuple[str, ...]) -> N
         (("streams", "ecg", "through"), 1, "the stream 'ecg' has through 1"),
         (("streams", "ecg", "tower_config"), 1, "the tower_config of the stream 'ecg' should be"),
         (("streams", "ecg", "tower_config", "depth"), 1, "the tower of the stream 'ecg' has no setting 'depth'"),
-        (("streams", "ecg", "tower_config", "seq_length"), 501, "seq_length 501, which is no whole multiple of its patch_size 50"),
-        (("streams", "ecg", "tower_config", "head_width"), 7, "width 24, which is no whole multiple of its head_width 7"),
+        (
+            ("streams", "ecg", "tower_config", "seq_length"),
+            501,
+            "seq_length 501, which is no whole multiple of its patch_size 50",
+        ),
+        (
+            ("streams", "ecg", "tower_config", "head_width"),
+            7,
+            "width 24, which is no whole multiple of its head_width 7",
+        ),
         (("streams", "ecg", "tower_config", "mlp_ratio"), math.nan, "mlp_ratio nan"),
         (("streams", "ecg", "tower_config", "mlp_ratio"), math.inf, "mlp_ratio inf"),
-        (("streams", "ecg", "tower_config", "mlp_ratio"), 0.01, "mlp_ratio 0.01, which gives width 24 no hidden channel"),
-        (("streams", "image", "tower_config", "vision_config"), [1], "the vision_config of the stream 'image' should be"),
+        (
+            ("streams", "ecg", "tower_config", "mlp_ratio"),
+            0.01,
+            "mlp_ratio 0.01, which gives width 24 no hidden channel",
+        ),
+        (
+            ("streams", "image", "tower_config", "vision_config"),
+            [1],
+            "the vision_config of the stream 'image' should be",
+        ),
         (("streams", "image", "tower_config", "vision_config", "patch_size"), 31, "patch_size 31 and image_size 30"),
-        (("streams", "image", "tower_config", "vision_config", "num_attention_heads"), 3, "hidden_size 20, which is no whole multiple"),
+        (
+            ("streams", "image", "tower_config", "vision_config", "num_attention_heads"),
+            3,
+            "hidden_size 20, which is no whole multiple",
+        ),
         (("image_newline",), "yes", "the config has image_newline 'yes'"),
     ],
 )

@@ -1,7 +1,9 @@
-"""A pickle that would run something is opened for who said --trust-pickle and for nobody else, in every layout and by every way in.
+"""A pickle that would run something is opened for who said --trust-pickle and for nobody else, in every layout and by
+every way in.
 
-What the pickles here would run makes an empty file in the test's own folder. Each pickle of each layout is marked in turn, also those that
-trainers leave beside the weights, and then everything is done with the folder that can be done with it.
+What the pickles here would run makes an empty file in the test's own folder. Each pickle of each layout is marked in
+turn, also those that trainers leave beside the weights, and then everything is done with the folder that can be done
+with it.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def marked(file: Path, made: Path) -> Iterator[None]:
     """The pickle with a marker more, which works where it is trusted; afterwards as it was."""
     whole = file.read_bytes()
     held = torch.load(file, weights_only=False)
-    torch.save(held | {"marker": Marker(made)} if isinstance(held, dict) else {"held": held, "marker": Marker(made)}, file)
+    torch.save(
+        held | {"marker": Marker(made)} if isinstance(held, dict) else {"held": held, "marker": Marker(made)}, file
+    )
     try:
         torch.load(file, weights_only=False)
         assert made.is_file(), "the marker does nothing, so nothing is tested"
@@ -57,7 +61,7 @@ def marked(file: Path, made: Path) -> Iterator[None]:
         file.write_bytes(whole)
 
 
-# -- layouts ---------------------------------------------------------------------------------------------------------------------------
+# -- layouts -----------------------------------------------------------------------------------------------------------
 
 
 def gem(at: Path, golden: Path) -> tuple[Path, More]:
@@ -65,7 +69,8 @@ def gem(at: Path, golden: Path) -> tuple[Path, More]:
 
 
 def tied(at: Path, golden: Path) -> tuple[Path, More]:
-    """The head in the first shard and the embedding that it is tied to in the last, so that they are read from different files."""
+    """The head in the first shard and the embedding that it is tied to in the last, so that they are read from
+    different files."""
     folder = write.gem_qwen(at / "tied", golden, form="bin", tied=True).folder
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     (folder / "pytorch_model.bin").unlink()
@@ -122,7 +127,7 @@ LAYOUTS: dict[str, Callable[[Path, Path], tuple[Path, More]]] = {
 }
 
 
-# -- what can be done with one ---------------------------------------------------------------------------------------------------------
+# -- what can be done with one -----------------------------------------------------------------------------------------
 
 
 def _only(more: More, *names: str) -> More:
@@ -142,7 +147,9 @@ ACTIONS: dict[str, Action] = {
     "from_pretrained": lambda path, out, more: LlavaEcgForCausalLM.from_pretrained(path, weights_only=False, **more),
     "convert to llava": lambda path, out, more: convert(path, out, "llava", progress=len, **more),
     "convert to ours": lambda path, out, more: convert(path, out, "ours", progress=len, **more),
-    "convert to encoder": lambda path, out, more: convert(path, out, "encoder", progress=len, **_only(more, "trust_pickle")),
+    "convert to encoder": lambda path, out, more: convert(
+        path, out, "encoder", progress=len, **_only(more, "trust_pickle")
+    ),
     "merge": lambda path, out, more: merge(path, out, progress=len, **_only(more, "base", "trust_pickle")),
     "inspect": lambda path, out, more: inspect(path, **_only(more, "base", "ecg_tower", "vision_tower")).lines(),
     "command line": on_the_command_line,
@@ -154,7 +161,8 @@ def pickles(folder: Path) -> list[Path]:
 
 
 def refused(action: Action, path: Path, out: Path, more: More) -> str:
-    """The sentence of the `InputError` in which it ended, empty where it went well; anything else that is raised is a fault."""
+    """The sentence of the `InputError` in which it ended, empty where it went well; anything else that is raised is a
+    fault."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -186,7 +194,9 @@ def test_trust_reaches_every_file(layout: str, golden: Path, tmp_path: Path) -> 
     made = tmp_path / "made"
     for file in pickles(tmp_path / "in"):
         with marked(file, made):
-            for number, name in enumerate(("load", "from_pretrained", "convert to ours", "convert to encoder", "merge")):
+            for number, name in enumerate(
+                ("load", "from_pretrained", "convert to ours", "convert to encoder", "merge")
+            ):
                 out = tmp_path / f"{file.stem}{number}"
                 if "--trust-pickle" in refused(ACTIONS[name], path, out, more):
                     assert refused(ACTIONS[name], path, out, more | {"trust_pickle": True}) == "", name
@@ -200,7 +210,9 @@ def test_a_new_model_and_its_projectors(golden: Path, tmp_path: Path) -> None:
     image = write.clip_vision_folder(tmp_path / "clip", golden, form="bin").folder
     kept = write.projectors(tmp_path / "kept", golden, base, vision_tower=image).folder / "mm_projector.bin"
     clip = open_tower(image)
-    streams = {"image": StreamConfig.of({"tower": "clip", "tower_config": clip.tower_config, "projector": "mlp2x_gelu"})}
+    streams = {
+        "image": StreamConfig.of({"tower": "clip", "tower_config": clip.tower_config, "projector": "mlp2x_gelu"})
+    }
     made = tmp_path / "made"
 
     def composed(**trust: bool) -> LlavaEcgForCausalLM:

@@ -25,12 +25,17 @@ def tiny_model(golden: Path, folder: Path, merge: str | None = None) -> LlavaEcg
 
     Args:
         folder: to write into.
-        merge: for the anyres cases, how config.json says that tiles are merged; their image_newline is then among the weights.
+        merge: for the anyres cases, how config.json says that tiles are merged; their image_newline is then among the
+            weights.
     """
     released.gem_golden(folder, golden)
     if merge is not None:
         path = folder / "config.json"
-        more = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": merge, "image_grid_pinpoints": "[(56, 112), (112, 56), (112, 112)]"}
+        more = {
+            "image_aspect_ratio": "anyres",
+            "mm_patch_merge_type": merge,
+            "image_grid_pinpoints": "[(56, 112), (112, 56), (112, 112)]",
+        }
         path.write_text(json.dumps(json.loads(path.read_text()) | more))
     if merge == "spatial_unpad":
         newline = load_file(golden / "assembly.safetensors")["anyres.image_newline"]
@@ -64,7 +69,11 @@ def meta(golden: Path) -> dict[str, Any]:
 
 
 def samples(
-    model: LlavaEcgForCausalLM, ids: torch.Tensor, labels: torch.Tensor | None, mask: torch.Tensor | None, given: dict[str, list[Prepared]]
+    model: LlavaEcgForCausalLM,
+    ids: torch.Tensor,
+    labels: torch.Tensor | None,
+    mask: torch.Tensor | None,
+    given: dict[str, list[Prepared]],
 ) -> list[Encoded]:
     """The original's batch, a row at a time, as our `place` makes it."""
     out = []
@@ -93,7 +102,9 @@ def prepared_ecg(ecgs: torch.Tensor, model: LlavaEcgForCausalLM) -> list[Prepare
     return [Prepared(ecg[None], tokens, torch.arange(tokens)) for ecg in ecgs]
 
 
-def prepared_images(tiles: list[torch.Tensor], grids: list[tuple[int, int]], sizes: list[Any], merge: str, side: int) -> list[Prepared]:
+def prepared_images(
+    tiles: list[torch.Tensor], grids: list[tuple[int, int]], sizes: list[Any], merge: str, side: int
+) -> list[Prepared]:
     """One an image from its tiles [n, 3, 56, 56]."""
     return [
         Prepared(values, side * side, tile_order(grid, side, tuple(size), merge))

@@ -21,7 +21,9 @@ GRIDS = [(2, 2), (0, 0), (2, 1)]  # of 5, 1 and 3 tiles: the base view, then the
 TILED = {"anyres_flat": "flat", "anyres_spatial": "spatial", "anyres_spatial_unpad": "spatial_unpad"}
 
 
-def encoded(case: str, model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors, meta: Any = None) -> list[Encoded]:
+def encoded(
+    case: str, model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors, meta: Any = None
+) -> list[Encoded]:
     """The samples of one case."""
     ecgs = inputs["ecgs"][:1] if case in ("nomask_single", "single_2d_ecg") else inputs["ecgs"]
     given = {"ecg": prepared_ecg(ecgs, model)}
@@ -33,7 +35,13 @@ def encoded(case: str, model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Ten
     else:
         images = list(inputs["images"][: len(ecgs), None])
         given["image"] = prepared_images(images, [(0, 0)] * len(images), [(56, 56)] * len(images), "flat", side)
-    rows = samples(model, tensors[f"{case}.input_ids"], tensors.get(f"{case}.in_labels"), tensors.get(f"{case}.in_attention_mask"), given)
+    rows = samples(
+        model,
+        tensors[f"{case}.input_ids"],
+        tensors.get(f"{case}.in_labels"),
+        tensors.get(f"{case}.in_attention_mask"),
+        given,
+    )
     return [truncate(row, 128, streams="cut") for row in rows] if case == "trunc128" else rows
 
 
@@ -51,7 +59,9 @@ def check(case: str, model: LlavaEcgForCausalLM, rows: list[Encoded], tensors: T
         embeddings = model.embed(batch["input_ids"], batch["slots"], batch["streams"])
         close(embeddings[mask], tensors[f"{case}.inputs_embeds"][mask])
         if f"{case}.loss" in tensors:
-            positions = {} if case == "withpos" else {"position_ids": None}  # the original was given none in the other cases
+            positions = (
+                {} if case == "withpos" else {"position_ids": None}
+            )  # the original was given none in the other cases
             out = model(**batch | positions)
             close(out.loss, tensors[f"{case}.loss"])
             lean = model(**batch | positions, supervised_only=True)
@@ -92,11 +102,15 @@ def prompt(model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors) -> dic
 @pytest.mark.parametrize(("case", "beams"), [("greedy", 1), ("beam2", 2)])
 def test_generated_tokens(case: str, beams: int, model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors) -> None:
     theirs = tensors[f"generate.{case}"][:, 1:]  # transformers 4 put a BOS in front
-    ours = model.generate(**prompt(model, tensors, inputs), num_beams=beams, do_sample=False, max_new_tokens=theirs.shape[1])
+    ours = model.generate(
+        **prompt(model, tensors, inputs), num_beams=beams, do_sample=False, max_new_tokens=theirs.shape[1]
+    )
     assert torch.equal(ours, theirs)
 
 
-def test_left_padding_does_not_change_the_answers(model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors) -> None:
+def test_left_padding_does_not_change_the_answers(
+    model: LlavaEcgForCausalLM, tensors: Tensors, inputs: Tensors
+) -> None:
     rows = encoded("nolabels", model, tensors, inputs)
     together = model.generate(**pad(rows, 0, side="left"), do_sample=False, max_new_tokens=8, eos_token_id=None)
     for row, sample in enumerate(rows):

@@ -1,4 +1,5 @@
-"""The tolerance of this folder lets rounding pass, that of other CPUs too, and nothing that a fault of the model would change."""
+"""The tolerance of this folder lets rounding pass, that of other CPUs too, and nothing that a fault of the model would
+change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Prompts, ids and labels are the original's: 92 tokenised conversations, both tokenizer behaviours, and the prompts."""
+"""Prompts, ids and labels are the original's: 92 tokenised conversations, both tokenizer behaviours, and the
+prompts."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_ids_and_labels(name: str, legacy: bool, conversations: dict[str, Any], 
     cases = [case for case in conversations["tokenization"] if case["version"] == name and case["legacy"] == legacy]
     assert len(cases) >= 6
     for case in cases:
-        record = {"id": case["name"], "conversations": case["conversations"]} | ({"image": "page.png"} if case["has_image"] else {})
+        record = {"id": case["name"], "conversations": case["conversations"]} | (
+            {"image": "page.png"} if case["has_image"] else {}
+        )
         ids, labels, places = tokenize(templates.get(name).spans(parse(record).turns), tokenizers[legacy])
         for place in reversed(places):
             ids.insert(place, THEIR_MARKER)
@@ -46,10 +49,13 @@ def test_ids_and_labels(name: str, legacy: bool, conversations: dict[str, Any], 
 
 
 @pytest.mark.parametrize("make", [released.gem_golden, released.pulse, released.llava_16])
-def test_a_checkpoints_tokenizer_gives_the_same_ids(make: Any, golden: Path, conversations: dict[str, Any], tmp_path: Path) -> None:
+def test_a_checkpoints_tokenizer_gives_the_same_ids(
+    make: Any, golden: Path, conversations: dict[str, Any], tmp_path: Path
+) -> None:
     """transformers also looks at the config.json beside a tokenizer; what it says there must not change the ids.
 
-    LLaVA's first releases say ``llava``, transformers' own: there AutoTokenizer gives other ids, and ours is the one to ask.
+    LLaVA's first releases say ``llava``, transformers' own: there AutoTokenizer gives other ids, and ours is the one to
+    ask.
     """
     folder = make(tmp_path / "x", golden).folder
     opened = [load_tokenizer(folder)]
@@ -58,7 +64,9 @@ def test_a_checkpoints_tokenizer_gives_the_same_ids(make: Any, golden: Path, con
     for tokenizer in opened:
         cases = [case for case in conversations["tokenization"] if case["version"] == "llava_v1" and not case["legacy"]]
         for case in cases:
-            record = {"id": case["name"], "conversations": case["conversations"]} | ({"image": "page.png"} if case["has_image"] else {})
+            record = {"id": case["name"], "conversations": case["conversations"]} | (
+                {"image": "page.png"} if case["has_image"] else {}
+            )
             ids, _, places = tokenize(templates.get("llava_v1").spans(parse(record).turns), tokenizer)
             for place in reversed(places):
                 ids.insert(place, THEIR_MARKER)
@@ -68,9 +76,15 @@ def test_a_checkpoints_tokenizer_gives_the_same_ids(make: Any, golden: Path, con
 def test_prompts(conversations: dict[str, Any]) -> None:
     checked = set()
     for case in conversations["prompts"]:
-        if case["version"] == "v0" or "prompt" not in case:  # v0 is no template of a released ECG model; plain has no several turns
+        if (
+            case["version"] == "v0" or "prompt" not in case
+        ):  # v0 is no template of a released ECG model; plain has no several turns
             continue
-        turns = [Turn("assistant" if number % 2 else "user", text) for number, text in enumerate(case["turns"]) if text is not None]
+        turns = [
+            Turn("assistant" if number % 2 else "user", text)
+            for number, text in enumerate(case["turns"])
+            if text is not None
+        ]
         assert templates.get(case["version"]).prompt(turns) == case["prompt"]
         checked.add(case["version"])
     assert checked == {*TEMPLATES, "mpt", "chatml_direct", "qwen_2"}

@@ -72,14 +72,32 @@ def test_towers_learn_to_write(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(parts / "base", tmp_path / "base")
-    model = Tokenizer(models.WordLevel({word: number for number, word in enumerate((*WORDS, "[UNK]"))}, unk_token="[UNK]"))
-    PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", pad_token="[UNK]").save_pretrained(tmp_path / "base")
+    model = Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate((*WORDS, "[UNK]"))}, unk_token="[UNK]")
+    )
+    PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", pad_token="[UNK]").save_pretrained(
+        tmp_path / "base"
+    )
     clip = tmp_path / "image"
-    settings = {"vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}}
+    settings = {
+        "vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    }
     settings["vision_config"] |= {"image_size": 84, "patch_size": 14}  # 36 patches: room for the caption
     towers.save_tower(towers.build_tower("clip", settings), "clip", settings, {"aspect": "squash"}, clip)
-    words = ["--data", str(toy), "--ecg_tower", str(parts / "ecg"), "--vision_tower", str(clip), "--base", str(tmp_path / "base")]
-    assert align.main([*words, "--out", str(tmp_path / "out"), "--minutes", "0.05", "--batch_size", "4", "--dpi", "50"]) == 0
+    words = [
+        "--data",
+        str(toy),
+        "--ecg_tower",
+        str(parts / "ecg"),
+        "--vision_tower",
+        str(clip),
+        "--base",
+        str(tmp_path / "base"),
+    ]
+    assert (
+        align.main([*words, "--out", str(tmp_path / "out"), "--minutes", "0.05", "--batch_size", "4", "--dpi", "50"])
+        == 0
+    )
     assert "of the words right" in capsys.readouterr().out
     streams = {
         "ecg": tower_stream(tmp_path / "out" / "ecg", through="image"),

@@ -92,14 +92,20 @@ def test_records_of_text_alone_train_no_projector(
 
 def test_label_smoothing_has_its_effect(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
     for smoothing in ("0", "0.5"):
-        assert main(flags(toy, parts, tmp_path / smoothing, "--max_steps", "1", "--label_smoothing_factor", smoothing)) == 0
+        assert (
+            main(flags(toy, parts, tmp_path / smoothing, "--max_steps", "1", "--label_smoothing_factor", smoothing))
+            == 0
+        )
     plain, smooth = (load_file(tmp_path / name / "model.safetensors") for name in ("0", "0.5"))
     assert not torch.equal(plain["language_model.model.norm.weight"], smooth["language_model.model.norm.weight"])
 
 
 def test_the_smoothed_loss_is_that_of_torch(tmp_path: Path) -> None:
     args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, label_smoothing_factor=0.3)
-    logits, labels = torch.randn(5, 11, generator=torch.Generator().manual_seed(0)), torch.tensor([[-100, 3, 0, 10, 2, 7]])
+    logits, labels = (
+        torch.randn(5, 11, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[-100, 3, 0, 10, 2, 7]]),
+    )
     hard = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum") / 8
     trainer = SimpleNamespace(args=args, accelerator=SimpleNamespace(num_processes=1))
     model = lambda **_: SimpleNamespace(loss=hard, logits=logits)  # noqa: E731
@@ -146,7 +152,9 @@ def test_answers_behind_the_limit_are_refused(
     assert enough is not None
     assert main([*words, enough[1]]) == 0
     captured = capsys.readouterr()
-    assert "warning" not in captured.out + "".join(line for line in captured.err.splitlines(True) if line.startswith("llava_ecg"))
+    assert "warning" not in captured.out + "".join(
+        line for line in captured.err.splitlines(True) if line.startswith("llava_ecg")
+    )
     assert main([*words, str(int(enough[1]) - 1)]) == 0
     assert "of 8 samples, 4 had an answer cut" in capsys.readouterr().out
 
@@ -183,6 +191,9 @@ def test_records_without_an_answer_are_told(
     assert main([*words, "--data_path", data]) == 0
     captured = capfd.readouterr()
     assert captured.err.count("record 'mute': it has no answer") == 1
-    assert "of 2 samples, 0 had an answer cut at 2048 tokens (--model_max_length), and from 1 nothing was learnt" in captured.out
+    assert (
+        "of 2 samples, 0 had an answer cut at 2048 tokens (--model_max_length), and from 1 nothing was learnt"
+        in captured.out
+    )
     assert main([*words, "--data_path", written(tmp_path / "none.json", ("mute", None, "Why?", ""))]) == 2
     assert "no record has an answer" in capfd.readouterr().err.splitlines()[-1]

@@ -32,15 +32,56 @@ def said(words: str, folder: Path) -> str | None:
 @pytest.mark.parametrize(
     "words",
     [
-        *("--eval_steps 5", "--eval_on_start", "--do_eval", "--do_predict", "--prediction_loss_only", "--no_eval_do_concat_batches"),
-        *("--bf16_full_eval", "--fp16_full_eval", "--include_for_metrics loss", "--batch_eval_metrics", "--label_names x"),
-        *("--load_best_model_at_end", "--metric_for_best_model loss", "--greater_is_better true", "--save_strategy best"),
+        *(
+            "--eval_steps 5",
+            "--eval_on_start",
+            "--do_eval",
+            "--do_predict",
+            "--prediction_loss_only",
+            "--no_eval_do_concat_batches",
+        ),
+        *(
+            "--bf16_full_eval",
+            "--fp16_full_eval",
+            "--include_for_metrics loss",
+            "--batch_eval_metrics",
+            "--label_names x",
+        ),
+        *(
+            "--load_best_model_at_end",
+            "--metric_for_best_model loss",
+            "--greater_is_better true",
+            "--save_strategy best",
+        ),
         *("--push_to_hub", "--hub_model_id a/b", "--hub_always_push", "--hub_strategy end"),
         *("--resume_from_checkpoint x", "--ignore_data_skip", "--restore_callback_states_from_checkpoint"),
-        *("--fsdp", "--fsdp_config x.json", "--deepspeed x.json", "--parallelism_config x", "--ddp_backend gloo", "--ddp_timeout 60"),
-        *("--use_liger_kernel", "--use_cache", "--remove_unused_columns", "--length_column_name n", "--optim_target_modules q_proj"),
-        *("--lora_r 8", "--lora_alpha 8", "--lora_dropout 0.1", "--tower_lr 1e-3", "--lora_enable --tune_mm_mlp_adapter"),
-        *("--gradient_checkpointing_kwargs {}", "--dataloader_persistent_workers", "--dataloader_multiprocessing_context spawn"),
+        *(
+            "--fsdp",
+            "--fsdp_config x.json",
+            "--deepspeed x.json",
+            "--parallelism_config x",
+            "--ddp_backend gloo",
+            "--ddp_timeout 60",
+        ),
+        *(
+            "--use_liger_kernel",
+            "--use_cache",
+            "--remove_unused_columns",
+            "--length_column_name n",
+            "--optim_target_modules q_proj",
+        ),
+        *(
+            "--lora_r 8",
+            "--lora_alpha 8",
+            "--lora_dropout 0.1",
+            "--tower_lr 1e-3",
+            "--lora_enable --tune_mm_mlp_adapter",
+        ),
+        *(
+            "--gradient_checkpointing_kwargs {}",
+            "--dataloader_persistent_workers",
+            "--dataloader_multiprocessing_context spawn",
+        ),
         *("--no_dataloader_in_order", "--project x", "--trackio_space_id x", "--fp16", "--debug tpu_metrics_debug"),
         "--lr_scheduler_type constant --warmup_steps 5",
         *("--optim sgd --adam_beta1 0.5", "--optim lion_32bit --adam_epsilon 0.1", "--optim_args nonsense=1"),
@@ -55,16 +96,63 @@ def test_what_would_come_to_nothing_is_refused(words: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "words",
     [
-        *("--lora_enable --lora_r 0", "--lora_enable --lora_alpha 0", "--lora_enable --lora_dropout 1", "--lora_enable --lora_dropout nan"),
-        *("--modality_dropout 2", "--modality_dropout -0.1", "--label_smoothing_factor -1", "--label_smoothing_factor 1.5"),
-        *("--per_device_train_batch_size 0", "--gradient_accumulation_steps 0", "--max_steps 0", "--num_train_epochs 0"),
-        *("--learning_rate -1", "--learning_rate nan", "--weight_decay -1", "--mm_projector_lr -1", "--max_grad_norm -1"),
-        *("--unfreeze_ecg_tower --tower_lr -1", "--adam_beta1 2", "--adam_epsilon -1", "--neftune_noise_alpha -5", "--seed -1"),
-        *("--seed 99999999999999999999", "--data_seed -1", "--model_max_length 0", "--model_max_length -5", "--save_steps 0"),
-        *("--dataloader_num_workers -1", "--dataloader_num_workers 1 --dataloader_prefetch_factor 0", "--lora_r x", "--lora_enable maybe"),
-        *("--optim lomo", "--optim galore_adamw", "--optim grokadamw", "--optim_args bad", "--lr_scheduler_kwargs {bad"),
+        *(
+            "--lora_enable --lora_r 0",
+            "--lora_enable --lora_alpha 0",
+            "--lora_enable --lora_dropout 1",
+            "--lora_enable --lora_dropout nan",
+        ),
+        *(
+            "--modality_dropout 2",
+            "--modality_dropout -0.1",
+            "--label_smoothing_factor -1",
+            "--label_smoothing_factor 1.5",
+        ),
+        *(
+            "--per_device_train_batch_size 0",
+            "--gradient_accumulation_steps 0",
+            "--max_steps 0",
+            "--num_train_epochs 0",
+        ),
+        *(
+            "--learning_rate -1",
+            "--learning_rate nan",
+            "--weight_decay -1",
+            "--mm_projector_lr -1",
+            "--max_grad_norm -1",
+        ),
+        *(
+            "--unfreeze_ecg_tower --tower_lr -1",
+            "--adam_beta1 2",
+            "--adam_epsilon -1",
+            "--neftune_noise_alpha -5",
+            "--seed -1",
+        ),
+        *(
+            "--seed 99999999999999999999",
+            "--data_seed -1",
+            "--model_max_length 0",
+            "--model_max_length -5",
+            "--save_steps 0",
+        ),
+        *(
+            "--dataloader_num_workers -1",
+            "--dataloader_num_workers 1 --dataloader_prefetch_factor 0",
+            "--lora_r x",
+            "--lora_enable maybe",
+        ),
+        *(
+            "--optim lomo",
+            "--optim galore_adamw",
+            "--optim grokadamw",
+            "--optim_args bad",
+            "--lr_scheduler_kwargs {bad",
+        ),
         *('--accelerator_config {"nonsense":1}', '--accelerator_config {"dispatch_batches":true}', "--save_dtype int8"),
-        *('--gradient_checkpointing --gradient_checkpointing_kwargs {"nonsense":1}', "--lr_scheduler_type reduce_lr_on_plateau"),
+        *(
+            '--gradient_checkpointing --gradient_checkpointing_kwargs {"nonsense":1}',
+            "--lr_scheduler_type reduce_lr_on_plateau",
+        ),
     ],
 )
 def test_what_means_nothing_is_refused(words: str, tmp_path: Path) -> None:
@@ -76,10 +164,29 @@ def test_what_means_nothing_is_refused(words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *("--lora_enable --lora_r 8 --lora_alpha 16", "--unfreeze_ecg_tower --tower_lr 1e-5", "--push_to_hub False", "--do_train True"),
-        *("--gradient_checkpointing True", "--save_strategy steps --save_steps 50000 --save_total_limit 1", "--weight_decay 0."),
-        *("--warmup_steps 0.03 --lr_scheduler_type cosine", "--dataloader_num_workers 4", "--per_device_eval_batch_size 4", "--seed=7"),
-        *("--group_by_modality_length True", "--eval_strategy no", "--optim adafactor", "--optim ademamix --optim_args alpha=3"),
+        *(
+            "--lora_enable --lora_r 8 --lora_alpha 16",
+            "--unfreeze_ecg_tower --tower_lr 1e-5",
+            "--push_to_hub False",
+            "--do_train True",
+        ),
+        *(
+            "--gradient_checkpointing True",
+            "--save_strategy steps --save_steps 50000 --save_total_limit 1",
+            "--weight_decay 0.",
+        ),
+        *(
+            "--warmup_steps 0.03 --lr_scheduler_type cosine",
+            "--dataloader_num_workers 4",
+            "--per_device_eval_batch_size 4",
+            "--seed=7",
+        ),
+        *(
+            "--group_by_modality_length True",
+            "--eval_strategy no",
+            "--optim adafactor",
+            "--optim ademamix --optim_args alpha=3",
+        ),
         *(
             '--gradient_checkpointing --gradient_checkpointing_kwargs {"use_reentrant":true}',
             "--local_rank 0",
@@ -127,7 +234,12 @@ def test_flags_for_a_stream_that_is_not_there_are_refused(
     cut = words.index("--vision_tower")
     words = words[:cut] + words[cut + 2 :]
     words.remove("--render_pages")
-    for more in (["--render_pages"], ["--unfreeze_vision_tower"], ["--mm_projector_type", "linear"], ["--modality_dropout", "0.5"]):
+    for more in (
+        ["--render_pages"],
+        ["--unfreeze_vision_tower"],
+        ["--mm_projector_type", "linear"],
+        ["--modality_dropout", "0.5"],
+    ):
         assert main([*words, *more]) == 2
         assert f"{more[0]} comes to nothing" in capsys.readouterr().err.splitlines()[-1]
     assert main(words) == 0
@@ -212,7 +324,9 @@ def test_a_sampler_repeats_itself_from_run_to_run_and_not_from_epoch_to_epoch() 
     assert epochs[0] != epochs[1]
 
 
-@pytest.mark.parametrize("flag", [["--train_sampling_strategy", "group_by_length"], ["--group_by_modality_length", "True"]])
+@pytest.mark.parametrize(
+    "flag", [["--train_sampling_strategy", "group_by_length"], ["--group_by_modality_length", "True"]]
+)
 def test_samples_of_like_length_go_together(
     flag: list[str],
     toy: Path,  # noqa: F811
@@ -259,7 +373,8 @@ def test_checkpointing_and_smaller_steps_change_no_result(toy: Path, parts: Path
     ):
         assert main([*flags(toy, parts, tmp_path / name, *words), *more]) == 0
     plain, checkpointed, split = (
-        load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("plain", "checkpointed", "split")
+        load_file(tmp_path / name / "adapter" / "adapter_model.safetensors")
+        for name in ("plain", "checkpointed", "split")
     )
     assert any(value.abs().max() > 0 for name, value in plain.items() if "lora_B" in name)
     for name, value in plain.items():
@@ -268,7 +383,20 @@ def test_checkpointing_and_smaller_steps_change_no_result(toy: Path, parts: Path
 
 
 def test_a_message_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*NEEDED, "--output_dir", str(tmp_path), "--data_path", "a\x1b[2J\u202eb", "--model_name_or_path", "no\x1b]0;x"]) == 2
+    assert (
+        main(
+            [
+                *NEEDED,
+                "--output_dir",
+                str(tmp_path),
+                "--data_path",
+                "a\x1b[2J\u202eb",
+                "--model_name_or_path",
+                "no\x1b]0;x",
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("llava_ecg.train: ")
     assert error.isprintable()

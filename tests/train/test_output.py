@@ -83,7 +83,9 @@ def test_towers_and_projectors_that_training_begins_with_are_kept(
 ) -> None:
     shutil.copytree(parts / "ecg", tmp_path / "out")
     before = files(tmp_path / "out")
-    assert main([*flags(toy, parts, tmp_path / "out", "--tune_mm_mlp_adapter"), "--ecg_tower", str(tmp_path / "out")]) == 2
+    assert (
+        main([*flags(toy, parts, tmp_path / "out", "--tune_mm_mlp_adapter"), "--ecg_tower", str(tmp_path / "out")]) == 2
+    )
     assert "would delete" in capsys.readouterr().err
     assert files(tmp_path / "out") == before
 
@@ -101,14 +103,25 @@ def test_a_folder_that_exists_is_swapped(tmp_path: Path, monkeypatch: pytest.Mon
     old = tmp_path / "out"
     for name in ("checkpoint-2", "adapter"):
         (old / name).mkdir(parents=True)
-    for name in ("config.json", "model-00001-of-00002.safetensors", "notes.txt", "checkpoint-2/model.safetensors", "adapter/a"):
+    for name in (
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "notes.txt",
+        "checkpoint-2/model.safetensors",
+        "adapter/a",
+    ):
         (old / name).write_text("old")
     (tmp_path / "link").symlink_to(old)
     with whole_folder(tmp_path / "link") as temporary:
         assert temporary.parent == tmp_path
         (temporary / "config.json").write_text("new")
         (temporary / "model.safetensors").write_text("new")
-    expected = {"config.json": b"new", "model.safetensors": b"new", "notes.txt": b"old", "checkpoint-2/model.safetensors": b"old"}
+    expected = {
+        "config.json": b"new",
+        "model.safetensors": b"new",
+        "notes.txt": b"old",
+        "checkpoint-2/model.safetensors": b"old",
+    }
     assert files(old) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
     assert (tmp_path / "link").is_symlink()

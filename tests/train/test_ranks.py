@@ -20,7 +20,17 @@ STREAMS = "streams.safetensors"
 
 
 def one_step(toy: Path, parts: Path, out: Path, data: Path, batch: int, *more: str) -> list[str]:  # noqa: F811
-    step = ("--max_steps", "1", "--optim", "sgd", "--learning_rate", "0.1", "--max_grad_norm", "0", "--tune_mm_mlp_adapter")
+    step = (
+        "--max_steps",
+        "1",
+        "--optim",
+        "sgd",
+        "--learning_rate",
+        "0.1",
+        "--max_grad_norm",
+        "0",
+        "--tune_mm_mlp_adapter",
+    )
     sizes = ("--per_device_train_batch_size", str(batch), "--data_path", str(data))
     return [*flags(toy, parts, out), *step, *sizes, *more]
 
@@ -37,13 +47,28 @@ def test_two_processes_step_as_one(toy: Path, parts: Path, tmp_path: Path) -> No
     begun = tmp_path / "begun"
     assert main([*one_step(toy, parts, begun, data, 4), "--learning_rate", "0"]) == 0
     assert main(one_step(toy, parts, tmp_path / "one", data, 4)) == 0
-    words = one_step(toy, parts, tmp_path / "two", data, 1, "--gradient_accumulation_steps", "2", "--ddp_backend", "gloo")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "llava_ecg.train"]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}  # of runs in this process
+    words = one_step(
+        toy, parts, tmp_path / "two", data, 1, "--gradient_accumulation_steps", "2", "--ddp_backend", "gloo"
+    )
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "llava_ecg.train",
+    ]
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")
+    }  # of runs in this process
     environment = {
         **inherited,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
     }
     ended = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr[-3000:]

@@ -21,8 +21,26 @@ pytest.importorskip("peft")
 
 def flags(model: Path, data: Path, out: Path, *more: str) -> list[str]:
     return [
-        *("--model_name_or_path", str(model), "--data_path", str(data / "train.json"), "--ecg_folder", str(data), "--render_pages"),
-        *("--output_dir", str(out), "--use_cpu", "--report_to", "none", "--disable_tqdm", "true", "--per_device_train_batch_size", "1"),
+        *(
+            "--model_name_or_path",
+            str(model),
+            "--data_path",
+            str(data / "train.json"),
+            "--ecg_folder",
+            str(data),
+            "--render_pages",
+        ),
+        *(
+            "--output_dir",
+            str(out),
+            "--use_cpu",
+            "--report_to",
+            "none",
+            "--disable_tqdm",
+            "true",
+            "--per_device_train_batch_size",
+            "1",
+        ),
         *("--learning_rate", "1e-3", "--max_steps", "2", "--save_strategy", "no", *more),
     ]
 
@@ -39,7 +57,9 @@ def test_gem_whole_and_back(toy: Path, golden: Path, tmp_path: Path) -> None:  #
     assert main(flags(gem.folder, toy, tmp_path / "out", "--model_max_length", "2048")) == 0
     convert(tmp_path / "out", tmp_path / "back", "llava", progress=quiet)
     back = tensors(tmp_path / "back")
-    assert {name: tuple(value.shape) for name, value in back.items()} == {name: tuple(value.shape) for name, value in gem.state.items()}
+    assert {name: tuple(value.shape) for name, value in back.items()} == {
+        name: tuple(value.shape) for name, value in gem.state.items()
+    }
     for name in ("model.ecg_projector.weight", "model.mm_projector.0.weight", "lm_head.weight"):
         assert not torch.equal(back[name], gem.state[name])
     for name in back:  # towers are frozen, and bit-identical after all

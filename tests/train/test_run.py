@@ -1,4 +1,5 @@
-"""``python -m llava_ecg.train`` on a tiny model and a toy data set: it learns, what is frozen stays, what is saved opens."""
+"""``python -m llava_ecg.train`` on a tiny model and a toy data set: it learns, what is frozen stays, what is saved
+opens."""
 
 from __future__ import annotations
 
@@ -20,7 +21,14 @@ from llava_ecg.train.tiny import towers
 from playground import make_toy
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
-CLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory, letters: Any) -> Path:
     """A tiny language model and two towers, in folders."""
     out = tmp_path_factory.mktemp("parts")
     torch.manual_seed(0)
-    text = {"vocab_size": 128, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {
+        "vocab_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(**text, tie_word_embeddings=True)).save_pretrained(out / "base")
     letters.save_pretrained(out / "base")
     save_tower(EcgCoCaTower(**ECG), "ecg_coca", ECG, {"leads": "standard", "rate": 500}, out / "ecg")
@@ -49,22 +63,59 @@ def flags(toy: Path, parts: Path, out: Path, *more: str) -> list[str]:
     return [
         *new,
         *("--vision_tower", str(parts / "image"), "--data_path", str(toy / "train.json"), "--ecg_folder", str(toy)),
-        *("--render_pages", "--output_dir", str(out), "--use_cpu", "--report_to", "none", "--logging_steps", "1", "--disable_tqdm", "true"),
-        *("--per_device_train_batch_size", "2", "--learning_rate", "1e-2", "--max_steps", "4", "--save_strategy", "no", *more),
+        *(
+            "--render_pages",
+            "--output_dir",
+            str(out),
+            "--use_cpu",
+            "--report_to",
+            "none",
+            "--logging_steps",
+            "1",
+            "--disable_tqdm",
+            "true",
+        ),
+        *(
+            "--per_device_train_batch_size",
+            "2",
+            "--learning_rate",
+            "1e-2",
+            "--max_steps",
+            "4",
+            "--save_strategy",
+            "no",
+            *more,
+        ),
     ]
 
 
 def losses(text: str) -> list[float]:
-    return [float(json.loads(line.replace("'", '"'))["loss"]) for line in text.splitlines() if line.startswith("{'loss'")]
+    return [
+        float(json.loads(line.replace("'", '"'))["loss"]) for line in text.splitlines() if line.startswith("{'loss'")
+    ]
 
 
 def test_lora(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("peft")
-    lora = ("--lora_enable", "--lora_r", "4", "--lora_alpha", "8", "--modality_dropout", "0.5", "--mm_projector_lr", "1e-3")
+    lora = (
+        "--lora_enable",
+        "--lora_r",
+        "4",
+        "--lora_alpha",
+        "8",
+        "--modality_dropout",
+        "0.5",
+        "--mm_projector_lr",
+        "1e-3",
+    )
     assert main(flags(toy, parts, tmp_path / "out", *lora)) == 0
     out = capsys.readouterr().out
     assert losses(out)[-1] < losses(out)[0]
-    report = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "." in line.split(" ")[0] or line.startswith("language")}
+    report = {
+        line.split()[0]: line.split()[1:]
+        for line in out.splitlines()
+        if "." in line.split(" ")[0] or line.startswith("language")
+    }
     assert report["towers.ecg"][1] == "0"
     assert report["projectors.ecg"][0] == report["projectors.ecg"][1]
     checkpoint = open_checkpoint(tmp_path / "out")
@@ -87,11 +138,16 @@ def test_a_lora_is_gone_on_with(toy: Path, parts: Path, tmp_path: Path) -> None:
     name = next(name for name in first if "lora_A" in name)
     assert first.keys() == second.keys()
     assert not torch.equal(first[name].float(), second[name].float())
-    assert torch.nn.functional.cosine_similarity(first[name].float().flatten(), second[name].float().flatten(), dim=0) > 0.5
+    assert (
+        torch.nn.functional.cosine_similarity(first[name].float().flatten(), second[name].float().flatten(), dim=0)
+        > 0.5
+    )
     assert open_checkpoint(tmp_path / "first").model.config.base is None  # merged, it would be saved whole
 
 
-def test_projectors_alone_then_everything(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_projectors_alone_then_everything(
+    toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(flags(toy, parts, tmp_path / "first", "--tune_mm_mlp_adapter")) == 0
     first = open_checkpoint(tmp_path / "first")
     assert first.model.config.base == str(parts / "base")
@@ -105,7 +161,10 @@ def test_projectors_alone_then_everything(toy: Path, parts: Path, tmp_path: Path
     for part in ("towers.ecg.conv1.weight", "projectors.image.0.weight", "language_model.model.norm.weight"):
         assert not torch.equal(second.model.state_dict()[part], first.model.state_dict()[part])
     assert torch.equal(
-        *(model.towers["image"].state_dict()[next(iter(model.towers["image"].state_dict()))] for model in (first.model, second.model))
+        *(
+            model.towers["image"].state_dict()[next(iter(model.towers["image"].state_dict()))]
+            for model in (first.model, second.model)
+        )
     )
 
 
@@ -125,12 +184,26 @@ def test_mistakes_are_one_sentence(toy: Path, parts: Path, tmp_path: Path, capsy
         assert fault in error
 
 
-def test_a_tower_learns(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tower_learns(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = {"tower": "ecg_coca", "tower_config": ECG, "preparation": {"leads": "standard", "rate": 500}}
     page = {"tower": "clip", "tower_config": {"vision_config": CLIP}, "preparation": {"aspect": "squash"}}
     monkeypatch.setattr(towers, "SIZES", {"ecg": small, "image": page})
     for stream in ("ecg", "image"):
-        words = [stream, "--data", str(toy), "--out", str(tmp_path / stream), "--epochs", "12", "--batch_size", "2", "--dpi", "50"]
+        words = [
+            stream,
+            "--data",
+            str(toy),
+            "--out",
+            str(tmp_path / stream),
+            "--epochs",
+            "12",
+            "--batch_size",
+            "2",
+            "--dpi",
+            "50",
+        ]
         assert towers.main(words) == 0
         reported = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
         loss = [float(line.split("loss ")[1].split()[0]) for line in reported]

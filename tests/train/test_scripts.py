@@ -41,5 +41,7 @@ def checkout(tmp_path: Path) -> Path:
     ],
 )
 def test_the_demo_passes_every_flag_once(words: list[str], expected: str, checkout: Path) -> None:
-    ended = subprocess.run(["bash", str(checkout / "scripts" / "demo.sh"), *words], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        ["bash", str(checkout / "scripts" / "demo.sh"), *words], capture_output=True, text=True, check=True
+    )
     assert ended.stdout.splitlines()[-1] == expected.format(out=f"<{checkout / 'playground' / 'output'}>")

@@ -1,4 +1,5 @@
-"""What training begins with may be a pickle that runs code: it is refused with one sentence, and opened where --trust_pickle says so."""
+"""What training begins with may be a pickle that runs code: it is refused with one sentence, and opened where
+--trust_pickle says so."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .test_run import flags, parts, toy  # noqa: F401  (fixtures)
 
 
 def as_pickle(file: Path, name: str) -> Path:
-    """The tensors of a safetensors file as a pickle beside it that torch's weights_only refuses; the first file goes."""
+    """The tensors of a safetensors file as a pickle beside it that torch's weights_only refuses; the first file
+    goes."""
     state: dict[str, Any] = load_file(file)
     path = file.with_name(name)
     torch.save(state | {"args": argparse.Namespace(lr=1.0)}, path)
@@ -69,7 +71,9 @@ def test_projectors_and_the_language_model_of_a_new_one(
     words = flags(toy, parts, tmp_path / "out", "--tune_mm_mlp_adapter", "--max_steps", "1", "--learning_rate", "0")
     assert main(words) == 0
     streams = load_file(tmp_path / "out" / "streams.safetensors")
-    projectors = {name.removeprefix("projectors."): value + 1 for name, value in streams.items() if name.startswith("projectors.")}
+    projectors = {
+        name.removeprefix("projectors."): value + 1 for name, value in streams.items() if name.startswith("projectors.")
+    }
     torch.save(projectors | {"args": argparse.Namespace()}, tmp_path / "projectors.bin")
     goes_on([*words, "--pretrain_mm_mlp_adapter", str(tmp_path / "projectors.bin")], capsys)
     for name, value in open_checkpoint(tmp_path / "out").model.projectors.state_dict().items():

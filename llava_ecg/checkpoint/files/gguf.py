@@ -1,12 +1,13 @@
 """GGUF, the one-file format of llama.cpp: read it with numpy, and a llama model in it by transformers' names.
 
-A file is: magic and version, metadata (key -> value), one record per tensor (name, sizes, type, offset), padding, tensor data.
-Nothing in it is trusted: every count is held against the bytes that are there before anything of that size is made.
+A file is: magic and version, metadata (key -> value), one record per tensor (name, sizes, type, offset), padding,
+tensor data. Nothing in it is trusted: every count is held against the bytes that are there before anything of that size
+is made.
 
-Sources: the format's description (ggml-org/ggml, docs/gguf.md) and the block layouts of ggml. Compared on SmolLM2-135M-Instruct: all
-273 weights are bit-equal to transformers' own GGUF loader; the token ids of 54 strings are those of llama.cpp (transformers' loader
-passes over the splitting into digits, which changes two of them).
-Axes: O rows (outputs), I columns (inputs), E elements of a block.
+Sources: the format's description (ggml-org/ggml, docs/gguf.md) and the block layouts of ggml. Compared on
+SmolLM2-135M-Instruct: all 273 weights are bit-equal to transformers' own GGUF loader; the token ids of 54 strings are
+those of llama.cpp (transformers' loader passes over the splitting into digits, which changes two of them). Axes: O rows
+(outputs), I columns (inputs), E elements of a block.
 """
 
 from __future__ import annotations
@@ -31,8 +32,41 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 _TYPE_NAMES = (
-    *("F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K"),
-    *("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16"),
+    *(
+        "F32",
+        "F16",
+        "Q4_0",
+        "Q4_1",
+        "Q4_2",
+        "Q4_3",
+        "Q5_0",
+        "Q5_1",
+        "Q8_0",
+        "Q8_1",
+        "Q2_K",
+        "Q3_K",
+        "Q4_K",
+        "Q5_K",
+        "Q6_K",
+        "Q8_K",
+    ),
+    *(
+        "IQ2_XXS",
+        "IQ2_XS",
+        "IQ3_XXS",
+        "IQ1_S",
+        "IQ4_NL",
+        "IQ3_S",
+        "IQ2_S",
+        "IQ4_XS",
+        "I8",
+        "I16",
+        "I32",
+        "I64",
+        "F64",
+        "IQ1_M",
+        "BF16",
+    ),
 )
 # Type -> one block as filed; a block holds so many elements of one row.
 _BLOCKS: dict[str, tuple[int, np.dtype[Any]]] = {
@@ -72,7 +106,9 @@ class Tensors(Mapping[str, np.ndarray]):
         record = self._records[name]
         filed = np.fromfile(self._path, dtype=_BLOCKS[record.kind][1], count=record.blocks, offset=record.start)
         if filed.size != record.blocks:
-            raise InputError(f"{self._path} was cut short while it was being read, in the tensor {name!r}; get the file again")
+            raise InputError(
+                f"{self._path} was cut short while it was being read, in the tensor {name!r}; get the file again"
+            )
         return dequantise(filed, record.kind).reshape(record.shape)
 
     def __iter__(self) -> Iterator[str]:
@@ -99,7 +135,8 @@ def dequantise(filed: np.ndarray, kind: str) -> np.ndarray:
     """Blocks as filed -> float32 values, flat, in the order of the format.
 
     The four-bit types keep elements 0-15 of a block in the low halves of its bytes and 16-31 in the high halves.
-    The arithmetic is done in float32 in ggml's order (scale times integer, then the offset), so the bits agree with its own.
+    The arithmetic is done in float32 in ggml's order (scale times integer, then the offset), so the bits agree with its
+    own.
     """
     if kind in ("F32", "F16"):
         return filed.astype(np.float32)
@@ -116,7 +153,8 @@ def read_gguf(path: str | Path) -> Gguf:
     """Read the header of a GGUF file (versions 2 and 3, little-endian); tensors are read when asked for.
 
     Raises:
-        InputError: no such file, not GGUF, cut short or inconsistent, or a tensor type other than F32, F16, Q4_0, Q4_1, Q8_0.
+        InputError: no such file, not GGUF, cut short or inconsistent, or a tensor type other than F32, F16, Q4_0, Q4_1,
+            Q8_0.
     """
     path = Path(path)
     try:
@@ -139,7 +177,9 @@ class _Header:
             raise InputError(f"{self.path} is not a GGUF file (it doesn't begin with the letters GGUF); give one")
         version = self.number("I")
         if version not in _VERSIONS:
-            raise self.bad(f"is GGUF version {version}, and versions {_VERSIONS[0]} and {_VERSIONS[1]} (little-endian) can be read")
+            raise self.bad(
+                f"is GGUF version {version}, and versions {_VERSIONS[0]} and {_VERSIONS[1]} (little-endian) can be read"
+            )
         tensor_count, value_count = self.number("Q"), self.number("Q")
         self.expect(tensor_count, 32, "tensors")
         self.expect(value_count, 13, "metadata values")
@@ -167,7 +207,8 @@ class _Header:
             placed[name] = _Record(record.shape, record.kind, data + record.start)
             if record.start % alignment or placed[name].end > self.size:
                 raise self.bad(
-                    f"has {self.size} bytes, and its tensor {name!r} would take bytes {placed[name].start} to {placed[name].end}"
+                    f"has {self.size} bytes, and its tensor {name!r} would take bytes {placed[name].start} to "
+                    f"{placed[name].end}"
                 )
         in_order = sorted(placed.items(), key=lambda item: item[1].start)
         for (name, record), (following, following_record) in zip(in_order, in_order[1:], strict=False):
@@ -178,16 +219,22 @@ class _Header:
     def record(self, name: str) -> _Record:
         dimensions = self.number("I")
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
-            raise self.bad(f"gives the tensor {name!r} {dimensions} dimensions, where 1 to {_MAX_DIMENSIONS} are possible")
+            raise self.bad(
+                f"gives the tensor {name!r} {dimensions} dimensions, where 1 to {_MAX_DIMENSIONS} are possible"
+            )
         shape = tuple(self.number("Q") for _ in range(dimensions))[::-1]
         number = self.number("I")
         kind = _TYPE_NAMES[number] if number < len(_TYPE_NAMES) else f"number {number}"
         if kind not in _BLOCKS:
             raise InputError(
-                f"{self.path}: the tensor {name!r} is of type {kind}, and {', '.join(_BLOCKS)} can be read; give a file of these"
+                f"{self.path}: the tensor {name!r} is of type {kind}, and {', '.join(_BLOCKS)} can be read; give a "
+                "file of these"
             )
         if 0 in shape or shape[-1] % _BLOCKS[kind][0]:
-            raise self.bad(f"gives the tensor {name!r} the sizes {list(shape)}, which {kind} blocks of {_BLOCKS[kind][0]} can't hold")
+            raise self.bad(
+                f"gives the tensor {name!r} the sizes {list(shape)}, which {kind} blocks of {_BLOCKS[kind][0]} "
+                "can't hold"
+            )
         return _Record(shape, kind, self.number("Q"))
 
     def value(self, kind: int) -> Any:
@@ -228,7 +275,9 @@ class _Header:
     def take(self, length: int) -> bytes:
         taken = self.file.read(length) if length <= self.left else b""
         if len(taken) < length:
-            raise self.bad(f"ends after {self.size} bytes, {length} more were announced at byte {self.size - self.left}")
+            raise self.bad(
+                f"ends after {self.size} bytes, {length} more were announced at byte {self.size - self.left}"
+            )
         self.left -= length
         return taken
 
@@ -266,26 +315,41 @@ def llama_config(gguf: Gguf) -> dict[str, Any]:
     """The ``config.json`` of transformers' LlamaForCausalLM for this file, dtype float32.
 
     Raises:
-        InputError: not a llama model, a number is missing or absurd, or the file asks for something that is not in the layout
-            (rope scaling, experts, ...), which would change the model silently if it were passed over.
+        InputError: not a llama model, a number is missing or absurd, or the file asks for something that is not in the
+            layout (rope scaling, experts, ...), which would change the model silently if it were passed over.
     """
     metadata = gguf.metadata
-    if str(metadata.get("general.architecture")) != "llama":  # str, here and below: a hostile file may have an array anywhere
-        raise InputError(f"{gguf.path} holds a {metadata.get('general.architecture')!r} model, and only llama can be laid out; give one")
-    strange = [key for key in metadata if key.startswith("llama.") and key not in _HYPERPARAMETERS and key not in _IMPLIED]
+    if (
+        str(metadata.get("general.architecture")) != "llama"
+    ):  # str, here and below: a hostile file may have an array anywhere
+        raise InputError(
+            f"{gguf.path} holds a {metadata.get('general.architecture')!r} model, and only llama can be laid out; "
+            "give one"
+        )
+    strange = [
+        key for key in metadata if key.startswith("llama.") and key not in _HYPERPARAMETERS and key not in _IMPLIED
+    ]
     if strange:
-        raise InputError(f"{gguf.path} sets {', '.join(strange)}, which this layout can't express; give a plain llama model")
+        raise InputError(
+            f"{gguf.path} sets {', '.join(strange)}, which this layout can't express; give a plain llama model"
+        )
     config: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32"}
     for key, name in _HYPERPARAMETERS.items():
         value, wanted = metadata.get(key), float if name in ("rms_norm_eps", "rope_theta") else int
         if type(value) is not wanted or not 0 < value < 2**32:
-            raise InputError(f"{gguf.path} gives {key} as {value!r}, where a positive {wanted.__name__} is needed; get the file again")
+            raise InputError(
+                f"{gguf.path} gives {key} as {value!r}, where a positive {wanted.__name__} is needed; get the file "
+                "again"
+            )
         # Filed as float32; its shortest decimal (1e-05, not 9.999999747378752e-06) is what the model was made with.
         config[name] = float(str(np.float32(value))) if wanted is float else value
     heads, kv_heads, width = (config[name] for name in ("num_attention_heads", "num_key_value_heads", "hidden_size"))
     rotated = metadata.get("llama.rope.dimension_count", width // heads)
     if width % (2 * heads) or heads % kv_heads or str(rotated) != str(width // heads):
-        raise InputError(f"{gguf.path} has width {width}, {heads} heads ({kv_heads} for keys, {rotated} rotated), which don't fit together")
+        raise InputError(
+            f"{gguf.path} has width {width}, {heads} heads ({kv_heads} for keys, {rotated} rotated), which don't "
+            "fit together"
+        )
     if "token_embd.weight" not in gguf.tensors:
         raise InputError(f"{gguf.path} has no tensor token_embd.weight; get the file again")
     ids = role_ids(gguf)
@@ -301,7 +365,8 @@ def llama_config(gguf: Gguf) -> dict[str, Any]:
 
 
 def llama_weights(gguf: Gguf) -> Iterator[tuple[str, np.ndarray]]:
-    """(transformers name, float32 array [O, I] or [O]) for each tensor; every tensor of the file is used, none is missing.
+    """(transformers name, float32 array [O, I] or [O]) for each tensor; every tensor of the file is used, none is
+    missing.
 
     Raises:
         InputError: a tensor is missing, left over, or of a size that the configuration does not give it.
@@ -314,7 +379,8 @@ def llama_weights(gguf: Gguf) -> Iterator[tuple[str, np.ndarray]]:
     # A hostile layer count is refused before that many names are made.
     if len(tensors) != len(wanted) + layers * len(_LAYER_NAMES):
         raise InputError(
-            f"{gguf.path} has {len(tensors)} tensors, and a llama of {layers} layers has {len(wanted) + layers * len(_LAYER_NAMES)}"
+            f"{gguf.path} has {len(tensors)} tensors, and a llama of {layers} layers has "
+            f"{len(wanted) + layers * len(_LAYER_NAMES)}"
         )
     for layer in range(layers):
         wanted |= {f"blk.{layer}.{filed}": f"model.layers.{layer}.{name}" for filed, name in _LAYER_NAMES.items()}
@@ -337,7 +403,12 @@ def _llama_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     embedding, norm = (vocabulary, width), (width,)
     return {
         **{"token_embd": embedding, "output": embedding, "output_norm": norm, "attn_norm": norm, "ffn_norm": norm},
-        **{"attn_q": (width, width), "attn_k": (kv_width, width), "attn_v": (kv_width, width), "attn_output": (width, width)},
+        **{
+            "attn_q": (width, width),
+            "attn_k": (kv_width, width),
+            "attn_v": (kv_width, width),
+            "attn_output": (width, width),
+        },
         **{"ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden)},
     }
 
@@ -345,7 +416,8 @@ def _llama_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
     """Rows of a query or key matrix [O, I] from llama.cpp's order to transformers'.
 
-    llama.cpp turns neighbouring rows (2i, 2i + 1) of a head together, transformers rows (i, i + half a head): the pairs are taken apart.
+    llama.cpp turns neighbouring rows (2i, 2i + 1) of a head together, transformers rows (i, i + half a head): the pairs
+    are taken apart.
     """
     rows = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
     return np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(weight.shape)
@@ -362,14 +434,18 @@ def role_ids(gguf: Gguf) -> dict[str, int]:
     ids = {role: number for role, number in found.items() if number is not None}
     for role, number in ids.items():
         if not isinstance(tokens, list) or not isinstance(number, int) or not 0 <= number < len(tokens):
-            raise InputError(f"{gguf.path} gives the {role} token as {number!r}, which is no entry of its vocabulary; get the file again")
+            raise InputError(
+                f"{gguf.path} gives the {role} token as {number!r}, which is no entry of its vocabulary; get the "
+                "file again"
+            )
     return ids
 
 
 def byte_level_tokenizer(gguf: Gguf) -> Any:
     """The ``tokenizers.Tokenizer`` of a file with a byte-level BPE of the SmolLM kind; it adds no BOS.
 
-    GGUF names the splitting of text into words instead of holding it. ``smollm`` is: each digit on its own, then GPT-2's rule.
+    GGUF names the splitting of text into words instead of holding it. ``smollm`` is: each digit on its own, then
+    GPT-2's rule.
 
     Raises:
         InputError: another kind of tokenizer, or vocabulary and merges don't fit together.
@@ -379,15 +455,28 @@ def byte_level_tokenizer(gguf: Gguf) -> Any:
     metadata = gguf.metadata
     kind = tuple(str(metadata.get(f"tokenizer.ggml.{key}")) for key in ("model", "pre"))
     if kind != ("gpt2", "smollm") or metadata.get("tokenizer.ggml.add_bos_token", False) is not False:
-        raise InputError(f"{gguf.path} has a tokenizer of kind {kind}, and only gpt2 with smollm splitting and no BOS is known; give one")
+        raise InputError(
+            f"{gguf.path} has a tokenizer of kind {kind}, and only gpt2 with smollm splitting and no BOS is known; "
+            "give one"
+        )
     tokens, merges, kinds = (metadata.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
-    if not isinstance(tokens, list) or not isinstance(merges, list) or not isinstance(kinds, np.ndarray) or len(kinds) != len(tokens):
-        raise InputError(f"{gguf.path} lacks tokens, merges or token types, or has not as many types as tokens; get the file again")
+    if (
+        not isinstance(tokens, list)
+        or not isinstance(merges, list)
+        or not isinstance(kinds, np.ndarray)
+        or len(kinds) != len(tokens)
+    ):
+        raise InputError(
+            f"{gguf.path} lacks tokens, merges or token types, or has not as many types as tokens; get the file again"
+        )
     vocabulary = {token: number for number, token in enumerate(tokens)}
     pairs = [tuple(merge.split(" ")) for merge in merges]
     whole = len(vocabulary) == len(tokens) and set(kinds.tolist()) <= {_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED}
     if not whole or any(len(pair) != 2 or not {*pair, "".join(pair)} <= vocabulary.keys() for pair in pairs):
-        raise InputError(f"{gguf.path} has a vocabulary with repeated or unknown entries, or merges outside of it; get the file again")
+        raise InputError(
+            f"{gguf.path} has a vocabulary with repeated or unknown entries, or merges outside of it; get the file "
+            "again"
+        )
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

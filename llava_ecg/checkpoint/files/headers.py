@@ -1,7 +1,7 @@
 """What tensors a weight file holds, read from its header: names, shapes and dtypes, never their data.
 
-Standard library only, so that a look at a folder of 14 GB costs no import of torch. Files may come from anywhere: nothing in them is run,
-and what is wrong with one is said in a sentence.
+Standard library only, so that a look at a folder of 14 GB costs no import of torch. Files may come from anywhere:
+nothing in them is run, and what is wrong with one is said in a sentence.
 """
 
 from __future__ import annotations
@@ -20,9 +20,23 @@ from llava_ecg.errors import InputError
 HEADER_LIMIT = 100_000_000  # bytes, the safetensors format's own limit
 INDEXES = {"model.safetensors.index.json": "model.safetensors", "pytorch_model.bin.index.json": "pytorch_model.bin"}
 _DTYPES = {  # safetensors' name -> torch's; F6_E2M3 and F6_E3M2 have none
-    **{"BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32", "U64": "uint64"},
+    **{
+        "BOOL": "bool",
+        "U8": "uint8",
+        "I8": "int8",
+        "U16": "uint16",
+        "I16": "int16",
+        "U32": "uint32",
+        "I32": "int32",
+        "U64": "uint64",
+    },
     **{"I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2": "float8_e5m2", "F8_E5M2FNUZ": "float8_e5m2fnuz"},
+    **{
+        "F8_E4M3": "float8_e4m3fn",
+        "F8_E4M3FNUZ": "float8_e4m3fnuz",
+        "F8_E5M2": "float8_e5m2",
+        "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    },
     **{"F8_E8M0": "float8_e8m0fnu", "F4": "float4_e2m1fn_x2"},
 }
 
@@ -65,8 +79,9 @@ class Header:
         path: the file.
         format: ``safetensors`` or ``pickle``.
         tensors: name -> `TensorRef`.
-        refused: what ``torch.load(weights_only=True)`` would stop at: names that the pickle wants imported (``argparse.Namespace``) and
-            opcodes (``pickle opcode FRAME``), the first hundred. A file that has any wants ``--trust-pickle``.
+        refused: what ``torch.load(weights_only=True)`` would stop at: names that the pickle wants imported
+            (``argparse.Namespace``) and opcodes (``pickle opcode FRAME``), the first hundred. A file that has any wants
+            ``--trust-pickle``.
         container: the key under which the state dict lies, such as ``state_dict``; empty where it is the whole file.
         legacy: a pickle as torch wrote it before 1.6, no zip file; ``torch.load(mmap=True)`` can't open it.
     """
@@ -83,7 +98,8 @@ def read_header(path: Path | str) -> Header:
     """The tensors of one ``.safetensors``, ``.bin``, ``.pt`` or ``.pth`` file; which it is, its content decides.
 
     Raises:
-        InputError: no such file; it is neither format, cut short, damaged, larger than a header may be, or holds no tensors.
+        InputError: no such file; it is neither format, cut short, damaged, larger than a header may be, or holds no
+            tensors.
     """
     path = Path(path)
     try:
@@ -100,8 +116,8 @@ def read_header(path: Path | str) -> Header:
 def weight_files(folder: Path | str) -> list[Path]:
     """The weight files of a checkpoint folder, the shards of an index in sorted order; empty if it has none.
 
-    The first of these decides: model.safetensors.index.json, model.safetensors, pytorch_model.bin.index.json, pytorch_model.bin. Whether
-    the shards are there is not looked at; `read_folder` does.
+    The first of these decides: model.safetensors.index.json, model.safetensors, pytorch_model.bin.index.json,
+    pytorch_model.bin. Whether the shards are there is not looked at; `read_folder` does.
 
     Raises:
         InputError: not a folder, or a faulty index.
@@ -113,27 +129,34 @@ def read_folder(folder: Path | str) -> list[Header]:
     """The headers of `weight_files`, held against the index where there is one.
 
     Raises:
-        InputError: no weight files; a shard is absent; the index names a tensor that its shard lacks; two shards hold the same tensor; or
-            what `read_header` says of a file.
+        InputError: no weight files; a shard is absent; the index names a tensor that its shard lacks; two shards hold
+            the same tensor; or what `read_header` says of a file.
     """
     folder = Path(folder)
     files, index, weight_map = _weights(folder)
     if not files:
-        raise InputError(f"{folder} has no weights: none of {', '.join(name for pair in INDEXES.items() for name in pair)} is there")
+        raise InputError(
+            f"{folder} has no weights: none of {', '.join(name for pair in INDEXES.items() for name in pair)} is there"
+        )
     absent = [file.name for file in files if not file.is_file()]
     if absent:
-        raise InputError(f"{index} names {len(files)} files, {len(absent)} of which are absent: {_some(absent)}; download them")
+        raise InputError(
+            f"{index} names {len(files)} files, {len(absent)} of which are absent: {_some(absent)}; download them"
+        )
     headers = [read_header(file) for file in files]
     holders: dict[str, str] = {}
     for header in headers:
         for name in header.tensors:
             if name in holders:
-                raise InputError(f"{folder} holds the tensor {shown(name)} in both {holders[name]} and {header.path.name}; {AGAIN}")
+                raise InputError(
+                    f"{folder} holds the tensor {shown(name)} in both {holders[name]} and {header.path.name}; {AGAIN}"
+                )
             holders[name] = header.path.name
     lacking = [f"{shown(name)} ({file})" for name, file in weight_map.items() if holders.get(name) != file]
     if lacking:
         raise InputError(
-            f"{index} names {len(weight_map)} tensors, {len(lacking)} of which are not in the file it names: {_some(lacking)}; {AGAIN}"
+            f"{index} names {len(weight_map)} tensors, {len(lacking)} of which are not in the file it names: "
+            f"{_some(lacking)}; {AGAIN}"
         )
     return headers
 
@@ -174,16 +197,23 @@ def _read(path: Path, file: Reader) -> Header:
     elif head.startswith(b"version https://git-lfs"):
         raise Damaged("is a Git LFS pointer, not the weights themselves; fetch them with git lfs pull")
     else:
-        raise Damaged(f"({file.size:,} bytes) is neither safetensors nor a PyTorch file; give one that safetensors or torch.save wrote")
+        raise Damaged(
+            f"({file.size:,} bytes) is neither safetensors nor a PyTorch file; give one that safetensors or "
+            "torch.save wrote"
+        )
     tensors = {_name(name): TensorRef(path, name, tensor.shape, tensor.dtype) for name, tensor in state.tensors.items()}
     return Header(path, "pickle", tensors, state.refused, state.container, legacy=is_legacy(head))
 
 
 def _read_safetensors(path: Path, file: Reader) -> dict[str, TensorRef]:
-    """The table of a safetensors file: 8 bytes of its length (little-endian), it as JSON, then the tensors without gaps."""
+    """The table of a safetensors file: 8 bytes of its length (little-endian), it as JSON, then the tensors without
+    gaps."""
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER_LIMIT:
-        raise Damaged(f"is damaged or no safetensors file: its header would take {length:,} bytes, the limit is {HEADER_LIMIT:,}; {AGAIN}")
+        raise Damaged(
+            f"is damaged or no safetensors file: its header would take {length:,} bytes, the limit is "
+            f"{HEADER_LIMIT:,}; {AGAIN}"
+        )
     if 8 + length > file.size:
         raise Damaged(f"is cut short: its header promises {8 + length:,} bytes, {file.size:,} are there; {AGAIN}")
     file.limit = HEADER_LIMIT
@@ -200,7 +230,10 @@ def _read_safetensors(path: Path, file: Reader) -> dict[str, TensorRef]:
     end = 0
     for start, stop, name in sorted(spans):
         if start != end:
-            raise Damaged(f"is damaged: its tensor {shown(name)} begins at byte {start:,} where the one before ended at {end:,}; {AGAIN}")
+            raise Damaged(
+                f"is damaged: its tensor {shown(name)} begins at byte {start:,} where the one before ended at "
+                f"{end:,}; {AGAIN}"
+            )
         end = stop
     promised = 8 + length + end
     if promised != file.size:
@@ -222,7 +255,9 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[TensorRef, int, int]:
     ):
         raise Damaged(f"is damaged: its entry for {shown(name)} is not a dtype, a shape and two offsets; {AGAIN}")
     if kind not in _DTYPES:
-        raise Damaged(f"holds {shown(name)} in {shown(kind)}, which torch has no dtype for; known are {', '.join(_DTYPES)}")
+        raise Damaged(
+            f"holds {shown(name)} in {shown(kind)}, which torch has no dtype for; known are {', '.join(_DTYPES)}"
+        )
     check(sizes)
     shape = tuple(sizes)
     if kind == "F4":  # counted in half bytes there, in bytes by torch
@@ -263,8 +298,16 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f'{index} is no index: it has no "weight_map" of tensor names and files')
     for name, file in weight_map.items():
-        if not isinstance(file, str) or not file.isprintable() or file in ("", ".", "..") or "/" in file or "\\" in file:
-            raise InputError(f"{index} says that {shown(name)} is in {shown(str(file))}, which is not the name of a file beside it")
+        if (
+            not isinstance(file, str)
+            or not file.isprintable()
+            or file in ("", ".", "..")
+            or "/" in file
+            or "\\" in file
+        ):
+            raise InputError(
+                f"{index} says that {shown(name)} is in {shown(str(file))}, which is not the name of a file beside it"
+            )
     return weight_map
 
 

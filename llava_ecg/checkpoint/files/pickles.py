@@ -1,8 +1,8 @@
 """Pickles of PyTorch read as data: which tensors they describe, found without torch and without running anything.
 
-A pickle is a small program, so here it is followed opcode by opcode (`pickletools`) on plain values: what it wants imported stays a name,
-and what it wants called is ignored unless it is one of torch's own ways to make a tensor. Every number in a file is held against the
-bytes that are there before anything is sized by it.
+A pickle is a small program, so here it is followed opcode by opcode (`pickletools`) on plain values: what it wants
+imported stays a name, and what it wants called is ignored unless it is one of torch's own ways to make a tensor. Every
+number in a file is held against the bytes that are there before anything is sized by it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,43 @@ AGAIN = "download or copy it again"
 ITEMSIZE = {  # dtype as torch calls it -> bytes of an element
     **dict.fromkeys(("bool", "bits8", "bits1x8", "bits2x4", "bits4x2", "qint8", "quint8", "quint4x2", "quint2x4"), 1),
     **{f"{sign}int{bits}": max(1, bits // 8) for sign in ("", "u") for bits in (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)},
-    **dict.fromkeys(("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"), 1),
-    **{"float16": 2, "bfloat16": 2, "bits16": 2, "float32": 4, "complex32": 4, "qint32": 4, "float64": 8, "complex64": 8, "complex128": 16},
+    **dict.fromkeys(
+        ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"), 1
+    ),
+    **{
+        "float16": 2,
+        "bfloat16": 2,
+        "bits16": 2,
+        "float32": 4,
+        "complex32": 4,
+        "qint32": 4,
+        "float64": 8,
+        "complex64": 8,
+        "complex128": 16,
+    },
 }
 _STORAGES = {  # torch.FloatStorage -> float32
-    **{"Byte": "uint8", "Char": "int8", "Short": "int16", "Int": "int32", "Long": "int64", "Bool": "bool", "Half": "float16"},
-    **{"BFloat16": "bfloat16", "Float": "float32", "Double": "float64", "ComplexFloat": "complex64", "ComplexDouble": "complex128"},
+    **{
+        "Byte": "uint8",
+        "Char": "int8",
+        "Short": "int16",
+        "Int": "int32",
+        "Long": "int64",
+        "Bool": "bool",
+        "Half": "float16",
+    },
+    **{
+        "BFloat16": "bfloat16",
+        "Float": "float32",
+        "Double": "float64",
+        "ComplexFloat": "complex64",
+        "ComplexDouble": "complex128",
+    },
     **{"QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32", "QUInt4x2": "quint4x2", "QUInt2x4": "quint2x4"},
 }
-_STORAGE_CLASSES = {f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()} | {"torch.storage.UntypedStorage": "uint8"}
+_STORAGE_CLASSES = {f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()} | {
+    "torch.storage.UntypedStorage": "uint8"
+}
 _DTYPES = {f"torch.{name}": name for name in ITEMSIZE}
 _DENSE = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_qtensor")
 _DENSE_V3 = "torch._utils._rebuild_tensor_v3"
@@ -38,31 +66,117 @@ _FROM_CPU = "torch._utils._rebuild_device_tensor_from_cpu_tensor"
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _PLAIN = ("Byte", "Char", "Short", "Int", "Long", "Half", "BFloat16", "Float", "Double")
 _SCHEMES = ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric", "channel_affine_float_qparams")
-_OTHER_REBUILD = ("sparse_tensor", "nested_tensor", "wrapper_subclass", "meta_tensor_no_storage", "device_tensor_from_numpy")
+_OTHER_REBUILD = (
+    "sparse_tensor",
+    "nested_tensor",
+    "wrapper_subclass",
+    "meta_tensor_no_storage",
+    "device_tensor_from_numpy",
+)
 # The names that torch.load(weights_only=True) follows by default (torch 2.13, torch/_weights_only_unpickler.py).
 ALLOWED = frozenset(
     (
-        *("collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.bytearray", "builtins.set", "builtins.complex"),
-        *("torch.nn.parameter.Parameter", "torch.serialization._get_layout", "torch.Size", "torch.Tensor", "torch.device"),
-        *("torch.storage.TypedStorage", *_STORAGE_CLASSES, *(f"torch.cuda.{name}Storage" for name in _STORAGES if name[0] != "Q")),
+        *(
+            "collections.OrderedDict",
+            "collections.Counter",
+            "_codecs.encode",
+            "builtins.bytearray",
+            "builtins.set",
+            "builtins.complex",
+        ),
+        *(
+            "torch.nn.parameter.Parameter",
+            "torch.serialization._get_layout",
+            "torch.Size",
+            "torch.Tensor",
+            "torch.device",
+        ),
+        *(
+            "torch.storage.TypedStorage",
+            *_STORAGE_CLASSES,
+            *(f"torch.cuda.{name}Storage" for name in _STORAGES if name[0] != "Q"),
+        ),
         *(f"torch{place}.{name}Tensor" for place in ("", ".cuda", ".sparse", ".cuda.sparse") for name in _PLAIN),
         *("torch.BoolTensor", "torch.cuda.BoolTensor", *_DTYPES, *(f"torch.per_{scheme}" for scheme in _SCHEMES)),
-        *(*_DENSE, _DENSE_V3, *_PARAMETER, _FROM_CPU, _FROM_TYPE, *(f"torch._utils._rebuild_{kind}" for kind in _OTHER_REBUILD)),
+        *(
+            *_DENSE,
+            _DENSE_V3,
+            *_PARAMETER,
+            _FROM_CPU,
+            _FROM_TYPE,
+            *(f"torch._utils._rebuild_{kind}" for kind in _OTHER_REBUILD),
+        ),
     )
 )
 # The opcodes that it follows; another one (most of pickle protocol 4) stops it.
 OPCODES = frozenset(
     (
-        *("NEWOBJ", "REDUCE", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
-        *("NONE", "NEWFALSE", "NEWTRUE", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT", "BININT1", "BININT2"),
-        *("BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1", "BINPERSID", "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT"),
+        *(
+            "NEWOBJ",
+            "REDUCE",
+            "BUILD",
+            "APPEND",
+            "APPENDS",
+            "SETITEM",
+            "SETITEMS",
+            "MARK",
+            "TUPLE",
+            "TUPLE1",
+            "TUPLE2",
+            "TUPLE3",
+        ),
+        *(
+            "NONE",
+            "NEWFALSE",
+            "NEWTRUE",
+            "EMPTY_TUPLE",
+            "EMPTY_LIST",
+            "EMPTY_DICT",
+            "EMPTY_SET",
+            "BININT",
+            "BININT1",
+            "BININT2",
+        ),
+        *(
+            "BINFLOAT",
+            "BINUNICODE",
+            "SHORT_BINSTRING",
+            "LONG1",
+            "BINPERSID",
+            "BINGET",
+            "LONG_BINGET",
+            "BINPUT",
+            "LONG_BINPUT",
+        ),
         *("GLOBAL", "PROTO", "STOP"),
     )
 )
 _VALUES = frozenset(
     (
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *(
+            "INT",
+            "BININT",
+            "BININT1",
+            "BININT2",
+            "LONG",
+            "LONG1",
+            "LONG4",
+            "FLOAT",
+            "BINFLOAT",
+            "STRING",
+            "BINSTRING",
+            "SHORT_BINSTRING",
+        ),
+        *(
+            "BINBYTES",
+            "SHORT_BINBYTES",
+            "BINBYTES8",
+            "BYTEARRAY8",
+            "UNICODE",
+            "BINUNICODE",
+            "SHORT_BINUNICODE",
+            "BINUNICODE8",
+        ),
     )
 )
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -89,7 +203,10 @@ def check(shape: Sequence[Any]) -> None:
         Damaged: a size is no whole number, or the number of elements is gigantic.
     """
     if len(shape) > AXES_LIMIT or not all(map(natural, shape)):
-        raise Damaged(f"is damaged: a tensor has {len(shape)} axes, more than {AXES_LIMIT}, or a size that is no whole number; {AGAIN}")
+        raise Damaged(
+            f"is damaged: a tensor has {len(shape)} axes, more than {AXES_LIMIT}, or a size that is no whole "
+            f"number; {AGAIN}"
+        )
     numel = 1
     for size in shape:
         numel *= size
@@ -133,7 +250,8 @@ class Made(dict[str, Any]):
 
 
 class Pickle:
-    """Follows the pickles of a file. What they build is made of plain values, `Tensor`, `Storage`, `Global` and `Made` only.
+    """Follows the pickles of a file. What they build is made of plain values, `Tensor`, `Storage`, `Global` and `Made`
+    only.
 
     Attributes:
         storages: key -> what the tensors so far are views of.
@@ -169,7 +287,9 @@ class Pickle:
                     raise ValueError(f"opcode {name} has no place here")
             return self.stack.pop()
         except (ValueError, LookupError, OverflowError) as error:
-            raise Damaged(f"is damaged or cut short: its pickle can't be followed ({shown(str(error))}); {AGAIN}") from error
+            raise Damaged(
+                f"is damaged or cut short: its pickle can't be followed ({shown(str(error))}); {AGAIN}"
+            ) from error
 
     def _move(self, name: str, argument: Any) -> bool:
         """Opcodes that move values between stack, tuples and memo; False for another one."""
@@ -277,7 +397,9 @@ class Pickle:
     def _global(self, module: object, attribute: object) -> Global:
         if not isinstance(module, str) or not isinstance(attribute, str) or len(module) + len(attribute) > NAME_LIMIT:
             raise ValueError(f"a name is no text of at most {NAME_LIMIT} characters")
-        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # Python 2's names, which protocol 2 keeps
+        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(
+            module, module
+        )  # Python 2's names, which protocol 2 keeps
         name = f"{module}.{attribute}"
         if name not in ALLOWED:
             self._refuse(name if name.isprintable() else shown(name))
@@ -287,7 +409,12 @@ class Pickle:
         """A storage: ("storage", class, key, device, elements) and, in the old format, the part of it that is meant."""
         if isinstance(value, tuple) and len(value) > 1 and value[0] == "module":  # a class, with its source beside it
             return value[1]
-        if not isinstance(value, tuple) or len(value) not in (5, 6) or value[0] != "storage" or not isinstance(value[1], Global):
+        if (
+            not isinstance(value, tuple)
+            or len(value) not in (5, 6)
+            or value[0] != "storage"
+            or not isinstance(value[1], Global)
+        ):
             raise ValueError("a reference to something that is no storage")
         key, numel, view = value[2], value[4], value[5] if len(value) == 6 else None
         dtype = _STORAGE_CLASSES.get(value[1].name)
@@ -298,13 +425,23 @@ class Pickle:
             raise ValueError("a storage is described in two ways")
         if view is None:
             return storage
-        if not isinstance(view, tuple) or len(view) != 3 or not all(map(natural, view[1:])) or view[1] + view[2] > numel:
+        if (
+            not isinstance(view, tuple)
+            or len(view) != 3
+            or not all(map(natural, view[1:]))
+            or view[1] + view[2] > numel
+        ):
             raise ValueError("a view reaches beyond its storage")
         return Storage(dtype, view[1] + view[2], start=view[1])
 
     def _call(self, function: Any, arguments: Any) -> Any:
         """What a call makes: a tensor, a mapping or a shape if the function is known, else a `Made`."""
-        while isinstance(function, Global) and function.name == _FROM_TYPE and isinstance(arguments, tuple) and len(arguments) == 4:
+        while (
+            isinstance(function, Global)
+            and function.name == _FROM_TYPE
+            and isinstance(arguments, tuple)
+            and len(arguments) == 4
+        ):
             function, _, arguments, _ = arguments
         if not isinstance(function, Global | Made) or not isinstance(arguments, tuple):
             raise ValueError("a call of something that is no function")
@@ -332,7 +469,8 @@ class Pickle:
 
 
 def _fill(target: Any, items: list[Any]) -> Any:
-    """Put key, value, key, value, ... into a mapping. Only texts are kept as keys: hashing a nest of tuples can take forever."""
+    """Put key, value, key, value, ... into a mapping. Only texts are kept as keys: hashing a nest of tuples can take
+    forever."""
     if len(items) % 2 or not isinstance(target, dict):
         raise ValueError("entries for something that is no mapping")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -356,8 +494,14 @@ def _dtype(value: Any) -> str:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, dtype: str = "") -> Tensor:
-    """A view of a storage: ``offset``, ``shape`` and ``stride`` in elements of ``dtype``, the storage's own if empty."""
-    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple) or len(shape) != len(stride):
+    """A view of a storage: ``offset``, ``shape`` and ``stride`` in elements of ``dtype``, the storage's own if
+    empty."""
+    if (
+        not isinstance(storage, Storage)
+        or not isinstance(shape, tuple)
+        or not isinstance(stride, tuple)
+        or len(shape) != len(stride)
+    ):
         raise ValueError("a tensor without a storage, a shape and strides")
     check(shape)
     if not natural(offset) or not all(map(natural, stride)):
@@ -366,5 +510,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, dtype: str = "")
     last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if 0 not in shape else -1
     needed = storage.start * ITEMSIZE[storage.dtype] + (offset + last + 1) * ITEMSIZE[dtype]
     if needed > storage.nbytes and 0 not in shape:
-        raise Damaged(f"is damaged: a tensor of shape {list(shape)} needs {needed:,} bytes, its storage has {storage.nbytes:,}; {AGAIN}")
+        raise Damaged(
+            f"is damaged: a tensor of shape {list(shape)} needs {needed:,} bytes, its storage has "
+            f"{storage.nbytes:,}; {AGAIN}"
+        )
     return Tensor(shape, dtype)

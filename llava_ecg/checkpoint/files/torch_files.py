@@ -1,4 +1,5 @@
-"""PyTorch weight files as bytes on disk: the zip files of torch.save and its older format, without torch and without tensor data."""
+"""PyTorch weight files as bytes on disk: the zip files of torch.save and its older format, without torch and without
+tensor data."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ from llava_ecg.checkpoint.files.pickles import AGAIN, Damaged, Made, Pickle, Ten
 
 READ_LIMIT = 1 << 26  # bytes of pickle, of a zip's table, of a JSON file; a 7B shard has 0.1 MB
 CONTAINERS = ("state_dict", "model", "model_state_dict", "module")  # keys under which trainers file a state dict
-MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of what torch.save wrote before it wrote zip files
+MAGIC, VERSION = (
+    0x1950A86A20F9469CFC6C,
+    1001,
+)  # the first two pickles of what torch.save wrote before it wrote zip files
 
 
 class Reader(io.BufferedReader):
@@ -62,35 +66,50 @@ def read_zip(file: Reader) -> State:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, LookupError) as error:
         raise Damaged(
-            f"is cut short or damaged: a PyTorch file ends with a table of its parts, which its {file.size:,} bytes lack; {AGAIN}"
+            f"is cut short or damaged: a PyTorch file ends with a table of its parts, which its {file.size:,} "
+            f"bytes lack; {AGAIN}"
         ) from error
     parts = {part.filename: part for part in archive.infolist()}
     if len(parts) != len(archive.infolist()):
         raise Damaged(f"is damaged: its table of parts names one twice; {AGAIN}")
     top = next(iter(parts), "").partition("/")[0]
     if any(name == f"{top}/constants.pkl" or name.startswith(f"{top}/code/") for name in parts):
-        raise Damaged("is a TorchScript archive, a program rather than weights; save the model's state_dict() with torch.save instead")
+        raise Damaged(
+            "is a TorchScript archive, a program rather than weights; save the model's state_dict() with "
+            "torch.save instead"
+        )
     if f"{top}/data.pkl" not in parts:
         raise Damaged("is neither safetensors nor a PyTorch file, but a zip of something else")
     for part in parts.values():
         if not 0 <= part.header_offset <= part.header_offset + part.compress_size <= archive.start_dir:
-            raise Damaged(f"is damaged: its part {shown(part.filename)} would end outside its {file.size:,} bytes; {AGAIN}")
+            raise Damaged(
+                f"is damaged: its part {shown(part.filename)} would end outside its {file.size:,} bytes; {AGAIN}"
+            )
         if part.flag_bits & 1 or part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Damaged(f"has a part {shown(part.filename)} that is encrypted or packed in a way torch can't read; {AGAIN}")
+            raise Damaged(
+                f"has a part {shown(part.filename)} that is encrypted or packed in a way torch can't read; {AGAIN}"
+            )
     pickle = Pickle(io.BytesIO(_unpack(file, parts[f"{top}/data.pkl"])))
     value = pickle.load()
     for key, storage in pickle.storages.items():
         stored = parts.get(f"{top}/data/{key}")
         if stored is None or stored.file_size < storage.nbytes:
             there = stored.file_size if stored else 0
-            raise Damaged(f"is damaged: its storage {shown(key)} should have {storage.nbytes:,} bytes, {there:,} are there; {AGAIN}")
+            raise Damaged(
+                f"is damaged: its storage {shown(key)} should have {storage.nbytes:,} bytes, {there:,} are there; "
+                f"{AGAIN}"
+            )
     return _state(value, pickle)
 
 
 def _unpack(file: Reader, part: zipfile.ZipInfo) -> bytes:
-    """The bytes of a zip's part. Not through zipfile, because torch can be told to write no checksums, which zipfile insists on."""
+    """The bytes of a zip's part. Not through zipfile, because torch can be told to write no checksums, which zipfile
+    insists on."""
     if part.file_size > READ_LIMIT or part.compress_size > READ_LIMIT:
-        raise Damaged(f"is not opened: its pickle has {part.file_size:,} bytes, the limit is {READ_LIMIT:,}; save the state dict alone")
+        raise Damaged(
+            f"is not opened: its pickle has {part.file_size:,} bytes, the limit is {READ_LIMIT:,}; save the state "
+            "dict alone"
+        )
     file.seek(part.header_offset)
     local = file.read(30)
     if len(local) < 30 or not local.startswith(b"PK\x03\x04"):
@@ -101,9 +120,14 @@ def _unpack(file: Reader, part: zipfile.ZipInfo) -> bytes:
         try:
             data = zlib.decompressobj(-15).decompress(data, part.file_size + 1)
         except zlib.error as error:
-            raise Damaged(f"is damaged: its part {shown(part.filename)} can't be unpacked ({error}); {AGAIN}") from error
+            raise Damaged(
+                f"is damaged: its part {shown(part.filename)} can't be unpacked ({error}); {AGAIN}"
+            ) from error
     if len(data) != part.file_size:
-        raise Damaged(f"is damaged: its part {shown(part.filename)} should have {part.file_size:,} bytes, {len(data):,} are there; {AGAIN}")
+        raise Damaged(
+            f"is damaged: its part {shown(part.filename)} should have {part.file_size:,} bytes, {len(data):,} are "
+            f"there; {AGAIN}"
+        )
     return data
 
 
@@ -113,10 +137,11 @@ def is_legacy(head: bytes) -> bool:
 
 
 def read_legacy(file: Reader) -> State:
-    """The tensors of a file that torch.save wrote before torch 1.6, or writes with ``_use_new_zipfile_serialization=False``.
+    """The tensors of a file that torch.save wrote before torch 1.6, or writes with
+    ``_use_new_zipfile_serialization=False``.
 
-    Five pickles one after the other (magic number, version, machine, the object, the storages' keys), then for each storage its number of
-    elements in 8 bytes and the elements.
+    Five pickles one after the other (magic number, version, machine, the object, the storages' keys), then for each
+    storage its number of elements in 8 bytes and the elements.
 
     Raises:
         Damaged: cut short, inconsistent, no tensors.
@@ -126,7 +151,11 @@ def read_legacy(file: Reader) -> State:
         raise Damaged(f"is damaged: it is not of PyTorch's old format in version {VERSION}; {AGAIN}")
     pickle.load()
     value, keys = pickle.load(), pickle.load()
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(pickle.storages):
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or sorted(keys) != sorted(pickle.storages)
+    ):
         raise Damaged(f"is damaged: its list of storages is not that of its tensors; {AGAIN}")
     at = file.tell()
     for key in keys:
@@ -134,9 +163,14 @@ def read_legacy(file: Reader) -> State:
         file.seek(at)
         count, at = int.from_bytes(file.read(8), "little"), at + 8 + storage.nbytes
         if at > file.size:
-            raise Damaged(f"is cut short: its storage {shown(key)} ends at byte {at:,}, {file.size:,} are there; {AGAIN}")
+            raise Damaged(
+                f"is cut short: its storage {shown(key)} ends at byte {at:,}, {file.size:,} are there; {AGAIN}"
+            )
         if count != storage.numel:
-            raise Damaged(f"is damaged: its storage {shown(key)} should have {storage.numel:,} elements and has {count:,}; {AGAIN}")
+            raise Damaged(
+                f"is damaged: its storage {shown(key)} should have {storage.numel:,} elements and has {count:,}; "
+                f"{AGAIN}"
+            )
     return _state(value, pickle)
 
 
@@ -149,4 +183,8 @@ def _state(value: Any, pickle: Pickle) -> State:
             tensors = {name: entry for name, entry in inner.items() if isinstance(entry, Tensor)}
             if tensors:
                 return State(tensors, container, refused)
-    raise Damaged(f"holds no tensors by name, but a {value.by}; save a state dict" if isinstance(value, Made) else "holds no tensors")
+    raise Damaged(
+        f"holds no tensors by name, but a {value.by}; save a state dict"
+        if isinstance(value, Made)
+        else "holds no tensors"
+    )

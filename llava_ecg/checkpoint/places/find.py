@@ -29,7 +29,8 @@ def is_hub_id(name: str) -> bool:
 
 
 def find(name: str | Path, what: str = "model", *, download: bool = True) -> Path:
-    """The folder or file behind a path, the name of an embedded checkpoint or of a fetched language model, or an id on the hub.
+    """The folder or file behind a path, the name of an embedded checkpoint or of a fetched language model, or an id on
+    the hub.
 
     Args:
         what: is looked for, for the message.
@@ -52,7 +53,9 @@ def find(name: str | Path, what: str = "model", *, download: bool = True) -> Pat
     if str(name) in BASES:
         found = base_folder(str(name))
         if found is None:
-            raise InputError(f"the language model {str(name)!r} is not here yet; fetch it once with: llava-ecg fetch {name}")
+            raise InputError(
+                f"the language model {str(name)!r} is not here yet; fetch it once with: llava-ecg fetch {name}"
+            )
         return found
     if download and isinstance(name, str) and is_hub_id(name):
         from llava_ecg.checkpoint.places.hub import snapshot

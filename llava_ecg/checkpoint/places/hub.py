@@ -1,7 +1,7 @@
 """The one door to the Hugging Face hub: ``org/name`` in, a folder with what a checkpoint needs out. Needs no torch.
 
-The files lie in the hub's own cache, so other programs share them, and what is in the cache needs no network. `HF_HOME`, `HF_ENDPOINT`,
-`HF_TOKEN` and `HF_HUB_OFFLINE` are huggingface_hub's and mean what they always mean.
+The files lie in the hub's own cache, so other programs share them, and what is in the cache needs no network.
+`HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are huggingface_hub's and mean what they always mean.
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ _SIGN_IN = "set HF_TOKEN or run: hf auth login"
 
 
 def _on_stderr(line: str) -> None:
-    """Print a line; what would steer a terminal in it (names come from the hub) is shown as ``\\x1b``, as all commands show it."""
+    """Print a line; what would steer a terminal in it (names come from the hub) is shown as ``\\x1b``, as all commands
+    show it."""
     print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line), file=sys.stderr)
 
 
 def snapshot(name: str, *, progress: Progress = _on_stderr) -> Path:
     """The folder of a repository on the hub, downloaded to the hub's own cache as far as it is not there.
 
-    Only what a checkpoint needs is fetched: settings, tokenizer, weights; of weights that are there twice the safetensors. No code, no
-    optimizer state. Where the hub can't be reached, what is whole in the cache is used. Ctrl-C ends a download at once; the next run
-    fetches the files that are not whole yet.
+    Only what a checkpoint needs is fetched: settings, tokenizer, weights; of weights that are there twice the
+    safetensors. No code, no optimizer state. Where the hub can't be reached, what is whole in the cache is used. Ctrl-C
+    ends a download at once; the next run fetches the files that are not whole yet.
 
     Args:
         name: ``org/name`` or ``org/name@revision``, a branch, tag or commit.
@@ -76,7 +77,9 @@ def snapshot(name: str, *, progress: Progress = _on_stderr) -> Path:
         return _snapshot(repo, revision, progress)
     except Exception as error:  # huggingface_hub lets through what httpx, hf_xet, json and the file system raise
         why = _why(error, repo, revision)
-        raise InputError(f"there is no folder {name!r}, and the Hugging Face hub ({constants.ENDPOINT}) did not give it: {why}") from error
+        raise InputError(
+            f"there is no folder {name!r}, and the Hugging Face hub ({constants.ENDPOINT}) did not give it: {why}"
+        ) from error
 
 
 def _snapshot(repo: str, revision: str, progress: Progress) -> Path:
@@ -96,12 +99,17 @@ def _snapshot(repo: str, revision: str, progress: Progress) -> Path:
         return cached
     wanted = needed(sizes)
     if not any(map(_is_weight, wanted)):
-        found = f"it holds {', '.join(sorted(sizes)[:5])}{', ...' if len(sizes) > 5 else ''}" if sizes else "it is empty"
-        raise InputError(f"there are no weights of a checkpoint in it ({found}); give a repository with safetensors or PyTorch weights")
+        found = (
+            f"it holds {', '.join(sorted(sizes)[:5])}{', ...' if len(sizes) > 5 else ''}" if sizes else "it is empty"
+        )
+        raise InputError(
+            f"there are no weights of a checkpoint in it ({found}); give a repository with safetensors or PyTorch "
+            "weights"
+        )
     return _download(repo, revision, commit, {file: sizes[file] for file in wanted}, progress)
 
 
-# -- which files -----------------------------------------------------------------------------------------------------------------------
+# -- which files -------------------------------------------------------------------------------------------------------
 
 
 def needed(files: Iterable[str]) -> list[str]:
@@ -147,7 +155,7 @@ def _is_complete(folder: Path) -> bool:
         return False
 
 
-# -- the hub ---------------------------------------------------------------------------------------------------------------------------
+# -- the hub -----------------------------------------------------------------------------------------------------------
 
 
 def _cached(repo: str, revision: str) -> Path | None:
@@ -165,8 +173,8 @@ def _cached(repo: str, revision: str) -> Path | None:
 def _listing(repo: str, revision: str) -> tuple[str, dict[str, int]]:
     """The commit behind a revision, and its files with their sizes in bytes.
 
-    In a thread of its own: neither a name server that does not answer nor ten addresses that are tried one by one are covered by the
-    library's timeout, and nobody waits minutes to learn that there is no network.
+    In a thread of its own: neither a name server that does not answer nor ten addresses that are tried one by one are
+    covered by the library's timeout, and nobody waits minutes to learn that there is no network.
     """
     from huggingface_hub import HfApi, constants
 
@@ -192,7 +200,8 @@ def _listing(repo: str, revision: str) -> tuple[str, dict[str, int]]:
 
 
 def _download(repo: str, revision: str, commit: str, sizes: dict[str, int], progress: Progress) -> Path:
-    """Fetch what is missing, the files of one commit one by one: Ctrl-C then ends it at once, and large ones come in parallel chunks."""
+    """Fetch what is missing, the files of one commit one by one: Ctrl-C then ends it at once, and large ones come in
+    parallel chunks."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -202,17 +211,21 @@ def _download(repo: str, revision: str, commit: str, sizes: dict[str, int], prog
         cache.mkdir(parents=True, exist_ok=True)
         size, free = sum(sizes[file] for file in missing), shutil.disk_usage(cache).free
         if size > free:
-            raise InputError(f"it needs {_megabytes(size)} in {cache}, where {_megabytes(free)} are free; make room, or {_ELSEWHERE}")
+            raise InputError(
+                f"it needs {_megabytes(size)} in {cache}, where {_megabytes(free)} are free; make room, or {_ELSEWHERE}"
+            )
         progress(f"downloading {repo} from {constants.ENDPOINT}: {len(missing)} files, {_megabytes(size)}, to {cache}")
     for file in missing:
         if sizes[file] >= _WORTH_A_LINE:
             progress(f"  {file}, {_megabytes(sizes[file])}")
         if file != last:
             hf_hub_download(repo, file, revision=commit)
-    # By the name of the revision, which the library writes down beside the commit: that is how it is found without a network.
+    # By the name of the revision, which the library writes down beside the commit: that is how it is found without a
+    # network.
     if last in missing or not isinstance(try_to_load_from_cache(repo, last, revision=revision), str):
         hf_hub_download(repo, last, revision=revision)
-    # The branch may have moved since the listing; then its last file lies elsewhere, and this makes the listed commit whole.
+    # The branch may have moved since the listing; then its last file lies elsewhere, and this makes the listed commit
+    # whole.
     return Path(hf_hub_download(repo, last, revision=commit)).parent
 
 
@@ -220,7 +233,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
-# -- what went wrong -------------------------------------------------------------------------------------------------------------------
+# -- what went wrong ---------------------------------------------------------------------------------------------------
 
 _ELSEWHERE = "set HF_HOME to a folder on another disk"
 
@@ -237,9 +250,15 @@ def _why(error: Exception, repo: str, revision: str) -> str:
     if isinstance(error, errors.HFValidationError):
         return "no repository can have that name; the hub's names are org/name, of letters, digits, - . and _"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, and the cache does not hold it whole; run it once with HF_HUB_OFFLINE=0 and a network"
+        return (
+            "HF_HUB_OFFLINE is set, and the cache does not hold it whole; run it once with HF_HUB_OFFLINE=0 and a "
+            "network"
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"it has no revision {revision!r}; give one of the branches, tags or commits of {page}/tree/main, or leave the @ out"
+        return (
+            f"it has no revision {revision!r}; give one of the branches, tags or commits of {page}/tree/main, or "
+            "leave the @ out"
+        )
     if isinstance(error, errors.GatedRepoError):
         return f"it is gated; accept its terms on {page}, then {_SIGN_IN}"
     if isinstance(error, errors.HfHubHTTPError):
@@ -263,7 +282,8 @@ def _why_not_here(error: Exception, cache: Path) -> str:
     if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return f"the cache {cache} can't be written ({_first_line(error)}); make it writable, or {_ELSEWHERE}"
     return (
-        f"it can't be reached, or the connection broke ({_first_line(error)}); check the network{_or_endpoint()} and try again, "
+        f"it can't be reached, or the connection broke ({_first_line(error)}); check the network{_or_endpoint()} "
+        "and try again, "
         "or download it elsewhere and give the folder"
     )
 

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llava_ecg.checkpoint.arithmetic import Shapes, divides, known, layer_count, layers_of, linear, mapping, norm, repeated, size_of
+from llava_ecg.checkpoint.arithmetic import (
+    Shapes,
+    divides,
+    known,
+    layer_count,
+    layers_of,
+    linear,
+    mapping,
+    norm,
+    repeated,
+    size_of,
+)
 from llava_ecg.checkpoint.files.headers import read_json
 from llava_ecg.checkpoint.keymaps import CLIP
 from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, shown
@@ -21,7 +32,8 @@ MODEL_TYPES = ("clip", "clip_vision_model")
 """What config.json of a CLIP's own folder says."""
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
-# OpenAI's CLIP vision transformers, (width, layers, patch, image size) -> what their shapes do not say. All use quick GELU.
+# OpenAI's CLIP vision transformers, (width, layers, patch, image size) -> what their shapes do not say. All use quick
+# GELU.
 _CLIPS = {
     (768, 12, 32, 224): {"num_attention_heads": 12, "projection_dim": 512},
     (768, 12, 16, 224): {"num_attention_heads": 12, "projection_dim": 512},
@@ -36,7 +48,13 @@ def shapes_of(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
     vision = mapping(settings.get("vision_config") or {}, f"the vision_config of {where}")
     where = f"the vision_config of {where}"
     # of CLIPVisionConfig (ViT-B/32); a tower without any vision_config is ViT-L/14-336
-    defaults = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "num_channels": 3}
+    defaults = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_channels": 3,
+    }
     defaults |= {"image_size": 224, "patch_size": 32}
     if not vision:
         defaults |= {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -47,7 +65,9 @@ def shapes_of(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
     width, inner, patch = size["hidden_size"], size["intermediate_size"], size["patch_size"]
     divides(width, "hidden_size", size["num_attention_heads"], "num_attention_heads", where)
     if patch > size["image_size"]:
-        raise InputError(f"{where} has patch_size {patch} and image_size {size['image_size']}; a patch must fit into the image")
+        raise InputError(
+            f"{where} has patch_size {patch} and image_size {size['image_size']}; a patch must fit into the image"
+        )
     layer = {
         **linear("self_attn.k_proj", width, width),
         **linear("self_attn.v_proj", width, width),
@@ -70,7 +90,8 @@ def shapes_of(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
 
 
 def check_selection(layer: Any, feature: Any, layers: int) -> None:
-    """Raise `InputError` for a hidden state that a CLIP of so many layers has not, or tokens of it that nobody can name.
+    """Raise `InputError` for a hidden state that a CLIP of so many layers has not, or tokens of it that nobody can
+    name.
 
     Args:
         layer: number of the hidden state, 0 (the embedding) to `layers`, or counted from the last as -1.
@@ -78,7 +99,8 @@ def check_selection(layer: Any, feature: Any, layers: int) -> None:
     """
     if type(layer) is not int or not -layers - 1 <= layer <= layers:
         raise InputError(
-            f"the hidden state {reprlib.repr(layer)} of the image tower is asked for (mm_vision_select_layer, select_layer), and it has "
+            f"the hidden state {reprlib.repr(layer)} of the image tower is asked for (mm_vision_select_layer, "
+            "select_layer), and it has "
             f"{layers + 1}: {-layers - 1} to {layers}, whole numbers; put right what the config says"
         )
     if feature not in ("patch", "cls_patch"):
@@ -110,7 +132,8 @@ def _page(config: Mapping[str, Any], preparation: Mapping[str, Any], shapes: Sha
     layer = f" (hidden state {shown(config.get('select_layer', -2))}, {'with' if whole else 'without'} the class token)"
     crop = ("a landscape page loses its sides to that crop: what is drawn there, the model never sees",)
     unknown = (
-        f"a page can't be prepared with the aspect {shown(aspect)}, so nothing can be asked before another is chosen, such as "
+        f"a page can't be prepared with the aspect {shown(aspect)}, so nothing can be asked before another is "
+        "chosen, such as "
         f"--prepare image.aspect={'anyres' if grids else 'pad'}",
     )
     warnings = crop if aspect == "ori" else () if isinstance(aspect, str) and aspect in ways else unknown
@@ -125,7 +148,8 @@ def _pairs(value: Any) -> list[tuple[int, int]]:
 
 
 def clip_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-    """``vision_config`` of a CLIP from the shapes of its weights (names as in `ClipTower`); None if it is none of OpenAI's.
+    """``vision_config`` of a CLIP from the shapes of its weights (names as in `ClipTower`); None if it is none of
+    OpenAI's.
 
     Raises:
         InputError: no CLIP at all.

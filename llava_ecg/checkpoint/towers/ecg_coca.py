@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llava_ecg.checkpoint.arithmetic import LARGEST, Shapes, divides, known, layer_count, layers_of, linear, norm, repeated, size_of
+from llava_ecg.checkpoint.arithmetic import (
+    LARGEST,
+    Shapes,
+    divides,
+    known,
+    layer_count,
+    layers_of,
+    linear,
+    norm,
+    repeated,
+    size_of,
+)
 from llava_ecg.checkpoint.files.headers import Tensors, read_header, read_json
 from llava_ecg.checkpoint.keymaps import BARE, ECG_COCA, renamed
 from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, shown
@@ -24,7 +35,15 @@ _ECG_COCAS = {(768, 12, 50, 512): 64}
 
 def shapes_of(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
     """`llava_ecg.model.towers.ecg_coca.EcgCoCaTower`: its width, and its parameters."""
-    sizes = {"seq_length": 5000, "lead_num": 12, "layers": 12, "width": 768, "head_width": 64, "patch_size": 50, "embed_dim": 512}
+    sizes = {
+        "seq_length": 5000,
+        "lead_num": 12,
+        "layers": 12,
+        "width": 768,
+        "head_width": 64,
+        "patch_size": 50,
+        "embed_dim": 512,
+    }
     settings = known(given, [*sizes, "mlp_ratio"], f"the tower of {where}")
     where = f"the tower_config of {where}"
     layers = layers_of(settings, "layers", sizes["layers"], where)
@@ -36,7 +55,9 @@ def shapes_of(given: Mapping[str, Any], where: str) -> tuple[int, Shapes]:
     number = isinstance(ratio, int | float) and not isinstance(ratio, bool) and 0 < ratio <= LARGEST
     inner = int(width * ratio) if number else 0
     if not inner:
-        raise InputError(f"{where} has mlp_ratio {reprlib.repr(ratio)}, which gives width {width} no hidden channel; 4 is usual")
+        raise InputError(
+            f"{where} has mlp_ratio {reprlib.repr(ratio)}, which gives width {width} no hidden channel; 4 is usual"
+        )
     block = {
         **norm("ln_1", width),
         "attn.in_proj_weight": (3 * width, width),
@@ -69,7 +90,10 @@ def _signal(config: Mapping[str, Any], preparation: Mapping[str, Any], shapes: S
         time = "at the rate of the file"
     elif type(rate) in (int, float) and 0 < rate < 1e9:
         time = f"resampled to {rate:g} Hz ({samples / rate:g} s)"
-    made = f"{leads} {orders.get(str(order), f'leads {shown(order)}')}, in mV, {time}: the first {samples:,} samples, zeros after the end"
+    made = (
+        f"{leads} {orders.get(str(order), f'leads {shown(order)}')}, in mV, {time}: the first {samples:,} samples, "
+        "zeros after the end"
+    )
     return Words(made, tokens)
 
 
@@ -103,20 +127,24 @@ def ecg_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
 
 
 def ecg_config_of_open_clip(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The same from open_clip's model config (``ecg_cfg``, ``embed_dim``), which GEM files as ``<open_clip_config>.json``.
+    """The same from open_clip's model config (``ecg_cfg``, ``embed_dim``), which GEM files as
+    ``<open_clip_config>.json``.
 
     Raises:
         InputError: it describes no ECG tower.
     """
     tower = values.get("ecg_cfg")
     if not isinstance(tower, Mapping) or "embed_dim" not in values:
-        raise InputError(f"{what} describes no ECG tower: it needs ecg_cfg and embed_dim, as in GEM's open_clip/model_configs")
+        raise InputError(
+            f"{what} describes no ECG tower: it needs ecg_cfg and embed_dim, as in GEM's open_clip/model_configs"
+        )
     known = ("seq_length", "lead_num", "layers", "width", "head_width", "patch_size", "mlp_ratio")
     return {name: tower[name] for name in known if name in tower} | {"embed_dim": values["embed_dim"]}
 
 
 def of_file(path: Path, described: Path | None) -> tuple[dict[str, Any], Tensors, int]:
-    """(constructor's arguments, tensors, how many others it holds) of ``cpt_wfep_epoch_20.pt``, or of a file with the encoder alone.
+    """(constructor's arguments, tensors, how many others it holds) of ``cpt_wfep_epoch_20.pt``, or of a file with the
+    encoder alone.
 
     Args:
         described: GEM's description of the encoder, if it is not beside the file.
@@ -129,7 +157,9 @@ def of_file(path: Path, described: Path | None) -> tuple[dict[str, Any], Tensors
     if not tensors and "conv1.weight" in header.tensors:
         tensors, unused = renamed([header], BARE)
     if not tensors:
-        raise InputError(f"{path} holds no ECG tower: none of its {len(header.tensors)} tensors begins with module.ecg.")
+        raise InputError(
+            f"{path} holds no ECG tower: none of its {len(header.tensors)} tensors begins with module.ecg."
+        )
     beside = path.with_suffix(".json")
     beside = beside if described is None or beside.is_file() else described
     told = ecg_config({name: ref.shape for name, ref in tensors.items()})
@@ -137,7 +167,8 @@ def of_file(path: Path, described: Path | None) -> tuple[dict[str, Any], Tensors
         told = ecg_config_of_open_clip(read_json(beside), str(beside))
     if told is None:
         raise InputError(
-            f"{path} is not the released ECG-CoCa encoder, and its heads can't be read from its weights; put GEM's description of it "
+            f"{path} is not the released ECG-CoCa encoder, and its heads can't be read from its weights; put GEM's "
+            "description of it "
             f"(with ecg_cfg) beside it as {beside.name}"
         )
     return told, tensors, len(unused)

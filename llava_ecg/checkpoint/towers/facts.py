@@ -1,4 +1,5 @@
-"""`TowerFacts`: what is known of a kind of tower without building it. `llava_ecg.checkpoint.towers.known` lists the kinds."""
+"""`TowerFacts`: what is known of a kind of tower without building it. `llava_ecg.checkpoint.towers.known` lists the
+kinds."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class TowerFacts:
         stream: the stream that such a tower usually is.
         shapes: (its constructor's arguments, what they belong to) -> its width, and its parameters with their shapes.
         words: (its constructor's arguments, preparation, shapes) -> `Words`.
-        told_by: constructor's arguments from the shapes of released weights; None where they are none of the released ones.
+        told_by: constructor's arguments from the shapes of released weights; None where they are none of the released
+            ones.
         table: names in files that hold it beside other things -> its own.
         width: of its tokens, from the constructor's arguments.
     """

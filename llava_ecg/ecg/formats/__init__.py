@@ -1,4 +1,5 @@
-"""`read`: an ECG file of any known format -> `Recording`. The formats are the entries of `llava_ecg.plugins.readers`."""
+"""`read`: an ECG file of any known format -> `Recording`. The formats are the entries of
+`llava_ecg.plugins.readers`."""
 
 from __future__ import annotations
 
@@ -30,11 +31,13 @@ def read(
         path: the file; for WFDB the header, its signal file, or the record's name without suffix.
         rate: samples a second, Hz.
         unit: of the file's values: ``mV``, ``uV``, ``V``, ``nV``, or millivolts per value.
-        leads: names in the order of the file, as a sequence or ``"I, II, V2"``; ``"standard"`` for I II III aVR aVL aVF V1 ... V6.
+        leads: names in the order of the file, as a sequence or ``"I, II, V2"``; ``"standard"`` for I II III aVR aVL aVF
+            V1 ... V6.
         reader: the name of a format in `llava_ecg.plugins.readers`; by content, then by suffix where it is None.
 
     Raises:
-        InputError: no such file, no readable format, something missing or impossible, or voltages that can't be millivolts.
+        InputError: no such file, no readable format, something missing or impossible, or voltages that can't be
+            millivolts.
     """
     options = Options.of(rate, unit, leads)
     found, head = _open(path)

@@ -1,7 +1,8 @@
 """Bare arrays: .npy, .npz and .csv, whose rate, unit and leads come from the file, a JSON file beside it, or the user.
 
-A sidecar ``record.json`` beside ``record.npy`` is ``{"rate": 500, "unit": "mV", "leads": ["I", "II", ...]}``; ``age`` and ``sex`` are taken
-too (see `llava_ecg.ecg.person`), other keys are left alone. The order of trust is user, sidecar, file.
+A sidecar ``record.json`` beside ``record.npy`` is ``{"rate": 500, "unit": "mV", "leads": ["I", "II", ...]}``; ``age``
+and ``sex`` are taken too (see `llava_ecg.ecg.person`), other keys are left alone. The order of trust is user, sidecar,
+file.
 
 Axes: L leads, T samples.
 """
@@ -19,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg.formats import columns, tables
-from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, millivolts_per, one_line, parse_leads
+from llava_ecg.ecg.formats.reader import (
+    HEAD_BYTES,
+    Options,
+    assemble,
+    looks_like,
+    millivolts_per,
+    one_line,
+    parse_leads,
+)
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
@@ -27,9 +36,11 @@ from llava_ecg.errors import InputError
 
 _RATE_KEYS = ("rate", "fs", "sampling_rate")
 _SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
-# of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate: 72"
+# of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate:
+# 72"
 _RATE_LINE = re.compile(
-    r"(?:\bsampl\w*[ _-]*(?:rate|freq\w*)|\bfs|^\W*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)", re.IGNORECASE | re.MULTILINE
+    r"(?:\bsampl\w*[ _-]*(?:rate|freq\w*)|\bfs|^\W*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _UNIT_LINE = re.compile(r"^\W*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
 _LEAD_LINE = re.compile(r"^\W*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
@@ -77,7 +88,9 @@ class Numpy:
                     values, inside = _unzip(path, {name: loaded[name] for name in loaded.files})
         except InputError:
             raise
-        except Exception as error:  # NumPy raises whatever the bytes provoke: ValueError, EOFError, BadZipFile, MemoryError, ...
+        except (
+            Exception
+        ) as error:  # NumPy raises whatever the bytes provoke: ValueError, EOFError, BadZipFile, MemoryError, ...
             with path.open("rb") as file:
                 kind = looks_like(file.read(HEAD_BYTES))
             raise InputError(f"{path} is no NumPy file of numbers but {kind}: {one_line(error)}") from error
@@ -156,21 +169,41 @@ def _from_table(path: Path, values: np.ndarray, said: _Said, options: Options) -
 
 
 def _assemble(
-    path: Path, values: np.ndarray, said: _Said, options: Options, units: Sequence[str | float | None], notes: Sequence[str] = ()
+    path: Path,
+    values: np.ndarray,
+    said: _Said,
+    options: Options,
+    units: Sequence[str | float | None],
+    notes: Sequence[str] = (),
 ) -> Recording:
-    return assemble(path, values, options, rate=said.rate, units=units, leads=said.leads, metadata=said.metadata, notes=notes, sidecar=True)
+    return assemble(
+        path,
+        values,
+        options,
+        rate=said.rate,
+        units=units,
+        leads=said.leads,
+        metadata=said.metadata,
+        notes=notes,
+        sidecar=True,
+    )
 
 
 def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) -> np.ndarray:
     """The array as [L, T], by the number of names, or without names by which side is as short as a set of leads."""
     rows, columns = values.shape
     if leads is None:
-        return values if rows <= columns else values.T  # only to say what is missing: the caller refuses an unnamed lead
+        return (
+            values if rows <= columns else values.T
+        )  # only to say what is missing: the caller refuses an unnamed lead
     if rows == columns:
-        raise InputError(f"{path} is {rows} x {columns}, so its leads can't be told from its samples; name a file with more samples")
+        raise InputError(
+            f"{path} is {rows} x {columns}, so its leads can't be told from its samples; name a file with more samples"
+        )
     if len(leads) not in (rows, columns):
         raise InputError(
-            f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names with --leads"
+            f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names "
+            "with --leads"
         )
     return values if len(leads) == rows else values.T
 
@@ -194,7 +227,9 @@ def _sidecar(path: Path) -> _Said:
     except (OSError, ValueError) as error:
         raise InputError(f"{beside} beside {path.name} is no JSON: {one_line(error)}") from error
     if not isinstance(values, dict):
-        raise InputError(f'{beside} beside {path.name} is no JSON object such as {{"rate": 500, "unit": "mV", "leads": ["I", "II"]}}')
+        raise InputError(
+            f'{beside} beside {path.name} is no JSON object such as {{"rate": 500, "unit": "mV", "leads": ["I", "II"]}}'
+        )
     return _said(beside, values)
 
 
@@ -202,11 +237,17 @@ def _said(where: Path, values: Mapping[str, Any]) -> _Said:
     """Checked values; a key with a value that can't be meant is an InputError that names the file and the key."""
     rate = next((values[key] for key in _RATE_KEYS if values.get(key) is not None), None)
     unit, leads = values.get("unit"), values.get("leads")
-    if rate is not None and not (isinstance(rate, int | float) and not isinstance(rate, bool) and math.isfinite(rate) and rate > 0):
+    if rate is not None and not (
+        isinstance(rate, int | float) and not isinstance(rate, bool) and math.isfinite(rate) and rate > 0
+    ):
         raise InputError(f"{where} gives the rate {rate!r}, which is no number of samples a second")
     if unit is not None and (not isinstance(unit, str | int | float) or millivolts_per(unit) is None):
-        raise InputError(f"{where} gives the unit {unit!r}; known are mV, uV, V, nV and a number of millivolts per value")
-    if leads is not None and not (isinstance(leads, str) or (isinstance(leads, list) and all(isinstance(name, str) for name in leads))):
+        raise InputError(
+            f"{where} gives the unit {unit!r}; known are mV, uV, V, nV and a number of millivolts per value"
+        )
+    if leads is not None and not (
+        isinstance(leads, str) or (isinstance(leads, list) and all(isinstance(name, str) for name in leads))
+    ):
         raise InputError(f"{where} gives leads that are no list of names: {str(leads)[:60]}")
     metadata = person({key: values.get(key) for key in ("age", "sex")})
     return _Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)

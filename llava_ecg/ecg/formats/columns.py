@@ -1,7 +1,9 @@
-"""Which columns of a table are leads, which one is the time, and what is neither: counters, clocks, text and other signals.
+"""Which columns of a table are leads, which one is the time, and what is neither: counters, clocks, text and other
+signals.
 
-A column is left out for what its title says (``Unnamed: 0``, ``ppg``), or for what stands in it (numbers that count up evenly, text), and
-each that might have been missed is named in a note. Where the user names as many leads as there are columns, all of them are leads.
+A column is left out for what its title says (``Unnamed: 0``, ``ppg``), or for what stands in it (numbers that count up
+evenly, text), and each that might have been missed is named in a note. Where the user names as many leads as there are
+columns, all of them are leads.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _TIME_UNITS = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
 }
 _TIME = re.compile(
-    r"^(?:(?:elapsed|relative|rel|absolute|sample|sampling|record(?:ing)?|unix|epoch|utc|local|system|sensor|device|server|log)[ -]?)*"
+    r"^(?:(?:elapsed|relative|rel|absolute|sample|sampling|record(?:ing)?|unix|epoch|utc|local|system|sensor"
+    r"|device|server|log)[ -]?)*"
     r"(?:time|times|t|elapsed|time and date|date and time|date/time|"
     r"timestamps?|time[ _-]?stamps?|seconds?|secs?|datetime|date[ _-]?time|clock|epoch|milliseconds?|millis|ms|"
     r"microseconds?|micros|us|nanoseconds?|ns|zeit|zeitstempel|uhrzeit|temps|tiempo|tempo|hora|heure)$"
@@ -40,7 +43,9 @@ _COUNTER = re.compile(
 )
 _DATE = re.compile(r"^(?:date|datum|day)$")
 _WITH_UNIT = re.compile(r"^(.*?)[\s_]*[(\[{]([^)\]}]*)[)\]}]$")  # "V1 (mV)", "time [ms]", "time_(s)"
-_AND_UNIT = re.compile(r"^(.*?)(?:[\s_]+(?:in[\s_]+)?|\s*[/,:]\s*|-|\.)([a-z\u00b5\u03bc]+)$", re.IGNORECASE)  # "time_ms", "ECG/mV", "t, s"
+_AND_UNIT = re.compile(
+    r"^(.*?)(?:[\s_]+(?:in[\s_]+)?|\s*[/,:]\s*|-|\.)([a-z\u00b5\u03bc]+)$", re.IGNORECASE
+)  # "time_ms", "ECG/mV", "t, s"
 _CLOCK = re.compile(r"^(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)$")
 _DATE_FORMS = (
     *(f"{date} %I:%M:%S{part} %p" for date in ("%m/%d/%Y", "%Y-%m-%d") for part in (".%f", "")),
@@ -96,7 +101,9 @@ def check_cells(path: Path, table: Table, column: int) -> None:
     """Raise InputError where a cell of the column is no number."""
     fault = table.faults.get(column)
     if fault is not None:
-        raise InputError(f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be")
+        raise InputError(
+            f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be"
+        )
 
 
 def counts_evenly(values: np.ndarray) -> bool:
@@ -117,7 +124,8 @@ def _spaced(name: str) -> str:
 
 
 def _split(title: str, below: str | None) -> tuple[str, str | None]:
-    """(name, unit) of a column: the unit from the row below, in brackets, or after the name if it is one of time or voltage."""
+    """(name, unit) of a column: the unit from the row below, in brackets, or after the name if it is one of time or
+    voltage."""
     match = _WITH_UNIT.match(title)
     if match and (match[1].strip() or not match[2].strip()):
         name, unit = match[1].strip(), match[2].strip()
@@ -139,7 +147,9 @@ def _unit_like(unit: str) -> bool:
     return millivolts_per(unit) is not None or unit.lower() in _TIME_UNITS
 
 
-def _leads(table: Table, titles: Sequence[tuple[str, str | None]], columns: Sequence[int]) -> tuple[list[int], list[str]]:
+def _leads(
+    table: Table, titles: Sequence[tuple[str, str | None]], columns: Sequence[int]
+) -> tuple[list[int], list[str]]:
     """(columns that are leads, notes on the others)."""
     names = {column: titles[column][0] for column in columns}
     standard = any(lead_names.canonical(name) in lead_names.STANDARD for name in names.values())
@@ -149,7 +159,9 @@ def _leads(table: Table, titles: Sequence[tuple[str, str | None]], columns: Sequ
         name, unit = titles[column]
         fault, values = table.faults.get(column), table.values[:, column]
         lead = lead_names.canonical(name) in lead_names.STANDARD
-        axis = name.strip().lower() in ("x", "y", "z") and not standard  # of an accelerometer, if not a Frank lead beside others
+        axis = (
+            name.strip().lower() in ("x", "y", "z") and not standard
+        )  # of an accelerometer, if not a Frank lead beside others
         usual = lead_names.may_be_lead(name) and not axis
         why = None
         if lead:
@@ -174,7 +186,7 @@ def _leads(table: Table, titles: Sequence[tuple[str, str | None]], columns: Sequ
     return kept, notes
 
 
-# -- times -----------------------------------------------------------------------------------------------------------------------------
+# -- times -------------------------------------------------------------------------------------------------------------
 
 
 def _rate_of(path: Path, table: Table, column: int, key: str, unit: str | None, options: Options) -> float | None:
@@ -189,11 +201,17 @@ def _rate_of(path: Path, table: Table, column: int, key: str, unit: str | None, 
 def _gap(times: np.ndarray) -> bool:
     """Whether rising times leave something out."""
     steps = np.diff(times)
-    return len(steps) > 1 and bool(np.isfinite(steps).all()) and steps.min() > 0 and bool(steps.max() > 1.75 * np.median(steps))
+    return (
+        len(steps) > 1
+        and bool(np.isfinite(steps).all())
+        and steps.min() > 0
+        and bool(steps.max() > 1.75 * np.median(steps))
+    )
 
 
 def _seconds(path: Path, table: Table, column: int, key: str, unit: str | None) -> tuple[np.ndarray, float]:
-    """(times, seconds in one of them) of a column of times: numbers in a unit, a clock (0:00.004, 12:30:00.5), or dates with times."""
+    """(times, seconds in one of them) of a column of times: numbers in a unit, a clock (0:00.004, 12:30:00.5), or dates
+    with times."""
     times = table.values[:, column]
     if column in table.faults:
         times = np.array([_moment(text, number) for text, number in zip(table.texts[column], times, strict=True)])
@@ -237,15 +255,23 @@ def _rate(path: Path, times: np.ndarray, unit: float) -> float:
     if len(seconds) < 2 or not np.isfinite(seconds).all() or seconds[-1] <= seconds[0]:
         raise InputError(f"{path} has a time column that does not rise; drop it and give --rate")
     changes = np.flatnonzero(np.diff(seconds)) + 1
-    if len(changes) < (len(seconds) - 1) * 0.6 and len(changes) > 2:  # a clock that shows whole seconds: many samples have the same time
+    if (
+        len(changes) < (len(seconds) - 1) * 0.6 and len(changes) > 2
+    ):  # a clock that shows whole seconds: many samples have the same time
         counts, length = np.diff(changes), float(np.median(np.diff(seconds[changes])))
-        if np.ptp(counts) <= max(2.0, 0.1 * float(np.median(counts))) and np.allclose(np.diff(seconds[changes]), length, rtol=0.01):
+        if np.ptp(counts) <= max(2.0, 0.1 * float(np.median(counts))) and np.allclose(
+            np.diff(seconds[changes]), length, rtol=0.01
+        ):
             return _whole(float(np.mean(counts)) / length)
     rate = (len(seconds) - 1) / (seconds[-1] - seconds[0])
     steps = np.diff(seconds) * rate
-    if steps.max() > 1.75 or steps.min() <= 0:  # in mean steps: times rounded to a millisecond stay below, a lost sample makes 2
+    if (
+        steps.max() > 1.75 or steps.min() <= 0
+    ):  # in mean steps: times rounded to a millisecond stay below, a lost sample makes 2
         worst = float(seconds[int(np.argmax(np.abs(steps - 1)))])
-        raise InputError(f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate")
+        raise InputError(
+            f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate"
+        )
     return _whole(rate)
 
 

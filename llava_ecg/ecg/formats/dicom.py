@@ -1,7 +1,8 @@
 """DICOM ECG waveforms (12-Lead, General and Ambulatory ECG Waveform Storage). The one door to pydicom.
 
-Source: DICOM PS3.3 C.10.9 (Waveform Module): value = sample x sensitivity x correction factor + baseline, in the channel's unit.
-Lead codes are those of SCP-ECG (EN 1064, ``5.6.3-9-n``) and MDC (ISO 11073-10101, ``2:n``), which share n.
+Source: DICOM PS3.3 C.10.9 (Waveform Module): value = sample x sensitivity x correction factor + baseline, in the
+channel's unit. Lead codes are those of SCP-ECG (EN 1064, ``5.6.3-9-n``) and MDC (ISO 11073-10101, ``2:n``), which share
+n.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Dicom:
     suffixes = (".dcm", ".dicom")
 
     def recognises(self, head: bytes, path: Path) -> bool:
-        """The mark ``DICM`` after 128 bytes; or, in a file without this preamble, a first element of group 0002 or 0008."""
+        """The mark ``DICM`` after 128 bytes; or, in a file without this preamble, a first element of group 0002 or
+        0008."""
         return head[128:132] == b"DICM" or _starts_bare(head.removeprefix(_EMPTY))
 
     def read(self, path: Path, options: Options) -> Recording:
@@ -58,12 +60,15 @@ class Dicom:
                 return _read(path, options)
             except InputError:
                 raise
-            except Exception as error:  # pydicom raises whatever the bytes provoke: AttributeError, EOFError, struct.error, ...
+            except (
+                Exception
+            ) as error:  # pydicom raises whatever the bytes provoke: AttributeError, EOFError, struct.error, ...
                 raise InputError(f"{path} can't be read as a DICOM waveform: {one_line(error)}") from error
 
 
 def _starts_bare(head: bytes) -> bool:
-    """Whether the bytes begin with a data element as data sets do: group 0002 or 0008, then a VR or a short even length."""
+    """Whether the bytes begin with a data element as data sets do: group 0002 or 0008, then a VR or a short even
+    length."""
     if head.startswith(b"DICM"):
         head = head[4:]
     if len(head) < 12:
@@ -73,7 +78,9 @@ def _starts_bare(head: bytes) -> bool:
         if group in (0x0002, 0x0008) and element <= 0x0070:
             (length,) = struct.unpack(f"{order}L", head[4:8])
             # implicit VR has the length in place of the VR; as text, it would be two control characters
-            return head[4:6] in _FIRST_VRS or (group == 0x0008 and length % 2 == 0 and length <= 256 and len(head) > 8 + length)
+            return head[4:6] in _FIRST_VRS or (
+                group == 0x0008 and length % 2 == 0 and length <= 256 and len(head) > 8 + length
+            )
     return False
 
 
@@ -92,7 +99,8 @@ def _read(path: Path, options: Options) -> Recording:
     file, little_endian = _dataset(path)
     if not file.get("WaveformSequence"):
         raise InputError(
-            f"{path} is a DICOM file without a waveform ({file.get('Modality') or 'no modality'}); export the ECG as a waveform"
+            f"{path} is a DICOM file without a waveform ({file.get('Modality') or 'no modality'}); export the ECG "
+            "as a waveform"
         )
     sequence = list(file.WaveformSequence)
     first = _choose(sequence)
@@ -121,7 +129,7 @@ def _read(path: Path, options: Options) -> Recording:
     )
 
 
-# -- which of the waveforms, the multiplex groups of the standard ----------------------------------------------------------------------
+# -- which of the waveforms, the multiplex groups of the standard ------------------------------------------------------
 
 
 def _is_original(group: Any) -> bool:
@@ -138,7 +146,8 @@ def _begin_s(group: Any) -> float:
 
 
 def _choose(groups: Sequence[Any]) -> int:
-    """The index of the multiplex group to begin with: recorded before computed, then the most standard leads, then the longest."""
+    """The index of the multiplex group to begin with: recorded before computed, then the most standard leads, then the
+    longest."""
 
     def worth(index: int) -> tuple[bool, int, float]:
         group = groups[index]
@@ -151,8 +160,8 @@ def _choose(groups: Sequence[Any]) -> int:
 def _together(groups: Sequence[Any], first: int) -> list[int]:
     """The indices of the groups that make one recording with the first: all at once, or the columns of a page in turn.
 
-    A group belongs to it if it brings a lead that is not there yet and follows or overlaps what is there; then, where the leads were
-    recorded in turn, or for less than 10 s, also one that has a lead for longer (the rhythm strip).
+    A group belongs to it if it brings a lead that is not there yet and follows or overlaps what is there; then, where
+    the leads were recorded in turn, or for less than 10 s, also one that has a lead for longer (the rhythm strip).
     """
     spans: dict[str, float] = {}  # lead -> s recorded
     chosen: list[int] = []
@@ -173,7 +182,9 @@ def _together(groups: Sequence[Any], first: int) -> list[int]:
     found = True
     while found:  # one that was taken may bring the next one near
         found = False
-        for index in sorted(set(rest) - set(chosen), key=lambda index: (_begin_s(groups[index]), _seconds(groups[index]))):
+        for index in sorted(
+            set(rest) - set(chosen), key=lambda index: (_begin_s(groups[index]), _seconds(groups[index]))
+        ):
             group, names = groups[index], {_lead(channel) or "" for channel in groups[index].ChannelDefinitionSequence}
             near = _begin_s(group) <= end + _NEAR_S and _begin_s(group) + _seconds(group) >= begin - _NEAR_S
             if near and "" not in names and names - set(spans):
@@ -181,15 +192,25 @@ def _together(groups: Sequence[Any], first: int) -> list[int]:
                 found = True
     for index in rest:
         group = groups[index]
-        longer = all(_seconds(group) > 1.2 * spans.get(_lead(channel) or "", math.inf) for channel in group.ChannelDefinitionSequence)
-        within = _begin_s(group) >= begin - _NEAR_S and _begin_s(group) + _seconds(group) <= max(end, begin + _PAGE_S) + _NEAR_S
+        longer = all(
+            _seconds(group) > 1.2 * spans.get(_lead(channel) or "", math.inf)
+            for channel in group.ChannelDefinitionSequence
+        )
+        within = (
+            _begin_s(group) >= begin - _NEAR_S
+            and _begin_s(group) + _seconds(group) <= max(end, begin + _PAGE_S) + _NEAR_S
+        )
         if index not in chosen and longer and within:
             take(index)
     return sorted(chosen)
 
 
 def _joinable(group: Any, first: Any) -> bool:
-    return _is_original(group) == _is_original(first) and int(group.NumberOfWaveformSamples) > 0 and float(group.SamplingFrequency) > 0
+    return (
+        _is_original(group) == _is_original(first)
+        and int(group.NumberOfWaveformSamples) > 0
+        and float(group.SamplingFrequency) > 0
+    )
 
 
 @dataclass(frozen=True)
@@ -217,7 +238,9 @@ def _put_together(groups: Sequence[_Group]) -> _Group:
     if len(groups) == 1:
         return groups[0]
     begin, rate = min(group.begin_s for group in groups), max(group.rate for group in groups)
-    length = max(round((group.begin_s - begin) * rate) + round(group.values.shape[1] * rate / group.rate) for group in groups)
+    length = max(
+        round((group.begin_s - begin) * rate) + round(group.values.shape[1] * rate / group.rate) for group in groups
+    )
     rows: dict[str, tuple[np.ndarray, str | None]] = {}
     recorded: dict[str, float] = {}
     for group in groups:
@@ -235,7 +258,7 @@ def _put_together(groups: Sequence[_Group]) -> _Group:
     return _Group(signal, rate, [unit for _, unit in rows.values()], list(rows), begin)
 
 
-# -- one waveform ----------------------------------------------------------------------------------------------------------------------
+# -- one waveform ------------------------------------------------------------------------------------------------------
 
 
 def _values(path: Path, group: Any, *, little_endian: bool) -> np.ndarray:
@@ -245,7 +268,9 @@ def _values(path: Path, group: Any, *, little_endian: bool) -> np.ndarray:
     count, samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
     kind = (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))
     if kind not in WAVEFORM_DTYPES or kind[1] in ("MB", "AB"):  # mu-law and A-law, which are sound
-        raise InputError(f"{path} keeps its waveform as {kind[0]} bit {kind[1]}, which is not read; export it as 16 bit SS")
+        raise InputError(
+            f"{path} keeps its waveform as {kind[0]} bit {kind[1]}, which is not read; export it as 16 bit SS"
+        )
     dtype = np.dtype(WAVEFORM_DTYPES[kind]).newbyteorder("<" if little_endian else ">")
     held = len(group.WaveformData) // dtype.itemsize // max(1, count)
     if held < samples:
@@ -255,7 +280,9 @@ def _values(path: Path, group: Any, *, little_endian: bool) -> np.ndarray:
     raw = np.frombuffer(group.WaveformData, dtype, count * samples).reshape(samples, count).T
     values = raw.astype(np.float64)
     for row, channel in enumerate(group.ChannelDefinitionSequence):
-        gain = float(channel.get("ChannelSensitivity", 1.0)) * float(channel.get("ChannelSensitivityCorrectionFactor", 1.0))
+        gain = float(channel.get("ChannelSensitivity", 1.0)) * float(
+            channel.get("ChannelSensitivityCorrectionFactor", 1.0)
+        )
         values[row] = values[row] * gain + float(channel.get("ChannelBaseline", 0.0))
     padding = group.get("WaveformPaddingValue")
     if padding is not None:

@@ -1,9 +1,10 @@
-"""WFDB records of PhysioNet: a text header (.hea) and its signal files (.dat, or .mat as in the CinC challenges). The one door to wfdb.
+"""WFDB records of PhysioNet: a text header (.hea) and its signal files (.dat, or .mat as in the CinC challenges). The
+one door to wfdb.
 
-`llava_ecg.ecg.formats.wfdb_header` reads the header. wfdb reads the samples, from a record made for it in a temporary folder: a header
-of plain fields, gain 1, beside links to the signal files. So a field that it can't parse is no reason to refuse a record, a signal keeps
-all the samples of its frames (wfdb averages them, missing ones included), and the segments of a record are put together here, each in its
-own unit.
+`llava_ecg.ecg.formats.wfdb_header` reads the header. wfdb reads the samples, from a record made for it in a temporary
+folder: a header of plain fields, gain 1, beside links to the signal files. So a field that it can't parse is no reason
+to refuse a record, a signal keeps all the samples of its frames (wfdb averages them, missing ones included), and the
+segments of a record are put together here, each in its own unit.
 
 Axes: L leads, T samples. A frame is the samples of all signals in one period of the header's rate.
 """
@@ -30,7 +31,8 @@ from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
-# bytes a sample of the formats that keep a fixed number; 310 and 311 pack three samples into four bytes, 212 two into three
+# bytes a sample of the formats that keep a fixed number; 310 and 311 pack three samples into four bytes, 212 two into
+# three
 _SAMPLE_BYTES = {8: 1.0, 16: 2.0, 24: 3.0, 32: 4.0, 61: 2.0, 80: 1.0, 160: 2.0, 212: 1.5, 310: 4 / 3, 311: 4 / 3}
 _LARGEST = 2**30  # samples of a signal: twelve days at 1000 Hz; a header that promises more is damaged
 _AGE_SEX_DX = re.compile(r"^#\s*<?(age|sex|dx)>?\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
@@ -70,7 +72,8 @@ class Wfdb:
         The rate is that of the lead with the most samples a frame; leads with fewer are resampled to it, with a note.
 
         Raises:
-            InputError: no header, a header that is none, no signal or segment file or a cut one, no samples, segments that don't fit.
+            InputError: no header, a header that is none, no signal or segment file or a cut one, no samples, segments
+                that don't fit.
         """
         header_path = path if path.suffix.lower() == ".hea" else path.with_suffix(".hea")
         if not header_path.is_file():
@@ -97,7 +100,8 @@ class Wfdb:
 
 
 def _same_rate(channels: Sequence[_Channel], options: Options) -> tuple[np.ndarray, int, list[str]]:
-    """(float64 [L, T], samples a frame, notes): all signals at the rate of the fastest lead; a signal that will be left out is NaN."""
+    """(float64 [L, T], samples a frame, notes): all signals at the rate of the fastest lead; a signal that will be left
+    out is NaN."""
     leads = [channel for channel in channels if _is_lead(channel, options)] or list(channels)
     frame = max(channel.frame for channel in leads)
     frames = max(len(channel.values) // channel.frame for channel in channels)
@@ -127,16 +131,18 @@ def _with_frame(values: np.ndarray, old: int, new: int) -> np.ndarray:
     return resample(values, float(old), float(new)).astype(np.float64)
 
 
-# -- a record of several segments ------------------------------------------------------------------------------------------------------
+# -- a record of several segments --------------------------------------------------------------------------------------
 
 
 def _read_segments(header: Header, options: Options) -> list[_Channel]:
     """The signals of a record of several segments over its whole length; NaN where a segment has none of a signal.
 
-    Segments in which every signal has a name of its own are put together by name, else by position. Voltages are brought to mV.
+    Segments in which every signal has a name of its own are put together by name, else by position. Voltages are
+    brought to mV.
 
     Raises:
-        InputError: a segment is absent, cut, of another rate, or gives a lead in a unit that the others can't be put together with.
+        InputError: a segment is absent, cut, of another rate, or gives a lead in a unit that the others can't be put
+            together with.
     """
     path = header.path
     frames = sum(samples for _, samples in header.segments)
@@ -146,7 +152,9 @@ def _read_segments(header: Header, options: Options) -> list[_Channel]:
         if samples and name != NO_FILE:
             for key, channel in _keyed(_read_segment(header, name, samples)):
                 parts[key].append((first, channel))
-        elif number == 0 and not samples and (path.parent / f"{name}.hea").is_file():  # the layout: names, in their order
+        elif (
+            number == 0 and not samples and (path.parent / f"{name}.hea").is_file()
+        ):  # the layout: names, in their order
             for signal in wfdb_header.parse(path.parent / f"{name}.hea").signals:
                 parts[lead_names.canonical(signal.name)] = []
         first += samples
@@ -159,17 +167,25 @@ def _read_segments(header: Header, options: Options) -> list[_Channel]:
 def _read_segment(master: Header, name: str, samples: int) -> list[_Channel]:
     path = master.path.parent / f"{name}.hea"
     if not path.is_file():
-        raise InputError(f"{master.path} names the segment {name}, whose header {path.name} is not beside it; put it into {path.parent}")
+        raise InputError(
+            f"{master.path} names the segment {name}, whose header {path.name} is not beside it; put it into "
+            f"{path.parent}"
+        )
     header = wfdb_header.parse(path)
     if header.segments:
         raise InputError(f"{master.path} names the segment {name}, which has segments itself; WFDB has no such records")
     rate, whole = header.rate or master.rate, master.rate or DEFAULT_RATE
     if rate is not None and not math.isclose(rate, whole, rel_tol=1e-6):
-        raise InputError(f"{path} is at {rate:g} Hz, and {master.path.name}, whose segment it is, at {whole:g} Hz; they must be the same")
+        raise InputError(
+            f"{path} is at {rate:g} Hz, and {master.path.name}, whose segment it is, at {whole:g} Hz; they must be "
+            "the same"
+        )
     channels = _read_signals(header)
     held = max(len(channel.values) // channel.frame for channel in channels)
     if held < samples:
-        raise InputError(f"{path} is cut short: it holds {held} of the {samples} samples a lead that {master.path.name} promises")
+        raise InputError(
+            f"{path} is cut short: it holds {held} of the {samples} samples a lead that {master.path.name} promises"
+        )
     return [replace(channel, values=channel.values[: samples * channel.frame]) for channel in channels]
 
 
@@ -186,8 +202,15 @@ def _join(path: Path, parts: Sequence[tuple[int, _Channel]], frames: int, option
     scales = [millivolts_per(unit) for unit in units]
     together = len(units) > 1 and options.unit is None and None not in scales
     unit = "mV" if together else ", ".join(units)
-    if not together and len(units) > 1 and any(scales) and not (options.unit is not None or lead_names.is_other_signal(name)):
-        raise InputError(f"{path} gives {name} in {' and '.join(units)}, which can't be put together; give --unit for all of it")
+    if (
+        not together
+        and len(units) > 1
+        and any(scales)
+        and not (options.unit is not None or lead_names.is_other_signal(name))
+    ):
+        raise InputError(
+            f"{path} gives {name} in {' and '.join(units)}, which can't be put together; give --unit for all of it"
+        )
     values = _nothing(path, frames * frame)
     for first, channel in parts:
         piece = channel.values if channel.frame == frame else _with_frame(channel.values, channel.frame, frame)
@@ -196,7 +219,7 @@ def _join(path: Path, parts: Sequence[tuple[int, _Channel]], frames: int, option
     return _Channel(name, unit, frame, values)
 
 
-# -- a record of one segment -----------------------------------------------------------------------------------------------------------
+# -- a record of one segment -------------------------------------------------------------------------------------------
 
 
 def _read_signals(header: Header) -> list[_Channel]:
@@ -225,7 +248,9 @@ def _read_signals(header: Header) -> list[_Channel]:
 
 def _nothing(path: Path, count: int) -> np.ndarray:
     if count > _LARGEST:
-        raise InputError(f"{path} promises {count:,} samples of one signal, more than {_LARGEST:,}; its header is damaged")
+        raise InputError(
+            f"{path} promises {count:,} samples of one signal, more than {_LARGEST:,}; its header is damaged"
+        )
     return np.full(count, np.nan)
 
 
@@ -238,7 +263,9 @@ def _check_files(header: Header) -> dict[Path, list[Signal]]:
             files[_beside(path, signal.file)].append(signal)
     for file, held in _held(files).items():
         if held is not None and header.samples and held < header.samples:
-            raise InputError(f"{file} is cut short: it holds {held} of the {header.samples} samples a lead that {path.name} promises")
+            raise InputError(
+                f"{file} is cut short: it holds {held} of the {header.samples} samples a lead that {path.name} promises"
+            )
     return files
 
 
@@ -246,7 +273,11 @@ def _beside(path: Path, name: str) -> Path:
     """The signal file that a header names; with capitals and small letters as they are on disk, if only they differ."""
     file = path.parent / name
     if not file.is_file():
-        alike = [other for other in file.parent.glob("*") if other.name.lower() == file.name.lower()] if file.parent.is_dir() else []
+        alike = (
+            [other for other in file.parent.glob("*") if other.name.lower() == file.name.lower()]
+            if file.parent.is_dir()
+            else []
+        )
         if len(alike) != 1:
             raise InputError(f"{path} names the signal file {name}, which is not beside it; put it into {path.parent}")
         file = alike[0]
@@ -261,12 +292,17 @@ def _held(files: dict[Path, list[Signal]]) -> dict[Path, int | None]:
         if size <= 0:
             raise InputError(f"{file} holds no samples")
         per_frame = sum(signal.frame for signal in signals) * _SAMPLE_BYTES.get(signals[0].format, 0)
-        found[file] = int((size + 0.999) // per_frame) if per_frame else None  # the last packed sample may end within a byte
+        found[file] = (
+            int((size + 0.999) // per_frame) if per_frame else None
+        )  # the last packed sample may end within a byte
     return found
 
 
-def _steps(path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None) -> list[np.ndarray]:
-    """float64 [frames * frame] of each signal in steps of the converter, NaN where the format says that nothing was recorded."""
+def _steps(
+    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
+) -> list[np.ndarray]:
+    """float64 [frames * frame] of each signal in steps of the converter, NaN where the format says that nothing was
+    recorded."""
     import wfdb  # half a second to import
 
     names = {file: f"s{number}.dat" for number, file in enumerate(files)}
@@ -293,7 +329,8 @@ def _link(link: Path, file: Path) -> None:
 
 
 def _metadata(text: str) -> dict[str, Any]:
-    """Age in years, sex and SNOMED CT codes from the comments of a header; nothing else of them, for they may name the patient."""
+    """Age in years, sex and SNOMED CT codes from the comments of a header; nothing else of them, for they may name the
+    patient."""
     found: dict[str, Any] = {}
     for key, value in _AGE_SEX_DX.findall(text):
         value = value.strip()

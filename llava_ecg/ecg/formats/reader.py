@@ -23,14 +23,24 @@ from llava_ecg.errors import InputError
 HEAD_BYTES = 4096
 """How much of a file `Reader.recognises` gets to see."""
 
-# Spans below are the median over leads of the median over seconds of max - min, so drift, spikes and a lost lead or two don't move them.
-# The 219 records of CinC 2021 and LUDB lie between 0.37 and 2.96 mV, the worst of CinC 2011 at 1.86 mV.
+# Spans below are the median over leads of the median over seconds of max - min, so drift, spikes and a lost lead or two
+# don't move them. The 219 records of CinC 2021 and LUDB lie between 0.37 and 2.96 mV, the worst of CinC 2011 at 1.86
+# mV.
 LARGEST_SPAN_MV = 20.0
 LARGEST_INTEGER_SPAN_MV = 5.0  # millivolts that are all whole numbers would be a 1 mV step: ADC steps or microvolts
 SMALLEST_SPAN_MV = 0.02
 _NO_SIGNAL_MV = 1e-6
 
-_MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "volt": 1e3, "millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6}
+_MILLIVOLTS = {
+    "v": 1e3,
+    "mv": 1.0,
+    "uv": 1e-3,
+    "nv": 1e-6,
+    "volt": 1e3,
+    "millivolt": 1.0,
+    "microvolt": 1e-3,
+    "nanovolt": 1e-6,
+}
 _MAGIC = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -58,7 +68,9 @@ class Options:
     leads: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, rate: float | None = None, unit: str | float | None = None, leads: str | Sequence[str] | None = None) -> Options:
+    def of(
+        cls, rate: float | None = None, unit: str | float | None = None, leads: str | Sequence[str] | None = None
+    ) -> Options:
         """Options from loose values: ``leads`` also as ``"standard"`` or ``"I, II, V2"``.
 
         Raises:
@@ -67,14 +79,17 @@ class Options:
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise InputError(f"a sampling rate of {rate:g} Hz is impossible; give samples a second, as in --rate 500")
         if unit is not None and millivolts_per(unit) is None:
-            raise InputError(f"unknown unit {unit!r}; give --unit mV, uV, V or nV, or the millivolts per step as in --unit 0.005")
+            raise InputError(
+                f"unknown unit {unit!r}; give --unit mV, uV, V or nV, or the millivolts per step as in --unit 0.005"
+            )
         return cls(rate, _number(unit) or unit, None if leads is None else parse_leads(leads))
 
 
 class Reader(Protocol):
     """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
 
-    The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says what is wrong.
+    The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
+    what is wrong.
     """
 
     suffixes: tuple[str, ...]
@@ -144,7 +159,8 @@ def assemble(
     """A `Recording` from what the file says and what the user says; the user is believed where both speak.
 
     Args:
-        values: real numbers [L, T] as the file has them, after its own gain, in ``units``; NaN or Inf where nothing was recorded.
+        values: real numbers [L, T] as the file has them, after its own gain, in ``units``; NaN or Inf where nothing was
+            recorded.
         rate: Hz; None where the file does not say.
         units: L names of units or millivolts per value; None where the file does not say.
         leads: L names; None where the file does not say.
@@ -159,21 +175,28 @@ def assemble(
     if options.rate is not None and rate is not None and abs(options.rate - rate) > 1e-3 * rate:
         notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
     rate = options.rate if options.rate is not None else rate
-    if rate is not None and math.isclose(rate, round(rate), rel_tol=1e-6):  # 499.9999999 is 1 / 0.002 in a program's arithmetic
+    if rate is not None and math.isclose(
+        rate, round(rate), rel_tol=1e-6
+    ):  # 499.9999999 is 1 / 0.002 in a program's arithmetic
         rate = float(round(rate))
     names = _names(path, values.shape[0], options, leads)
     if options.leads is not None and leads and all(leads):
         said = tuple(lead_names.canonical(str(name)) for name in leads)
         if said != names:
             notes.append(f"the leads are named as given, the file says {', '.join(said)}")
-    if options.unit is not None and any(unit is not None and millivolts_per(unit) != millivolts_per(options.unit) for unit in units):
-        notes.append(f"the unit is {options.unit} as given, the file says {next(unit for unit in units if unit is not None)}")
+    if options.unit is not None and any(
+        unit is not None and millivolts_per(unit) != millivolts_per(options.unit) for unit in units
+    ):
+        notes.append(
+            f"the unit is {options.unit} as given, the file says {next(unit for unit in units if unit is not None)}"
+        )
     if options.unit is not None:
         units = [options.unit] * values.shape[0]
     _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
     if not 20 <= rate <= 100_000:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
         raise InputError(
-            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time (ms)'); "
+            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time "
+            "(ms)'); "
             "give the right one as in --rate 500"
         )
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
@@ -181,30 +204,45 @@ def assemble(
     others = [] if options.leads is not None else [row for row in voltages if lead_names.is_other_signal(names[row])]
     kept = [row for row in voltages if row not in others]
     if voltages and not kept:
-        raise InputError(f"{path} holds no ECG, only {', '.join(names)}; if they are leads, name them as in --leads II,V5")
+        raise InputError(
+            f"{path} holds no ECG, only {', '.join(names)}; if they are leads, name them as in --leads II,V5"
+        )
     if not kept:
-        raise InputError(f"{path} is in {units[0]}, which is no unit of voltage; give --unit mV, uV or V, or the millivolts per step")
-    notes += [f"{names[row]} is left out: {units[row]} is no unit of voltage" for row in range(len(units)) if row not in voltages]
+        raise InputError(
+            f"{path} is in {units[0]}, which is no unit of voltage; give --unit mV, uV or V, or the millivolts per step"
+        )
+    notes += [
+        f"{names[row]} is left out: {units[row]} is no unit of voltage"
+        for row in range(len(units))
+        if row not in voltages
+    ]
     notes += [f"{names[row]} is left out: it is no ECG lead by its name" for row in others]
     names = tuple(names[row] for row in kept)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{path} names {', '.join(twice)} more than once; name its {values.shape[0]} leads as in --leads I,II,V1")
+        raise InputError(
+            f"{path} names {', '.join(twice)} more than once; name its {values.shape[0]} leads as in --leads I,II,V1"
+        )
     signal = values[kept].astype(np.float64) * np.array([scales[row] for row in kept])[:, None]
     signal[~np.isfinite(signal)] = np.nan
-    return Recording(signal.astype(np.float32), float(rate), names, start=start, metadata=dict(metadata or {}), notes=tuple(notes))  # type: ignore[arg-type]
+    millivolts, told = signal.astype(np.float32), dict(metadata or {})
+    return Recording(millivolts, float(rate), names, start=start, metadata=told, notes=tuple(notes))  # type: ignore[arg-type]
 
 
 def _names(path: Path, count: int, options: Options, leads: Sequence[str | None] | None) -> tuple[str, ...]:
     """L canonical names, empty where neither the user nor the file names the leads."""
     if options.leads is not None:
         if len(options.leads) != count:
-            raise InputError(f"{path} holds {count} leads, but {len(options.leads)} are named: {', '.join(options.leads)}")
+            raise InputError(
+                f"{path} holds {count} leads, but {len(options.leads)} are named: {', '.join(options.leads)}"
+            )
         return options.leads
     if leads is None or not all(leads):
         return ()
     if len(leads) != count:
-        raise InputError(f"{path} holds {count} leads, but names {len(leads)}: {', '.join(map(str, leads))}; give --leads")
+        raise InputError(
+            f"{path} holds {count} leads, but names {len(leads)}: {', '.join(map(str, leads))}; give --leads"
+        )
     return tuple(lead_names.canonical(str(name)) for name in leads)
 
 
@@ -215,7 +253,10 @@ def _complain_of_missing(
     known = {
         "sampling rate": (rate is not None, "--rate 500"),
         "unit": (None not in units, "--unit mV"),
-        "leads": (bool(names), "--leads standard" if standard else f"--leads with {count} name{'s'[: count > 1]} such as II"),
+        "leads": (
+            bool(names),
+            "--leads standard" if standard else f"--leads with {count} name{'s'[: count > 1]} such as II",
+        ),
     }
     missing = [word for word, (there, _) in known.items() if not there]
     if not missing:
@@ -243,7 +284,9 @@ def span_mv(signal: np.ndarray, rate: float) -> float:
     whole = signal.shape[1] // length * length
     seconds = signal[:, :whole].reshape(signal.shape[0], -1, length)  # [L, seconds, T]
     there = np.isfinite(seconds)
-    spans = np.where(there, seconds, -np.inf).max(-1) - np.where(there, seconds, np.inf).min(-1)  # -inf where a second is all NaN
+    spans = np.where(there, seconds, -np.inf).max(-1) - np.where(there, seconds, np.inf).min(
+        -1
+    )  # -inf where a second is all NaN
     leads = [float(np.median(row[row > _NO_SIGNAL_MV])) for row in spans if (row > _NO_SIGNAL_MV).sum() > row.size // 4]
     return float(np.median(leads)) if leads else 0.0
 
@@ -262,13 +305,19 @@ def check_millivolts(recording: Recording, path: Path, options: Options) -> Reco
     if span == 0 or (SMALLEST_SPAN_MV <= span <= LARGEST_SPAN_MV and not whole_numbers):
         return recording
     if isinstance(options.unit, float):
-        return replace(recording, notes=(*recording.notes, f"the leads span {span:.3g} mV within a second, which is implausible"))
+        return replace(
+            recording, notes=(*recording.notes, f"the leads span {span:.3g} mV within a second, which is implausible")
+        )
     why = "whole numbers at that" if whole_numbers and span <= LARGEST_SPAN_MV else "an ECG some 0.4 to 3"
     per_value = millivolts_per(options.unit or "mV") or 1.0
     fitting = [name for name in ("V", "mV", "uV", "nV") if 0.1 <= span / per_value * _MILLIVOLTS[name.lower()] <= 10]
     fixes = [f"--unit {name}" for name in fitting if name != (options.unit or "mV")]
     fixes.append(
-        "--unit 1 if they are millivolts after all" if span < SMALLEST_SPAN_MV else "the millivolts per ADC step as in --unit 0.005"
+        "--unit 1 if they are millivolts after all"
+        if span < SMALLEST_SPAN_MV
+        else "the millivolts per ADC step as in --unit 0.005"
     )
     said = f"its leads span {span:.3g} mV within a second (median), {why}"
-    raise InputError(f"{path} can't be in {'the unit given' if options.unit else 'millivolts'}: {said}; give {' or '.join(fixes)}")
+    raise InputError(
+        f"{path} can't be in {'the unit given' if options.unit else 'millivolts'}: {said}; give {' or '.join(fixes)}"
+    )

@@ -1,8 +1,8 @@
-"""Tables of numbers as text: from the bytes of a file to columns of numbers with their titles. Which columns are leads is decided elsewhere
-(`llava_ecg.ecg.formats.columns`).
+"""Tables of numbers as text: from the bytes of a file to columns of numbers with their titles. Which columns are leads
+is decided elsewhere (`llava_ecg.ecg.formats.columns`).
 
-Taken as they come: cells in quotes, a decimal comma, a row of units below the titles, ``sep=;``, titles in a comment, lines before the
-table, UTF-8, UTF-16 and Latin-1, and missing values as R, pandas and others write them.
+Taken as they come: cells in quotes, a decimal comma, a row of units below the titles, ``sep=;``, titles in a comment,
+lines before the table, UTF-8, UTF-16 and Latin-1, and missing values as R, pandas and others write them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,28 @@ from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.errors import InputError
 
 _SEPARATORS = (";", "\t", ",", "|")
-_MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "missing", "#na", "1.#qnan", "-1.#ind", "-", "--", "?"}
+_MISSING = {
+    "",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "nan",
+    "-nan",
+    "null",
+    "none",
+    "nil",
+    "missing",
+    "#na",
+    "1.#qnan",
+    "-1.#ind",
+    "-",
+    "--",
+    "?",
+}
 _GROUPED = re.compile(
-    r"^[-+]?\d{1,3}(?:([.,'\u2019\u00a0\u202f ])\d{3})(?:\1\d{3})+$|^[-+]?\d{1,3}(?:[,'\u2019]\d{3})+\.\d+$|^[-+]?\d{1,3}(?:\.\d{3})+,\d+$"
+    r"^[-+]?\d{1,3}(?:([.,'\u2019\u00a0\u202f ])\d{3})(?:\1\d{3})+$|^[-+]?\d{1,3}(?:[,'\u2019]\d{3})+\.\d+$"
+    r"|^[-+]?\d{1,3}(?:\.\d{3})+,\d+$"
 )
 _UNITS = re.compile(
     r"^(?:[numk\u00b5\u03bc]?v|(?:nano|micro|milli)?volts?|s|secs?|seconds?|ms|msecs?|milliseconds?|us|\u00b5s|\u03bcs|ns|"
@@ -123,7 +142,9 @@ def parse(path: Path, lines: Sequence[Line], comments: Sequence[str], separator:
     if any(dialect.number(cell) is None for cell in cells) or _counts_up(cells):
         header, body = cells, body[1:]  # pandas numbers columns without names
     elif comments and (last := _Dialect.of(comments[-1], separator).cells(comments[-1])) and len(last) == len(cells):
-        header = last if any(dialect.number(cell) is None for cell in last) else None  # numpy.savetxt writes its header as a comment
+        header = (
+            last if any(dialect.number(cell) is None for cell in last) else None
+        )  # numpy.savetxt writes its header as a comment
     if header is not None and body:
         second = dialect.titles(body[0][1], len(cells)) if dialect.separator is None else dialect.cells(body[0][1])
         if len(second) == len(cells) and all(dialect.number(cell) is None or cell in ("", "-") for cell in second):
@@ -146,7 +167,9 @@ def _sideways(path: Path, lines: Sequence[Line], dialect: _Dialect, width: int, 
     table = _numbers(path, lines, dialect, None, [None] * width, width, before)
     for column in set(table.faults) - {0}:
         fault = table.faults[column]
-        raise InputError(f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be")
+        raise InputError(
+            f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be"
+        )
     names = [dialect.cells(line)[0] for _, line in lines]
     return Table(names, [None] * len(names), table.values[:, 1:].T, before=before)
 
@@ -154,9 +177,9 @@ def _sideways(path: Path, lines: Sequence[Line], dialect: _Dialect, width: int, 
 def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Table | None:
     """The table below lines of other text (patient, device, rate, ...), None where none is found.
 
-    Its first row of numbers is the first of six lines of as many cells, at least half of them numbers; its titles are the line above, if
-    that has as many cells. A line above that has numbers in all of as many cells, or titles of leads in them, belongs to the table: then a
-    fault lies between, and nothing may be cut off.
+    Its first row of numbers is the first of six lines of as many cells, at least half of them numbers; its titles are
+    the line above, if that has as many cells. A line above that has numbers in all of as many cells, or titles of leads
+    in them, belongs to the table: then a fault lies between, and nothing may be cut off.
     """
     for at in range(1, min(len(lines) - 6, _HEADER_LINES)):
         dialect = _Dialect.of(lines[at][1], separator)
@@ -168,7 +191,9 @@ def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: 
             if len(dialect.cells(lines[above][1])) != len(rows[0]) or len(rows[0]) == 1:
                 break
             begin = above
-            if above == at - 1 and not any(_UNITS.match(cell.strip("()[] ")) for cell in dialect.cells(lines[above][1])):
+            if above == at - 1 and not any(
+                _UNITS.match(cell.strip("()[] ")) for cell in dialect.cells(lines[above][1])
+            ):
                 break
         if any(_belongs(dialect.cells(line), len(rows[0]), dialect) for _, line in lines[:begin]):
             return None
@@ -181,7 +206,9 @@ def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: 
 def _belongs(cells: Sequence[str], width: int, dialect: _Dialect) -> bool:
     if len(cells) != width:
         return False
-    return all(dialect.number(cell) is not None for cell in cells) or any(canonical(cell) in STANDARD for cell in cells if len(cell) > 1)
+    return all(dialect.number(cell) is not None for cell in cells) or any(
+        canonical(cell) in STANDARD for cell in cells if len(cell) > 1
+    )
 
 
 def _mostly_numbers(row: Sequence[str], dialect: _Dialect) -> bool:
@@ -212,7 +239,10 @@ class _Dialect:
         try:
             found = list(csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True))
             if len(found) != len(lines):  # a quote that stays open would swallow what follows
-                found = [next(csv.reader([line], delimiter=separator, quotechar=quote, skipinitialspace=True), []) for line in lines]
+                found = [
+                    next(csv.reader([line], delimiter=separator, quotechar=quote, skipinitialspace=True), [])
+                    for line in lines
+                ]
         except csv.Error:
             found = [line.split(separator) for line in lines]
         return [[cell.strip().strip(quote).strip() for cell in row] for row in found]
@@ -222,7 +252,8 @@ class _Dialect:
         return self.rows([line])[0]
 
     def titles(self, line: str, width: int) -> list[str]:
-        """The cells of a line of titles that are kept apart by blanks: blanks within a title, and before its unit, don't count."""
+        """The cells of a line of titles that are kept apart by blanks: blanks within a title, and before its unit,
+        don't count."""
         cells = self.cells(line)
         for other in (re.split(r"\s{2,}|\t", line.strip()), re.split(r"\s+(?![(\[{])", line.strip())):
             if len(cells) != width and len(other) == width:
@@ -232,8 +263,8 @@ class _Dialect:
     def number(self, cell: str) -> float | None:
         """A cell's number, NaN where it is empty or says that the value is missing, None where it is neither.
 
-        A comma is a decimal comma unless the cell has several of them or a point as well; it can only stand in a cell where the separator
-        is another or the cell was in quotes.
+        A comma is a decimal comma unless the cell has several of them or a point as well; it can only stand in a cell
+        where the separator is another or the cell was in quotes.
         """
         try:
             return float(cell) if "_" not in cell else None
@@ -255,15 +286,25 @@ class _Dialect:
 
 def _counts_up(cells: Sequence[str]) -> bool:
     cells = cells if cells[0] else cells[1:]  # the corner above an index is empty
-    return len(cells) > 1 and cells[0] in ("0", "1") and list(cells) == [str(int(cells[0]) + n) for n in range(len(cells))]
+    return (
+        len(cells) > 1 and cells[0] in ("0", "1") and list(cells) == [str(int(cells[0]) + n) for n in range(len(cells))]
+    )
 
 
 def _numbers(
-    path: Path, lines: Sequence[Line], dialect: _Dialect, header: list[str] | None, units: list[str | None], width: int, before: str
+    path: Path,
+    lines: Sequence[Line],
+    dialect: _Dialect,
+    header: list[str] | None,
+    units: list[str | None],
+    width: int,
+    before: str,
 ) -> Table:
     """The body of a table as numbers: all at once where each cell is one, else cell by cell."""
     try:
-        values = np.loadtxt([line for _, line in lines], delimiter=dialect.separator, ndmin=2, comments=None, quotechar=dialect.quote)
+        values = np.loadtxt(
+            [line for _, line in lines], delimiter=dialect.separator, ndmin=2, comments=None, quotechar=dialect.quote
+        )
         if values.shape[1] == width:
             return Table(header, units, values, before=before)
     except ValueError:

@@ -1,9 +1,8 @@
 """The text of a WFDB header: what each of its fields says, and nothing refused for a field that the samples don't need.
 
-The header is read here and not by wfdb, whose patterns (4.3.1) cut a sampling rate at its exponent, drop a non-ASCII micro sign
-(``1000/µV`` becomes volts), and refuse a whole record for a dot in its name, a date in another order, or one signal line too many. No
-samples here.
-Format: https://physionet.org/physiotools/wag/header-5.htm
+The header is read here and not by wfdb, whose patterns (4.3.1) cut a sampling rate at its exponent, drop a non-ASCII
+micro sign (``1000/µV`` becomes volts), and refuse a whole record for a dot in its name, a date in another order, or one
+signal line too many. No samples here. Format: https://physionet.org/physiotools/wag/header-5.htm
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ NO_FILE = "~"
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RECORD = re.compile(r"^(?P<name>\S+?)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)(?:\s+(?P<rest>.*))?$")
-_RATE = re.compile(rf"^(?P<whole>\d+),(?P<part>\d+)$|^(?P<rate>{_NUMBER})")  # then counter frequency and base counter, or a unit: "500Hz"
+_RATE = re.compile(
+    rf"^(?P<whole>\d+),(?P<part>\d+)$|^(?P<rate>{_NUMBER})"
+)  # then counter frequency and base counter, or a unit: "500Hz"
 _FORMAT = re.compile(r"^(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?$")
 _GAIN = re.compile(rf"^(?P<gain>{_NUMBER})?(?:\((?P<baseline>{_NUMBER})\))?(?:/(?P<unit>\S+))?$")
 _WHOLE = re.compile(r"^[-+]?\d+(?:\.0*)?$")
@@ -118,7 +119,10 @@ def parse(path: Path) -> Header:
     lines = _lines(text)
     record = _RECORD.match(lines[0]) if lines else None
     if record is None:
-        raise InputError(f"{path} is no WFDB header: it is {looks_like(raw[:1024])}, and its first line is not like 'name 12 500 5000'")
+        raise InputError(
+            f"{path} is no WFDB header: it is {looks_like(raw[:1024])}, and its first line is not like 'name 12 "
+            "500 5000'"
+        )
     count = int(record["signals"])
     if count == 0:
         raise InputError(f"{path} describes no signals")
@@ -130,7 +134,9 @@ def parse(path: Path) -> Header:
     else:
         signals = [_signal(path, number, line) for number, line in enumerate(lines[1 : 1 + count], start=1)]
         if len(signals) != count:
-            raise InputError(f"{path} is no sound WFDB header: it promises {count} signals and describes {len(signals)}")
+            raise InputError(
+                f"{path} is no sound WFDB header: it promises {count} signals and describes {len(signals)}"
+            )
     return Header(path, rate, samples, tuple(signals), count, tuple(segments), start, text)
 
 
@@ -172,11 +178,14 @@ def _start(text: str) -> datetime | None:
 
 
 def _signal(path: Path, number: int, line: str) -> Signal:
-    """A signal line: file and format, then as much of gain, resolution, zero, initial value, checksum, block size, name as is there."""
+    """A signal line: file and format, then as much of gain, resolution, zero, initial value, checksum, block size, name
+    as is there."""
     fields = line.split(None, 2)
     form = _FORMAT.match(fields[1]) if len(fields) > 1 else None
     if form is None:
-        raise InputError(f"{path} is no sound WFDB header: its line for signal {number} is not like 'name.dat 16 1000/mV ... I'")
+        raise InputError(
+            f"{path} is no sound WFDB header: its line for signal {number} is not like 'name.dat 16 1000/mV ... I'"
+        )
     rest = fields[2] if len(fields) > 2 else ""
     gain, baseline, unit = 0.0, None, "mV"
     scale, after = (rest.split(None, 1) + ["", ""])[:2]

@@ -13,7 +13,8 @@ _SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
 _EARLY, _STEADY = 0.85, 0.08  # share of the usual RR that is premature; SD of the rest, as a share, that is steady
 _SPIKE_MV, _SPIKE_RATIO, _SPIKED_BEATS = 0.14, 1.2, 0.3
 _INTO_QRS = 20  # samples: 40 ms; a step draws the onset that the leads see before it
-_SPIKE_CALM = 2.5  # a jump comes out of the calm; the narrow QRS of a simulated heart is as sharp, out of a Q wave 3 times less sharp
+# a jump comes out of the calm; the narrow QRS of a simulated heart is as sharp, out of a Q wave 3 times less sharp
+_SPIKE_CALM = 2.5
 
 
 def beat_kinds(
@@ -21,8 +22,9 @@ def beat_kinds(
 ) -> tuple[str, ...]:
     """What each beat is; see `llava_ecg.ecg.waves.delineation.KINDS`.
 
-    A beat of another shape than the commonest (correlation of all leads over 180 ms) is ventricular if it is wider by 20 ms and 110 ms
-    or more. One that comes early (after less than 0.85 of the usual RR) in an otherwise steady rhythm is supraventricular.
+    A beat of another shape than the commonest (correlation of all leads over 180 ms) is ventricular if it is wider by
+    20 ms and 110 ms or more. One that comes early (after less than 0.85 of the usual RR) in an otherwise steady rhythm
+    is supraventricular.
     """
     count, reach = len(r), round(0.09 * RATE)
     at = np.rint(r * RATE).astype(int)
@@ -41,7 +43,8 @@ def beat_kinds(
 
 
 def pacing_spikes(signal: np.ndarray, qrs: np.ndarray) -> np.ndarray:
-    """[N] s: the pacing spike before QRS or in its first 40 ms, a jump out of the calm that is sharper than all of QRS; NaN without.
+    """[N] s: the pacing spike before QRS or in its first 40 ms, a jump out of the calm that is sharper than all of QRS;
+    NaN without.
 
     In LUDB the five paced records have spikes and no other has; the thresholds were set on these.
     """

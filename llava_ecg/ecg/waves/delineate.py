@@ -1,8 +1,10 @@
-"""`delineate`: a signal -> `Delineation`, by the network of `llava_ecg.ecg.waves.net` and rules across leads on top of it.
+"""`delineate`: a signal -> `Delineation`, by the network of `llava_ecg.ecg.waves.net` and rules across leads on top of
+it.
 
-The network says of each sample of each lead how probable P, QRS and T are. A beat is a QRS that the leads see together; each lead's
-waves are its runs of one class around a beat, with edges where the probability crosses a half. A P wave counts if enough leads show it,
-and the rhythm has P waves only if enough beats do. Where the weights can't be read, `llava_ecg.ecg.waves.rules` finds the waves.
+The network says of each sample of each lead how probable P, QRS and T are. A beat is a QRS that the leads see together;
+each lead's waves are its runs of one class around a beat, with edges where the probability crosses a half. A P wave
+counts if enough leads show it, and the rhythm has P waves only if enough beats do. Where the weights can't be read,
+`llava_ecg.ecg.waves.rules` finds the waves.
 
 Axes: L leads, T samples, N beats, classes none, P, QRS, T.
 """
@@ -23,7 +25,8 @@ from llava_ecg.ecg.waves.rules import RATE, by_rules, repeats, second_opinion
 _P, _QRS, _T = 1, 2, 3
 _CHUNK_S, _MARGIN_S = 30.0, 3.0  # the network sees a long recording in parts, with so much on either side
 _LIVE_MV = 0.02
-_NO_BEAT = 0.3  # of the usual size, and of the usual steepness: what is smaller than both is a P wave or a ripple, no QRS complex
+# of the usual size, and of the usual steepness: what is smaller than both is a P wave or a ripple, no QRS complex
+_NO_BEAT = 0.3
 _LEAST = {_P: 6, _QRS: 7, _T: 12}  # samples at 250 Hz of a run: 24, 28 and 48 ms
 _BRIDGE = {_P: 5, _QRS: 6, _T: 12}  # a hole in a run that is not longer belongs to it
 _BEAT = 0.4  # mean probability of QRS over the leads that makes a beat
@@ -34,7 +37,11 @@ _IRREGULAR = 0.12  # coefficient of variation of RR from which P waves need more
 _P_BEATS_IRREGULAR, _P_SURE, _PR_SPREAD_MS = 0.6, 0.6, 7.5  # share of beats, mean probability, median deviation of PR
 _FEW, _FEW_IN_S = 4, 6.0  # fewer beats in a longer recording have to look like each other
 _OPINION_S = 60.0  # a longer recording is not counted again
-_SHIFT_S = {"p": (0.002, 0.002), "qrs": (0.002, 0.0), "t": (0.0, -0.002)}  # onset, end: how far hands put them from ours (LUDB, folds 0, 1)
+_SHIFT_S = {
+    "p": (0.002, 0.002),
+    "qrs": (0.002, 0.0),
+    "t": (0.0, -0.002),
+}  # onset, end: how far hands put them from ours (LUDB, folds 0, 1)
 _AFTER_SPIKE = 1.5  # samples: 6 ms
 _P_REACH, _T_REACH = 95, 170  # samples: a P starts at most 0.38 s before QRS, a T ends at most 0.68 s behind its start
 
@@ -104,12 +111,17 @@ def _crossing(probability: np.ndarray, at: np.ndarray, step: int) -> np.ndarray:
 
 
 def delineate(
-    signal: np.ndarray, leads: tuple[str, ...], *, recorded: np.ndarray | None = None, network: net.Network | None = None
+    signal: np.ndarray,
+    leads: tuple[str, ...],
+    *,
+    recorded: np.ndarray | None = None,
+    network: net.Network | None = None,
 ) -> Delineation:
     """The waves of a recording.
 
     Args:
-        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); any length.
+        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); any
+            length.
         leads: their names.
         recorded: bool [L, T], False where the signal was bridged; None where all of it was recorded.
         network: in place of the package's own, for tests and benchmarks.
@@ -121,10 +133,15 @@ def delineate(
         try:
             network = net.load()
         except (OSError, ValueError) as error:
-            why = f"the delineator's weights could not be read ({error}); waves are found by rules, which are less accurate"
+            why = (
+                f"the delineator's weights could not be read ({error}); waves are found by rules, which are less "
+                "accurate"
+            )
             found = by_rules(signal, leads)
             broken = np.zeros(max(0, len(found.r_s) - 1), dtype=bool)
-            return replace(found, notes=(why,), broken=broken if recorded is None else broken_intervals(found.r_s, recorded, RATE))
+            return replace(
+                found, notes=(why,), broken=broken if recorded is None else broken_intervals(found.r_s, recorded, RATE)
+            )
     method = f"net {network.digest}"
     if not live.any():
         return empty(leads, live, "no lead holds a signal", method)
@@ -134,9 +151,15 @@ def delineate(
 
 
 def from_probabilities(
-    probability: np.ndarray, signal: np.ndarray, leads: tuple[str, ...], live: np.ndarray, method: str, recorded: np.ndarray | None = None
+    probability: np.ndarray,
+    signal: np.ndarray,
+    leads: tuple[str, ...],
+    live: np.ndarray,
+    method: str,
+    recorded: np.ndarray | None = None,
 ) -> Delineation:
-    """The waves from the network's answer [L, classes, T] at `net.RATE`; the signal [L, 2 T] at `RATE` gives the peaks."""
+    """The waves from the network's answer [L, classes, T] at `net.RATE`; the signal [L, 2 T] at `RATE` gives the
+    peaks."""
     there = np.ones((len(leads), probability.shape[2]), dtype=bool)
     if recorded is not None and not recorded.all():
         slow = recorded[:, ::2][:, : there.shape[1]]
@@ -146,7 +169,9 @@ def from_probabilities(
     starts, ends = _large_enough(signal[live], starts, ends)
     if len(starts) == 0:
         return empty(leads, live, "no QRS complexes were found", method)
-    lead_runs = [_lead_runs(part, row) if alive else None for part, row, alive in zip(probability, there, live, strict=True)]
+    lead_runs = [
+        _lead_runs(part, row) if alive else None for part, row, alive in zip(probability, there, live, strict=True)
+    ]
     length = probability.shape[2]
     qrs, p, t = (np.full((len(starts), len(leads), 2), np.nan) for _ in range(3))
     for row, lead in enumerate(lead_runs):
@@ -200,7 +225,8 @@ def from_probabilities(
 
 
 def _large_enough(signal: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The beats without those that are both small and slow beside the others: P waves of a heart block, ripples in a pause.
+    """The beats without those that are both small and slow beside the others: P waves of a heart block, ripples in a
+    pause.
 
     Args:
         signal: [L, 2 T] of the live leads; `starts`, `ends`: [N] samples at `net.RATE`.
@@ -219,14 +245,16 @@ def _large_enough(signal: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> t
 
 
 def _alike(signal: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether the few beats of a recording look like each other: a step or a knock on the electrode is no QRS complex."""
+    """Whether the few beats of a recording look like each other: a step or a knock on the electrode is no QRS
+    complex."""
     at = np.rint((starts + 10) / net.RATE * RATE).astype(int)
     at = at[(at >= 45) & (at + 45 < signal.shape[1])]
     return len(at) > 1 and repeats(signal, at, at)
 
 
 def _doubts(signal: np.ndarray, probability: np.ndarray, live: np.ndarray, count: int) -> tuple[str, ...]:
-    """A note where sleepecg counts the QRS complexes of the surest lead differently; `live`: the leads that it may be."""
+    """A note where sleepecg counts the QRS complexes of the surest lead differently; `live`: the leads that it may
+    be."""
     if not live.any():
         return ()
     row = int(np.flatnonzero(live)[np.argmax(np.quantile(probability[live, _QRS], 0.97, axis=1))])
@@ -237,9 +265,11 @@ def _doubts(signal: np.ndarray, probability: np.ndarray, live: np.ndarray, count
 
 
 def pooled(probability: np.ndarray, live: np.ndarray, kind: int, recorded: np.ndarray | None = None) -> np.ndarray:
-    """[T] the mean over the live leads of a class's probability, each lead weighted by how sure it is of its own complexes.
+    """[T] the mean over the live leads of a class's probability, each lead weighted by how sure it is of its own
+    complexes.
 
-    A lead of noise, which shows none, does not vote the others down; nor does one where it was not recorded (bool [L, T]).
+    A lead of noise, which shows none, does not vote the others down; nor does one where it was not recorded (bool [L,
+    T]).
     """
     part = probability[live, kind]
     top = max(1, part.shape[1] // 100)
@@ -304,7 +334,8 @@ def _before(found: Runs, starts: np.ndarray, preceding: np.ndarray) -> np.ndarra
 
 
 def _agreeing(p: np.ndarray, leads: np.ndarray) -> np.ndarray:
-    """bool [N]: the beats whose P is shown by enough leads at about the same time (middles within 60 ms); `leads`: [N] recorded there."""
+    """bool [N]: the beats whose P is shown by enough leads at about the same time (middles within 60 ms); `leads`: [N]
+    recorded there."""
     middle = p.mean(axis=2)
     with np.errstate(all="ignore"):
         centre = np.array([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in middle])
@@ -313,11 +344,13 @@ def _agreeing(p: np.ndarray, leads: np.ndarray) -> np.ndarray:
     return np.asarray(near.sum(axis=1) >= np.maximum(1.0, _P_LEADS * leads))
 
 
-def _rhythm_has_p(p: np.ndarray, starts: np.ndarray, probability: np.ndarray, broken: np.ndarray) -> tuple[bool | None, str]:
+def _rhythm_has_p(
+    p: np.ndarray, starts: np.ndarray, probability: np.ndarray, broken: np.ndarray
+) -> tuple[bool | None, str]:
     """Whether the rhythm has P waves, and why not.
 
-    Half of the beats must show one. Where RR is irregular, as in atrial fibrillation, whose waves are taken for P now and then, it
-    takes more beats, waves that are surely P, and a PR that stays the same.
+    Half of the beats must show one. Where RR is irregular, as in atrial fibrillation, whose waves are taken for P now
+    and then, it takes more beats, waves that are surely P, and a PR that stays the same.
 
     Args:
         p: [N, 2] onset and end over all leads, NaN where there is none; `starts`: [N] of QRS; samples at `net.RATE`.
@@ -371,8 +404,8 @@ def _with_peaks(bounds: np.ndarray, signal: np.ndarray, level: np.ndarray) -> np
 def _r_times(signal: np.ndarray, live: np.ndarray, qrs: np.ndarray) -> np.ndarray:
     """[N] s: the largest deflection of each QRS, the leads together.
 
-    Of two deflections of one size now this, now that would be the larger: so it is the centre of each QRS's energy, shifted by what
-    lies between centre and largest deflection in most beats. That is as exact as the shape is steady.
+    Of two deflections of one size now this, now that would be the larger: so it is the centre of each QRS's energy,
+    shifted by what lies between centre and largest deflection in most beats. That is as exact as the shape is steady.
     """
     first = np.clip(np.rint(qrs[:, 0] * RATE).astype(int), 0, signal.shape[1] - 1)
     last = np.clip(np.rint(qrs[:, 1] * RATE).astype(int), first, signal.shape[1] - 1)
@@ -386,7 +419,8 @@ def _r_times(signal: np.ndarray, live: np.ndarray, qrs: np.ndarray) -> np.ndarra
 
 
 def _behind_spikes(qrs: np.ndarray, starts: np.ndarray, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """QRS [N, L, 2] and its starts [N] with no onset before a pacing spike, which is not a part of it; samples at `net.RATE`."""
+    """QRS [N, L, 2] and its starts [N] with no onset before a pacing spike, which is not a part of it; samples at
+    `net.RATE`."""
     least = np.where(np.isfinite(spikes), spikes + _AFTER_SPIKE, -np.inf)
     late = qrs.copy()
     late[:, :, 0] = np.where(qrs[:, :, 1] > least[:, None] + 2, np.maximum(qrs[:, :, 0], least[:, None]), qrs[:, :, 0])

@@ -20,13 +20,14 @@ class Delineation:
     Attributes:
         leads: the names of the L leads.
         r_s: [N] the main deflection of each QRS, all leads together, in order of time.
-        kinds: N of `KINDS`: of the commonest shape; premature and of another shape; premature, but shaped like the others or narrow;
-            with a pacing spike; not whole in the recording.
-        p, qrs, t: [N, L, 3] onset, peak and end in each lead. The peak is the sample farthest from the level before QRS.
+        kinds: N of `KINDS`: of the commonest shape; premature and of another shape; premature, but shaped like the
+            others or narrow; with a pacing spike; not whole in the recording.
+        p, qrs, t: [N, L, 3] onset, peak and end in each lead. The peak is the sample farthest from the level before
+            QRS.
         p_all, qrs_all, t_all: [N, 2] onset and end over all leads: the second-earliest onset and the second-latest end.
         live: bool [L] leads with a signal.
-        p_present: whether the rhythm has P waves: True, False, or None where that can't be judged. Single beats without one
-            have NaN in `p`.
+        p_present: whether the rhythm has P waves: True, False, or None where that can't be judged. Single beats without
+            one have NaN in `p`.
         reasons: ``"beats"``, ``"p"``, ``"t"`` -> why nothing was found.
         method: ``"net"`` or ``"rules"``, and its version.
         broken: bool [N - 1] the intervals between beats that lead across a stretch in which nothing was recorded.
@@ -58,10 +59,11 @@ class Delineation:
 
 
 def across(times: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """[N, 2]: the second-earliest onset and the second-latest end over the leads of [N, L, 3]; of one or two leads the outermost.
+    """[N, 2]: the second-earliest onset and the second-latest end over the leads of [N, L, 3]; of one or two leads the
+    outermost.
 
-    The outermost mark of twelve is an outlier more often than not (the definition of a global interval in the benchmarks of
-    ../shared/reference/measurement.md).
+    The outermost mark of twelve is an outlier more often than not (the definition of a global interval in the
+    benchmarks of ../shared/reference/measurement.md).
     """
     out = np.full((len(times), 2), np.nan)
     for beat, row in enumerate(times[:, live]):

@@ -42,7 +42,8 @@ class Marked:
 
     @property
     def p_unmarked(self) -> bool:
-        """Whether no P is marked though the rhythm is a sinus rhythm: so it is in four paced records, whose P waves were left unmarked."""
+        """Whether no P is marked though the rhythm is a sinus rhythm: so it is in four paced records, whose P waves
+        were left unmarked."""
         return "sinus" in self.rhythm and not any(len(lead["p"]) for lead in self.leads)
 
 
@@ -60,8 +61,8 @@ def fold_of(names: Sequence[str]) -> dict[str, int]:
 def waves_of(samples: Sequence[int], symbols: Sequence[str]) -> Iterator[tuple[str, int, int, int]]:
     """(symbol, onset, peak, end) of each wave of a lead's annotations.
 
-    A wave is what stands up to its ``)``. LUDB writes an onset that falls on the peak just after it, or drops it: the peak is the onset.
-    A wave without an end is left out.
+    A wave is what stands up to its ``)``. LUDB writes an onset that falls on the peak just after it, or drops it: the
+    peak is the onset. A wave without an end is left out.
     """
     peak = onset = None
     kind = ""
@@ -93,10 +94,14 @@ def read_marked(path: Path) -> Marked:
         leads.append({wave: np.array(rows).reshape(-1, 3) for wave, rows in found.items()})
         spans.append((samples[0] / recording.rate, samples[-1] / recording.rate))
     signal = highpass(bridge(recording.signal).astype(np.float32), recording.rate)
-    return Marked(path.name, np.asarray(signal, dtype=np.float64), recording.rate, tuple(leads), tuple(spans), _rhythm(path))
+    return Marked(
+        path.name, np.asarray(signal, dtype=np.float64), recording.rate, tuple(leads), tuple(spans), _rhythm(path)
+    )
 
 
 def _rhythm(path: Path) -> str:
     """The rhythm that a comment of the header names."""
     text = path.with_suffix(".hea").read_text(encoding="utf-8", errors="replace")
-    return next((line.partition(":")[2].strip(" .").lower() for line in text.splitlines() if line.startswith("#Rhythm:")), "")
+    return next(
+        (line.partition(":")[2].strip(" .").lower() for line in text.splitlines() if line.startswith("#Rhythm:")), ""
+    )

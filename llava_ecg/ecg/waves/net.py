@@ -1,8 +1,9 @@
 """The wave delineator's network, run in numpy: at each sample of each lead the probability of no wave, P, QRS and T.
 
-A one-dimensional U-Net whose weights are shared by all leads. Two neighbouring samples are one position of two channels, five scales
-halve the time axis from one to the next, and at every scale each lead adds a learned map of the mean over the live leads, so that any
-number of leads works and each lead knows what the others see. ``scripts/train_delineator.py`` holds the torch twin that learns.
+A one-dimensional U-Net whose weights are shared by all leads. Two neighbouring samples are one position of two
+channels, five scales halve the time axis from one to the next, and at every scale each lead adds a learned map of the
+mean over the live leads, so that any number of leads works and each lead knows what the others see.
+``scripts/train_delineator.py`` holds the torch twin that learns.
 
 Axes: L leads, T samples at `RATE`, C channels, P positions.
 """
@@ -100,7 +101,8 @@ class Network:
     def _convolved(self, name: str, x: np.ndarray) -> np.ndarray:
         """A convolution [C, L, P] -> [width, L, P] with zeros beyond the ends.
 
-        The leads lie in one row with zeros between them, so that each tap is one matrix product of a shifted view of it.
+        The leads lie in one row with zeros between them, so that each tap is one matrix product of a shifted view of
+        it.
         """
         weight, bias = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
         _, inward, taps = weight.shape
@@ -133,7 +135,9 @@ def load(path: Path = WEIGHTS) -> Network:
             card = json.loads((stored.metadata() or {}).get("card", "{}"))
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file ({error})") from error
-    expected = {f"{way}{level}" for way, count in (("down", len(CHANNELS)), ("up", len(CHANNELS) - 1)) for level in range(count)} | {"head"}
+    expected = {
+        f"{way}{level}" for way, count in (("down", len(CHANNELS)), ("up", len(CHANNELS) - 1)) for level in range(count)
+    } | {"head"}
     if {name.split(".")[0] for name in arrays} != expected:
         raise ValueError(f"{path} holds {sorted(arrays)}, not the weights of a delineator with {len(CHANNELS)} scales")
     return Network(arrays, card, hashlib.sha256(data).hexdigest()[:12])

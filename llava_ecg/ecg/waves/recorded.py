@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 
-EDGE_S, INSIDE_S = 1.0, 2.5  # of one and the same value: padding at either end; a lead that was off in between (a pause carries noise)
-BURST_MV, BURST_RATIO = 8.0, 12.0  # off the base line, and against the 90th percentile: no QRS complex of LUDB or CinC 2021 goes so far
+EDGE_S, INSIDE_S = (
+    1.0,
+    2.5,
+)  # of one and the same value: padding at either end; a lead that was off in between (a pause carries noise)
+BURST_MV, BURST_RATIO = (
+    8.0,
+    12.0,
+)  # off the base line, and against the 90th percentile: no QRS complex of LUDB or CinC 2021 goes so far
 BURST_MARGIN_S, BURST_JOIN_S = 0.06, 0.25
 BURSTS_IN_10_S = 3  # more of them are pacing spikes, or a lead that is noise throughout
 PULSE_MV, PULSE_SPREAD_MV, PULSE_SLOPE_MV = (0.85, 1.15), 0.12, 0.05
-PULSE_S, PULSE_FEW_S = 0.08, 0.15  # how long all leads stand at 1 mV together; fewer than three leads have to for longer
+PULSE_S, PULSE_FEW_S = (
+    0.08,
+    0.15,
+)  # how long all leads stand at 1 mV together; fewer than three leads have to for longer
 PULSE_WITHIN_S, PULSE_MARGIN_S = 1.5, 0.03  # carts write the pulse at the start or the end of a strip
 
 
@@ -57,7 +66,9 @@ def calibration_pulses(signal: np.ndarray, rate: float) -> np.ndarray:
     out = np.zeros(signal.shape[1], dtype=bool)
     if not len(signal) or signal.shape[1] < rate:
         return out
-    level = np.nan_to_num(np.nanmedian(np.where(np.isfinite(signal).any(axis=1, keepdims=True), signal, 0.0), axis=1, keepdims=True))
+    level = np.nan_to_num(
+        np.nanmedian(np.where(np.isfinite(signal).any(axis=1, keepdims=True), signal, 0.0), axis=1, keepdims=True)
+    )
     off = np.nan_to_num(signal - level)
     step = np.abs(np.gradient(off, axis=1)).max(axis=0) * rate / 500
     flat = (
@@ -100,7 +111,8 @@ def bursts(signal: np.ndarray, rate: float) -> np.ndarray:
 def broken_intervals(r_s: np.ndarray, recorded: np.ndarray, rate: float) -> np.ndarray:
     """bool [N - 1]: the intervals between beats that lead across a stretch in which no lead was recorded.
 
-    A stretch of 0.3 s can hide a beat; a shorter one is taken to have hidden one if the interval is half as long again as is usual.
+    A stretch of 0.3 s can hide a beat; a shorter one is taken to have hidden one if the interval is half as long again
+    as is usual.
 
     Args:
         r_s: [N] s.

@@ -1,9 +1,11 @@
-"""Where the waves are, by rules and without a net: all beats, and the bounds of P, QRS and T on a representative beat of all leads.
+"""Where the waves are, by rules and without a net: all beats, and the bounds of P, QRS and T on a representative beat
+of all leads.
 
-The fallback where the net's weights can't be read, and the second opinion on its beats. One set of bounds holds for every lead and beat.
+The fallback where the net's weights can't be read, and the second opinion on its beats. One set of bounds holds for
+every lead and beat.
 
-QRS complexes are found by sleepecg (BSD-3-Clause) in every lead and in the pooled signal, which then vote. The bounds are ours: the
-beats of the commonest shape are aligned, their median is taken, and
+QRS complexes are found by sleepecg (BSD-3-Clause) in every lead and in the pooled signal, which then vote. The bounds
+are ours: the beats of the commonest shape are aligned, their median is taken, and
 
 - QRS begins and ends where the pooled velocity of the leads falls to a share of its peak and rests there,
 - T ends where the tangent at its steepest descent meets the base line, on the leads' mean deflection after QRS,
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llava_ecg.ecg.biquad import both_ways, butterworth
 from llava_ecg.ecg.waves.delineation import Delineation, across, empty
 
 RATE = 500.0
@@ -29,7 +32,10 @@ _BEFORE, _AFTER = 200, 350  # samples of the representative beat before and afte
 _LIVE_MV = 0.05  # a lead whose beat spans less shows no waves
 _SAME_SHAPE = 0.8  # correlation above which two QRS complexes are of one kind
 _COMMON = 0.3  # share of the beats that have the commonest shape; fewer is noise
-_AGREE, _AGREE_TWO = 0.6, 0.85  # correlation of a beat with the others; of the only two, which agree by chance more easily
+_AGREE, _AGREE_TWO = (
+    0.6,
+    0.85,
+)  # correlation of a beat with the others; of the only two, which agree by chance more easily
 _QRS_ONSET, _QRS_OFFSET = 0.07, 0.10  # of the peak pooled velocity
 _T_BEYOND = 6  # samples: hand marks lie 12 ms behind the tangent's foot
 _T_LATEST = 0.52  # s at RR = 1 s
@@ -69,7 +75,8 @@ class MedianBeat:
 
 
 def by_rules(signal: np.ndarray, leads: tuple[str, ...]) -> Delineation:
-    """The waves of a recording from `median_beat`: the same bounds, relative to R, for every beat of the commonest shape.
+    """The waves of a recording from `median_beat`: the same bounds, relative to R, for every beat of the commonest
+    shape.
 
     Args:
         signal: float [L, T] in mV at `RATE`, as for `median_beat`.
@@ -88,12 +95,21 @@ def by_rules(signal: np.ndarray, leads: tuple[str, ...]) -> Delineation:
         same = int(found.beats[number]) in near
         kinds.append("dominant" if same and whole else "partial" if not whole else "ventricular")
         for name, bound in bounds.items():
-            if bound is None or not same or beat + bound[0] - found.r < 0 or beat + bound[1] - found.r >= signal.shape[1]:
+            if (
+                bound is None
+                or not same
+                or beat + bound[0] - found.r < 0
+                or beat + bound[1] - found.r >= signal.shape[1]
+            ):
                 continue
             first, last = beat + bound[0] - found.r, beat + bound[1] - found.r
-            level = signal[:, max(0, beat + found.qrs[0] - found.r - 8) : max(1, beat + found.qrs[0] - found.r)].mean(axis=1, keepdims=True)
+            level = signal[:, max(0, beat + found.qrs[0] - found.r - 8) : max(1, beat + found.qrs[0] - found.r)].mean(
+                axis=1, keepdims=True
+            )
             peak = first + np.abs(signal[:, first : last + 1] - level).argmax(axis=1)
-            times[name][number, found.live] = np.stack([np.full(len(leads), first), peak, np.full(len(leads), last)], axis=1)[found.live]
+            times[name][number, found.live] = np.stack(
+                [np.full(len(leads), first), peak, np.full(len(leads), last)], axis=1
+            )[found.live]
     seconds = {name: value / RATE for name, value in times.items()}
     glob = {name: across(value, found.live) for name, value in seconds.items()}
     return Delineation(
@@ -117,8 +133,8 @@ def median_beat(signal: np.ndarray) -> MedianBeat:
     """Beats and wave bounds of a recording.
 
     Args:
-        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); flat leads are passed
-            over.
+        signal: float [L, T] in mV at `RATE`, high-passed at 0.5 Hz, without NaN (see `llava_ecg.ecg.filters`); flat
+            leads are passed over.
 
     Returns:
         With no beats and an empty `beat` where nothing looks like a QRS complex.
@@ -131,7 +147,9 @@ def median_beat(signal: np.ndarray) -> MedianBeat:
         return none
     dominant = _align(smooth, beats[_commonest(smooth, beats)])
     if not repeats(smooth, beats, dominant):
-        return MedianBeat(beats[:0], beats[:0], none.beat, _BEFORE, live)  # noise: what was taken for beats is no two times the same
+        return MedianBeat(
+            beats[:0], beats[:0], none.beat, _BEFORE, live
+        )  # noise: what was taken for beats is no two times the same
     single = _windows(smooth, dominant)
     median, beat = np.nanmedian(single, axis=0), np.zeros((len(signal), _BEFORE + _AFTER))
     beat[live] = np.nanmedian(_windows(signal[live], dominant), axis=0)
@@ -147,27 +165,39 @@ def median_beat(signal: np.ndarray) -> MedianBeat:
     if found[1] is None:
         reasons["p"] = found[2]
     return MedianBeat(
-        beats, dominant, beat, _BEFORE, live, (onset, offset), found[1], None if end is None else (offset, end), peak, found[0], reasons
+        beats,
+        dominant,
+        beat,
+        _BEFORE,
+        live,
+        (onset, offset),
+        found[1],
+        None if end is None else (offset, end),
+        peak,
+        found[0],
+        reasons,
     )
 
 
 def _live(signal: np.ndarray) -> np.ndarray:
     """bool [L]: leads that move, without the one in a lifetime that only drifts."""
-    spread = np.percentile(signal, 99.5, axis=1) - np.percentile(signal, 0.5, axis=1) if signal.size else np.zeros(len(signal))
+    spread = (
+        np.percentile(signal, 99.5, axis=1) - np.percentile(signal, 0.5, axis=1)
+        if signal.size
+        else np.zeros(len(signal))
+    )
     return np.asarray(spread > 0.02)
 
 
 def _lowpass(signal: np.ndarray) -> np.ndarray:
-    from scipy import signal as dsp
-
     if not len(signal):
         return signal
-    sections = dsp.butter(2, 40.0, "low", fs=RATE, output="sos")
-    return np.asarray(dsp.sosfiltfilt(sections, signal, axis=1, padlen=min(signal.shape[1] - 1, 250)))
+    return both_ways(butterworth("low", 40.0, RATE), signal, min(signal.shape[1] - 1, 250))
 
 
 def _detect(signal: np.ndarray) -> np.ndarray:
-    """int [N]: the beats on which at least two fifths of the votes agree (a vote a lead, a quarter as many for the pooled signal)."""
+    """int [N]: the beats on which at least two fifths of the votes agree (a vote a lead, a quarter as many for the
+    pooled signal)."""
     from scipy import ndimage
     from scipy import signal as dsp
     from sleepecg import detect_heartbeats
@@ -175,7 +205,9 @@ def _detect(signal: np.ndarray) -> np.ndarray:
     if not len(signal):
         return np.zeros(0, dtype=int)
     spread = np.median(np.abs(signal - np.median(signal, axis=1, keepdims=True)), axis=1, keepdims=True).clip(1e-6)
-    energy = ndimage.gaussian_filter1d(np.sqrt(((np.gradient(signal, axis=1) / spread) ** 2).mean(axis=0)), 0.008 * RATE)
+    energy = ndimage.gaussian_filter1d(
+        np.sqrt(((np.gradient(signal, axis=1) / spread) ** 2).mean(axis=0)), 0.008 * RATE
+    )
     pooled = max(1, round(len(signal) / 4))
     votes = np.zeros(signal.shape[1])
     for row, weight in [*((row, 1) for row in signal), (energy, pooled)]:
@@ -216,7 +248,8 @@ def _commonest(signal: np.ndarray, beats: np.ndarray) -> np.ndarray:
 
 
 def repeats(signal: np.ndarray, beats: np.ndarray, dominant: np.ndarray, reach: int = 45) -> bool:
-    """Whether the commonest shape is common, and its beats fit each other: the median correlation of one with the sum of the others."""
+    """Whether the commonest shape is common, and its beats fit each other: the median correlation of one with the sum
+    of the others."""
     if len(beats) < 2:
         return True
     if len(dominant) < max(2, _COMMON * len(beats)):
@@ -230,7 +263,8 @@ def repeats(signal: np.ndarray, beats: np.ndarray, dominant: np.ndarray, reach: 
 
 
 def _align(signal: np.ndarray, beats: np.ndarray, reach: int = 40, shift: int = 20) -> np.ndarray:
-    """int [M]: beats moved by up to 40 ms to where they fit their median best (normalised correlation over all leads)."""
+    """int [M]: beats moved by up to 40 ms to where they fit their median best (normalised correlation over all
+    leads)."""
     inside = (beats >= reach + shift) & (beats + reach + shift < signal.shape[1])
     if inside.sum() < 2:
         return beats
@@ -280,13 +314,17 @@ def _component(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _t(beat: np.ndarray, onset: int, offset: int, rr: float) -> tuple[int | None, int | None]:
-    """Peak and end of T: the highest pooled deflection after QRS, and where its steepest tangent meets the base line, a little later."""
+    """Peak and end of T: the highest pooled deflection after QRS, and where its steepest tangent meets the base line, a
+    little later."""
     from scipy import ndimage
 
     level = beat[:, max(0, onset - 8) : onset].mean(axis=1, keepdims=True)
     pooled = np.abs(ndimage.gaussian_filter1d(beat - level, 5, axis=1)).mean(axis=0)
     # no T peak is expected beyond 520 ms x sqrt(RR), nor where the next beat's P may be
-    first, last = offset + 25, int(min(_BEFORE + _T_LATEST * RATE * np.sqrt(rr / RATE), _BEFORE + rr - 50, beat.shape[1] - 5))
+    first, last = (
+        offset + 25,
+        int(min(_BEFORE + _T_LATEST * RATE * np.sqrt(rr / RATE), _BEFORE + rr - 50, beat.shape[1] - 5)),
+    )
     if last - first < 15:
         return None, None
     peak = first + int(np.argmax(pooled[first:last]))

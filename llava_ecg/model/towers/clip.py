@@ -1,4 +1,5 @@
-"""The page image's encoder: transformers' CLIPVisionModel, one hidden state, class token dropped or kept, as LLaVA takes it."""
+"""The page image's encoder: transformers' CLIPVisionModel, one hidden state, class token dropped or kept, as LLaVA
+takes it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,12 @@ class ClipTower(nn.Module):
         select_feature: Literal["patch", "cls_patch"] = "patch",
     ) -> None:
         super().__init__()
-        settings: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+        settings: dict[str, Any] = {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+        }
         settings |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
         config: Any = CLIPVisionConfig(**(dict(vision_config) if vision_config else settings))
         check_selection(select_layer, select_feature, config.num_hidden_layers)

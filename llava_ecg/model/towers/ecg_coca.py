@@ -1,8 +1,8 @@
 """The ECG encoder of ECG-CoCa, in plain torch, under the parameter names of the released weights.
 
-A vision transformer on the time axis: 12 leads enter a convolution of stride 50, a class token and learned positions follow.
-Structure after the encoder of open_clip's CoCa as ECG-Chat adapted it (``cpt_wfep_epoch_20.pt``); what GEM takes from it is the
-output of the last block, before ``ln_post``, class token kept.
+A vision transformer on the time axis: 12 leads enter a convolution of stride 50, a class token and learned positions
+follow. Structure after the encoder of open_clip's CoCa as ECG-Chat adapted it (``cpt_wfep_epoch_20.pt``); what GEM
+takes from it is the output of the last block, before ``ln_post``, class token kept.
 
 Axes: B batch, L leads, T samples, P tokens (class token first), W width.
 """
@@ -85,7 +85,8 @@ class EcgCoCaTower(nn.Module):
         super().__init__()
         if seq_length % patch_size or width % head_width:
             raise InputError(
-                f"an ECG tower of {seq_length} samples in patches of {patch_size}, width {width} in heads of {head_width}, does not "
+                f"an ECG tower of {seq_length} samples in patches of {patch_size}, width {width} in heads of "
+                f"{head_width}, does not "
                 "divide; choose whole multiples"
             )
         self.seq_length, self.lead_num, self.width = seq_length, lead_num, width
@@ -105,7 +106,8 @@ class EcgCoCaTower(nn.Module):
         return self.transformer(self.ln_pre(x + self.positional_embedding))
 
     def embed(self, ecg: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The contrastive view: pooled [B, embed_dim] of the class token, and the other tokens [B, P - 1, W], after ``ln_post``."""
+        """The contrastive view: pooled [B, embed_dim] of the class token, and the other tokens [B, P - 1, W], after
+        ``ln_post``."""
         x = self.ln_post(self.forward(ecg))
         return x[:, 0] @ self.proj, x[:, 1:]
 
@@ -120,8 +122,9 @@ class EcgPreparation:
 
     Attributes:
         samples, tokens, lead_count: T, P and L of the tower.
-        leads: ``standard``: by name in standard order, limb leads derived where they can be; ``as_filed``: the rows as they come (GEM),
-            or in standard order, which is noted, where another number of leads is filed and twelve can be had.
+        leads: ``standard``: by name in standard order, limb leads derived where they can be; ``as_filed``: the rows as
+            they come (GEM), or in standard order, which is noted, where another number of leads is filed and twelve can
+            be had.
         rate: resampled to this many Hz; None takes the samples as they are filed (GEM).
     """
 
@@ -149,16 +152,24 @@ class EcgPreparation:
             InputError: leads are missing.
         """
         notes = []
-        filed = [name for name in source.leads if name not in source.derived]  # what was computed stands behind and not in file order
+        filed = [
+            name for name in source.leads if name not in source.derived
+        ]  # what was computed stands behind and not in file order
         names: Sequence[str] = filed
-        if self.leads == "standard" or (len(filed) != self.lead_count == len(STANDARD) and not source.with_derived().missing):
+        if self.leads == "standard" or (
+            len(filed) != self.lead_count == len(STANDARD) and not source.with_derived().missing
+        ):
             names = STANDARD
         if self.leads != "standard" and names is STANDARD:
-            notes.append(f"{len(filed)} leads are filed: the model was given twelve in standard order, limb leads computed from I and II")
+            notes.append(
+                f"{len(filed)} leads are filed: the model was given twelve in standard order, limb leads computed "
+                "from I and II"
+            )
         recording = source.select(names)
         if len(recording.leads) != self.lead_count:
             raise InputError(
-                f"{source.source or 'the recording'} has {len(recording.leads)} leads and the model's ECG tower takes {self.lead_count}"
+                f"{source.source or 'the recording'} has {len(recording.leads)} leads and the model's ECG tower "
+                f"takes {self.lead_count}"
             )
         if self.rate is not None:
             recording = recording.window(0, self.samples / self.rate).resample(self.rate)

@@ -1,6 +1,7 @@
 """PIL image -> what a CLIP tower eats, in the ways that LLaVA's checkpoints were trained with.
 
-Pixels are made as CLIP's own processor makes them (bicubic, 1/255, mean and standard deviation); a test holds them equal to it.
+Pixels are made as CLIP's own processor makes them (bicubic, 1/255, mean and standard deviation); a test holds them
+equal to it.
 
 Axes: n tiles, H = W = size, P tokens of a tile = side * side.
 """
@@ -33,11 +34,12 @@ class ImagePreparation:
 
     Attributes:
         size, side, tokens: pixels and patches along an edge of a tile, and P.
-        aspect: ``squash`` (whole image to a square), ``pad`` (square with the mean colour), ``ori`` (shortest edge, centre crop: a
-            landscape page loses its sides; GEM), ``anyres`` (a squashed base view and tiles; PULSE, LLaVA-1.6).
+        aspect: ``squash`` (whole image to a square), ``pad`` (square with the mean colour), ``ori`` (shortest edge,
+            centre crop: a landscape page loses its sides; GEM), ``anyres`` (a squashed base view and tiles; PULSE,
+            LLaVA-1.6).
         pinpoints: the (width, height) in pixels that `anyres` may choose from.
-        merge: how the tiles of `anyres` become a sequence: ``flat``, ``spatial`` (one grid), ``spatial_unpad`` (grid without the
-            padding, a learned newline at each row's end).
+        merge: how the tiles of `anyres` become a sequence: ``flat``, ``spatial`` (one grid), ``spatial_unpad`` (grid
+            without the padding, a learned newline at each row's end).
         mean, std: of the three channels.
     """
 
@@ -54,7 +56,8 @@ class ImagePreparation:
         for name, value, known in (("aspect", self.aspect, ASPECTS), ("merge", self.merge, MERGES)):
             if value not in known:
                 raise InputError(
-                    f"an image can't be prepared with {name} {value!r}; known are {', '.join(known)}: to ask all the same, choose the "
+                    f"an image can't be prepared with {name} {value!r}; known are {', '.join(known)}: to ask all "
+                    "the same, choose the "
                     f"nearest with --prepare image.{name}={known[-1] if name == 'aspect' else known[0]}"
                 )
         if self.aspect == "anyres" and (not self.pinpoints or self.tokens != self.side**2):
@@ -70,7 +73,9 @@ class ImagePreparation:
 
     def prepare(self, source: Image.Image) -> Prepared:
         """The image, or its tiles, and the order of their tokens."""
-        image = source if type(source) is Image.Image and source.mode == "RGB" else as_seen(ImageOps.exif_transpose(source))
+        image = (
+            source if type(source) is Image.Image and source.mode == "RGB" else as_seen(ImageOps.exif_transpose(source))
+        )
         notes: tuple[str, ...] = ()
         if self.aspect == "anyres":
             resolution = best_resolution(image.size, self.pinpoints)
@@ -82,7 +87,9 @@ class ImagePreparation:
             index = torch.arange(self.tokens)
             if self.aspect == "ori" and image.width != image.height:
                 share = 100 * min(image.size) / max(image.size)
-                notes = (f"this checkpoint crops the page to its middle: the model sees {share:.0f} % of its longer side",)
+                notes = (
+                    f"this checkpoint crops the page to its middle: the model sees {share:.0f} % of its longer side",
+                )
         values = torch.from_numpy(np.stack([self._normalise(tile) for tile in tiles]))
         return Prepared(values, self.tokens, index, notes, source.info.get("ecg_seconds"))
 
@@ -96,7 +103,9 @@ class ImagePreparation:
         if self.aspect == "ori":
             short, long = sorted(image.size)
             scaled = int(self.size * long / short)
-            image = image.resize((self.size, scaled) if width <= height else (scaled, self.size), Image.Resampling.BICUBIC)
+            image = image.resize(
+                (self.size, scaled) if width <= height else (scaled, self.size), Image.Resampling.BICUBIC
+            )
             left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
             return image.crop((left, top, left + self.size, top + self.size))
         return image.resize((self.size, self.size), Image.Resampling.BICUBIC)

@@ -1,7 +1,7 @@
 """The contract of a tower: an encoder that turns prepared values into tokens.
 
-A tower is an ``nn.Module`` whose constructor's signature is the schema of its configuration (plain JSON values). Nothing else is
-asked: an entry point in the group ``llava_ecg.towers`` makes it known (docs/extending.md).
+A tower is an ``nn.Module`` whose constructor's signature is the schema of its configuration (plain JSON values).
+Nothing else is asked: an entry point in the group ``llava_ecg.towers`` makes it known (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def preparers(config: LlavaEcgConfig, built: Mapping[str, Any] | None = None) ->
     """Stream name -> what makes its values from a source, as the config says; picklable, in the order of streams.
 
     Args:
-        built: the model's towers, where there are any; else they are made here, on the meta device, where weights take no memory.
+        built: the model's towers, where there are any; else they are made here, on the meta device, where weights take
+            no memory.
 
     Raises:
         InputError: a preparation with settings that the tower's preparer does not have.

@@ -1,9 +1,11 @@
-"""Alignment: ``python -m llava_ecg.train.tiny.align --data TOY --ecg_tower A --vision_tower B --base NAME --out FOLDER``.
+"""Alignment: ``python -m llava_ecg.train.tiny.align --data TOY --ecg_tower A --vision_tower B --base NAME --out
+FOLDER``.
 
-Before a language model is trained, towers and projectors learn to write a short caption in its own token embeddings: the first tokens
-of each stream, projected, come to lie where the words "rate 0 7 2 regular ..." lie. A language model then has only to read them, which
-it learns from a few hundred answers instead of many thousands; no pass through the language model is needed here, only its embedding.
-(CoCa's captioner, cut down to a fixed form: Yu et al. 2022.) All other tokens of a stream are free.
+Before a language model is trained, towers and projectors learn to write a short caption in its own token embeddings:
+the first tokens of each stream, projected, come to lie where the words "rate 0 7 2 regular ..." lie. A language model
+then has only to read them, which it learns from a few hundred answers instead of many thousands; no pass through the
+language model is needed here, only its embedding. (CoCa's captioner, cut down to a fixed form: Yu et al. 2022.) All
+other tokens of a stream are free.
 
 Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model.
 """
@@ -35,10 +37,30 @@ DIGITS = tuple("0123456789")
 FORM = (
     *(" rate", "rate:0", "rate:1", "rate:2", "regular", " wave", "wave"),
     *(" interval", "pr:0", "pr:1", "pr:2", " width", "qrs:0", "qrs:1", "qrs:2"),
-    *(" corrected", "qtc:0", "qtc:1", "qtc:2", " total", "qt:0", "qt:1", "qt:2", " axis", "sign", "axis:0", "axis:1", "axis:2"),
+    *(
+        " corrected",
+        "qtc:0",
+        "qtc:1",
+        "qtc:2",
+        " total",
+        "qt:0",
+        "qt:1",
+        "qt:2",
+        " axis",
+        "sign",
+        "axis:0",
+        "axis:1",
+        "axis:2",
+    ),
 )
 WORDS = (*DIGITS, *(word for word in FORM if word.startswith(" ")), " regular", " irregular", " yes", " no", "+", "-")
-NUMBERS = {"rate": ("heart_rate_bpm", 1), "pr": ("pr_ms", 10), "qrs": ("qrs_ms", 5), "qtc": ("qtc_bazett_ms", 10), "qt": ("qt_ms", 10)}
+NUMBERS = {
+    "rate": ("heart_rate_bpm", 1),
+    "pr": ("pr_ms", 10),
+    "qrs": ("qrs_ms", 5),
+    "qtc": ("qtc_bazett_ms", 10),
+    "qt": ("qt_ms", 10),
+}
 UNKNOWN = -1
 
 
@@ -77,7 +99,9 @@ def word_embeddings(model: LlavaEcgForCausalLM, tokenizer: Any) -> torch.Tensor:
     return weight.detach().float()[[parts[0] for parts in ids]]
 
 
-def caption_loss(features: torch.Tensor, captions: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def caption_loss(
+    features: torch.Tensor, captions: torch.Tensor, words: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How far written captions lie from the true ones.
 
     Args:
@@ -86,10 +110,13 @@ def caption_loss(features: torch.Tensor, captions: torch.Tensor, words: torch.Te
         words: float [C, D].
 
     Returns:
-        The loss (cross entropy over distances, and the distance to the true word), and bool [B, M]: the nearest word is the true one.
+        The loss (cross entropy over distances, and the distance to the true word), and bool [B, M]: the nearest word is
+        the true one.
     """
     size = words.pow(2).sum(dim=1).mean()
-    distance = (features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)) / size  # [B, M, C]
+    distance = (
+        features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)
+    ) / size  # [B, M, C]
     known = captions != UNKNOWN
     entropy = nn.functional.cross_entropy(-6.0 * distance[known], captions[known])
     away = distance[known].gather(1, captions[known][:, None]).mean()
@@ -97,7 +124,8 @@ def caption_loss(features: torch.Tensor, captions: torch.Tensor, words: torch.Te
 
 
 def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.Tensor:
-    """[n, ...] -> float32 [n, M, D]: the part of a stream's projected tokens that holds the caption (after the ECG's class token)."""
+    """[n, ...] -> float32 [n, M, D]: the part of a stream's projected tokens that holds the caption (after the ECG's
+    class token)."""
     towers: Any = model.towers
     first = 1 if name == "ecg" else 0
     tokens = towers[name].tokens
@@ -105,7 +133,9 @@ def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.
     return model.features(name, values, index.flatten()).view(len(values), len(FORM), -1).float()
 
 
-def load(data: Path, name: str, model: LlavaEcgForCausalLM, limit: int, dpi: float) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def load(
+    data: Path, name: str, model: LlavaEcgForCausalLM, limit: int, dpi: float
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Split -> (values, captions) of one stream."""
     towers: Any = model.towers
     truth = json.loads((data / "truth.json").read_text())
@@ -119,7 +149,9 @@ def load(data: Path, name: str, model: LlavaEcgForCausalLM, limit: int, dpi: flo
 
 
 @torch.no_grad()
-def report(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor, captions: torch.Tensor, words: torch.Tensor) -> str:
+def report(
+    model: LlavaEcgForCausalLM, name: str, values: torch.Tensor, captions: torch.Tensor, words: torch.Tensor
+) -> str:
     """Share of right words, and how far the written rate is off."""
     features = torch.cat([write(model, name, values[at : at + 50].float()) for at in range(0, len(values), 50)])
     _, right = caption_loss(features, captions, words)
@@ -132,7 +164,9 @@ def report(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor, captions
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m llava_ecg.train.tiny.align", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m llava_ecg.train.tiny.align", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder that playground/make_toy.py wrote")
     parser.add_argument("--ecg_tower", type=Path, required=True)
     parser.add_argument("--vision_tower", type=Path, required=True)
@@ -140,7 +174,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for ecg/, image/ and projectors.safetensors")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--learning_rate", type=float, default=6e-4, help="of the towers; the projectors learn at three times that")
+    parser.add_argument(
+        "--learning_rate", type=float, default=6e-4, help="of the towers; the projectors learn at three times that"
+    )
     parser.add_argument("--ecg_limit", type=int, default=0, help="at most so many records (0: all)")
     parser.add_argument("--image_limit", type=int, default=2200)
     parser.add_argument("--dpi", type=float, default=100.0)
@@ -170,7 +206,9 @@ def train(model: LlavaEcgForCausalLM, sets: Mapping[str, Any], words: torch.Tens
             optimizer.step()
             if step % 40 == 0:
                 print(
-                    f"step {step} {time.time() - began:.0f} s {name} loss {cost.item():.3f}, right {right.float().mean():.3f}", flush=True
+                    f"step {step} {time.time() - began:.0f} s {name} loss {cost.item():.3f}, right "
+                    f"{right.float().mean():.3f}",
+                    flush=True,
                 )
         step += 1
 
@@ -194,7 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for name, stream in streams.items():
             save_tower(model.towers[name], stream.tower, stream.tower_config, stream.preparation, args.out / name)
-        save_file({name: value.contiguous() for name, value in model.projectors.state_dict().items()}, args.out / "projectors.safetensors")
+        save_file(
+            {name: value.contiguous() for name, value in model.projectors.state_dict().items()},
+            args.out / "projectors.safetensors",
+        )
     except (InputError, OSError) as error:
         print(f"llava_ecg.train.tiny.align: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,9 @@
 """Supervised pre-training of a tower: ``python -m llava_ecg.train.tiny.towers ecg|image --data TOY --out FOLDER``.
 
-A tower on random weights has nothing to say to a language model. Here it learns to tell, from its own tokens, what is known of each
-recording: rate, intervals and axis as bins (so that every value has a direction of its own for the projector to find), regularity
-and P waves as yes or no. What is not known of a recording costs nothing. The heads are thrown away.
+A tower on random weights has nothing to say to a language model. Here it learns to tell, from its own tokens, what is
+known of each recording: rate, intervals and axis as bins (so that every value has a direction of its own for the
+projector to find), regularity and P waves as yes or no. What is not known of a recording costs nothing. The heads are
+thrown away.
 
 The records come from ``playground/make_toy.py``: ``train.json``, ``test.json`` (to report on), ``truth.json``.
 
@@ -117,8 +118,8 @@ class Probe(nn.Module):
 
 @dataclass
 class Records:
-    """What is trained on, prepared: values [N, ...] in a small dtype, targets float32 [N, quantities + yes/no] (NaN where unknown),
-    beats bool [N, P, parts]: whether a QRS complex lies in that part of what a token covers."""
+    """What is trained on, prepared: values [N, ...] in a small dtype, targets float32 [N, quantities + yes/no] (NaN
+    where unknown), beats bool [N, P, parts]: whether a QRS complex lies in that part of what a token covers."""
 
     values: torch.Tensor
     targets: torch.Tensor
@@ -129,7 +130,8 @@ class Records:
 
 
 def load_records(data: Path, split: str, stream: str, tower: Any, preparer: Any, dpi: float, limit: int = 0) -> Records:
-    """Read and prepare one split of a folder that make_toy wrote; of more than `limit` records (0: no limit), every n-th."""
+    """Read and prepare one split of a folder that make_toy wrote; of more than `limit` records (0: no limit), every
+    n-th."""
     records = json.loads((data / f"{split}.json").read_text())
     records = records[:: math.ceil(len(records) / limit)] if limit else records
     truth = json.loads((data / "truth.json").read_text())
@@ -164,7 +166,8 @@ def beats_in_signal(recording: Recording, times: Sequence[float], tokens: int) -
 
 
 def beats_on_page(page: Page, times: Sequence[float], side: int) -> torch.Tensor:
-    """bool [P, PARTS]: which vertical strips of which patches of the squashed page have a QRS complex of a recorded lead in them."""
+    """bool [P, PARTS]: which vertical strips of which patches of the squashed page have a QRS complex of a recorded
+    lead in them."""
     flags = torch.zeros(side, side * PARTS, dtype=torch.bool)
     for box in page.boxes:
         row = int(box.baseline / page.image.height * side)
@@ -237,8 +240,8 @@ def evaluate(probe: Probe, records: Records, batch: int = 64) -> dict[str, float
 
 
 def blind_to_background(tower: Any) -> None:
-    """Start an image tower's patch filters without a response to a plain colour: a page is nearly all background, and what is drawn on
-    it would else be lost in the first layer norm."""
+    """Start an image tower's patch filters without a response to a plain colour: a page is nearly all background, and
+    what is drawn on it would else be lost in the first layer norm."""
     weight = tower.vision_tower.get_input_embeddings().weight
     with torch.no_grad():
         weight -= weight.mean(dim=(1, 2, 3), keepdim=True)
@@ -246,7 +249,8 @@ def blind_to_background(tower: Any) -> None:
 
 
 def train(probe: Probe, train_set: Records, test_set: Records, stream: str, args: argparse.Namespace) -> None:
-    """AdamW, warm-up and cosine, for ``args.epochs`` or until ``args.minutes`` are over (the schedule follows whichever ends first)."""
+    """AdamW, warm-up and cosine, for ``args.epochs`` or until ``args.minutes`` are over (the schedule follows whichever
+    ends first)."""
     generator = torch.Generator().manual_seed(args.seed)
     optimizer = torch.optim.AdamW(probe.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
     total = args.epochs * (len(train_set) // args.batch_size)
@@ -271,17 +275,25 @@ def train(probe: Probe, train_set: Records, test_set: Records, stream: str, args
             step += 1
             running = 0.98 * running + 0.02 * cost.item() if step > 1 else cost.item()
         if epoch % args.report_every == 0 or epoch == args.epochs - 1:
-            print(f"epoch {epoch + 1} step {step} {time.time() - began:.0f} s loss {running:.3f} {evaluate(probe, test_set)}", flush=True)
+            print(
+                f"epoch {epoch + 1} step {step} {time.time() - began:.0f} s loss {running:.3f} "
+                f"{evaluate(probe, test_set)}",
+                flush=True,
+            )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m llava_ecg.train.tiny.towers", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m llava_ecg.train.tiny.towers", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("stream", choices=sorted(SIZES), help="which tower")
     parser.add_argument("--data", type=Path, required=True, help="folder that playground/make_toy.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tower")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--minutes", type=float, default=0.0, help="end after so many minutes of training (0: after the epochs)")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="end after so many minutes of training (0: after the epochs)"
+    )
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--dpi", type=float, default=100.0, help="at which pages are rendered (image tower)")
@@ -300,10 +312,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         tower = build_tower(size["tower"], size["tower_config"])
         preparer = tower.preparer(**size["preparation"])
-        sets = [load_records(args.data, split, args.stream, tower, preparer, args.dpi, args.limit) for split in ("train", "test")]
+        sets = [
+            load_records(args.data, split, args.stream, tower, preparer, args.dpi, args.limit)
+            for split in ("train", "test")
+        ]
         if len(sets[0]) < args.batch_size or not len(sets[1]):
             raise InputError(
-                f"{args.data} has {len(sets[0])} training and {len(sets[1])} test records; at least {args.batch_size} and 1 are needed"
+                f"{args.data} has {len(sets[0])} training and {len(sets[1])} test records; at least "
+                f"{args.batch_size} and 1 are needed"
             )
         args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
     except (InputError, OSError, ValueError, KeyError) as error:
@@ -312,7 +328,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.stream == "image":
         blind_to_background(tower)
     probe = Probe(tower, *(("class", 1) if args.stream == "ecg" else ("mean", PARTS)))
-    print(f"{args.stream} tower: {sum(p.numel() for p in tower.parameters()):,} parameters, {len(sets[0])} records", flush=True)
+    print(
+        f"{args.stream} tower: {sum(p.numel() for p in tower.parameters()):,} parameters, {len(sets[0])} records",
+        flush=True,
+    )
     train(probe, sets[0], sets[1], args.stream, args)
     result = evaluate(probe, sets[1])
     print(json.dumps({"stream": args.stream, "test_records": len(sets[1]), "mean_absolute_error_or_accuracy": result}))
