@@ -4,9 +4,9 @@ Hardware: any CPU, 1 to 2 cores. Time: about 6 minutes a network on one core. Me
 
     python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl \
         --out llava_ecg/ecg/waves/delineator.safetensors
-    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --fold 0 --out
-    /tmp/fold0.safetensors python scripts/train_delineator.py --data ../shared/data/ludb --epochs 2 --simulated 20 --out
-    /tmp/x.safetensors   # a trial
+    python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl --fold 0 \
+        --out /tmp/fold0.safetensors
+    python scripts/train_delineator.py --data ../shared/data/ludb --epochs 2 --simulated 20 --out /tmp/x.safetensors
 
 The first trains on every record, the second without fold 0 of 5; scripts/train_delineator.sh makes all six.
 

@@ -1,12 +1,12 @@
-"""Waves of LUDB by other libraries, for ``scripts/bench/measure.py --baselines``. Runs in an environment of its own.
+r"""Waves of LUDB by other libraries, for ``scripts/bench/measure.py --baselines``. Runs in an environment of its own.
 
 Hardware: any CPU. Time: neurokit2 about 16 minutes, openecg about 2 minutes, for 159 records on one core. Memory: 1 GB.
 
     python -m venv BASE && BASE/bin/pip install neurokit2==0.2.13 wfdb==4.3.1
     BASE/bin/pip install openecg==0.11.0 onnxruntime==1.32.0
-    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which neurokit2 --out
-    BASE/neurokit2.json BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which openecg --out
-    BASE/openecg.json
+    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb \
+        --which neurokit2 --out BASE/neurokit2.json
+    BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which openecg --out BASE/openecg.json
 
 Both see one lead at a time, as their documentation shows them used. A file that is there already is continued.
 

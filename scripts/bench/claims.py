@@ -1,12 +1,12 @@
-"""How well the audit reads and judges: claims found in the test sentences, and verdicts on simulated ECGs of known
+r"""How well the audit reads and judges: claims found in the test sentences, and verdicts on simulated ECGs of known
 truth.
 
 Hardware: any CPU, one core. Time: about 20 s. Memory: 1 GB. Run from the root of the repository, whose tests hold the
 sentences:
 
     python -m scripts.bench.claims
-    python -m scripts.bench.claims --reports ../shared/data/ptbxl/labels.csv --hearts 300 --json
-    scripts/bench/results/claims.json
+    python -m scripts.bench.claims --reports ../shared/data/ptbxl/labels.csv --hearts 300 \
+        --json scripts/bench/results/claims.json
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""How well `llava_ecg.ecg` measures: against marks by hand, against other libraries, on simulated truth, and how fast.
+r"""How well `llava_ecg.ecg` measures: against marks by hand, against other libraries, on simulated truth, and how fast.
 
 Hardware: any CPU, one core. Time: about a minute a section, `--robustness` three. Memory: 1 GB.
 
-    python scripts/bench/measure.py --ludb ../shared/data/ludb                                   # out of fold:
-    tests/ecg/folds python scripts/bench/measure.py --ludb ../shared/data/ludb --baselines BASE/neurokit2.json
-    BASE/openecg.json python scripts/bench/measure.py --ludb ../shared/data/ludb --ptbxl ../shared/data/ptbxl
-    --simulated 60 --speed \
+    python scripts/bench/measure.py --ludb ../shared/data/ludb          # out of fold: tests/ecg/folds
+    python scripts/bench/measure.py --ludb ../shared/data/ludb --baselines BASE/neurokit2.json BASE/openecg.json
+    python scripts/bench/measure.py --ludb ../shared/data/ludb --ptbxl ../shared/data/ptbxl --simulated 60 --speed \
         --robustness ../shared/data --json scripts/bench/results/measure.json
 
 Every record of LUDB is scored by the network that did not see it (`--folds`, five networks that

@@ -1,10 +1,10 @@
-"""How good a model's interpretation of ECGs is that it has never seen: its own numbers against the measured signal.
+r"""How good a model's interpretation of ECGs is that it has never seen: its own numbers against the measured signal.
 
 Hardware: two CPU cores. Time: about 8 s a record and way of asking. Memory: 2 GB.
 
     python playground/make_toy.py /tmp/tiny --count 5000 --test-share 0.04 --seed 7 --real ../shared/data --ptbxl 1625
-    python scripts/bench/tiny_quality.py --model gem-tiny --data /tmp/tiny --limit 40 --json
-    scripts/bench/results/tiny_quality.json
+    python scripts/bench/tiny_quality.py --model gem-tiny --data /tmp/tiny --limit 40 \
+        --json scripts/bench/results/tiny_quality.json
 
 The records are those of test.json that are real recordings (patients apart from the training records); truth is what
 `llava_ecg.ecg.measure` finds. Every record is asked "Interpret this ECG." with signal and page, the signal alone (the
