@@ -6,8 +6,8 @@ activated LoRA, QALoRA, ...). Merged as a plain LoRA, such an adapter makes anot
 unless it is known to leave the sum as it is; the adapter can be merged with PEFT, which knows its own rules. Needs
 neither torch nor peft.
 
-Source: peft 0.21, `LoraConfig` and `LoraLayer.update_layer`; tests/model/test_lora.py holds the sums equal to PEFT's
-own.
+Source: peft 0.21, `LoraConfig` and `LoraLayer.update_layer`; tests/checkpoint/test_lora.py holds the sums equal to
+PEFT's own.
 """
 
 from __future__ import annotations

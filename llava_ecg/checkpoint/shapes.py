@@ -1,8 +1,8 @@
 """The parameters that a model of a given config has: their names and shapes by arithmetic, without building anything.
 
 `llava-ecg inspect` holds the tensors of a folder against this table; building the model on the meta device says the
-same, but takes seconds of imports. That model is the slow, obvious truth: tests/model/test_shapes.py holds this file
-equal to it, defaults included.
+same, but takes seconds of imports. That model is the slow, obvious truth: tests/checkpoint/test_shapes.py holds this
+file equal to it, defaults included.
 
 Standard library only: no torch, no transformers, no numpy in here.
 """

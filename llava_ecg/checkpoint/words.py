@@ -1,8 +1,8 @@
 """How the input of each stream is prepared, in words: for a report on a model that is not built. Imports no torch.
 
 The preparers themselves (`llava_ecg.model.towers.ecg_coca.EcgPreparation`,
-`llava_ecg.model.towers.image.ImagePreparation`) need torch; tests/model/test_report.py holds the defaults that are said
-here equal to theirs.
+`llava_ecg.model.towers.image.ImagePreparation`) need torch; tests/checkpoint/test_inspect.py holds the defaults that
+are said here equal to theirs.
 """
 
 from __future__ import annotations

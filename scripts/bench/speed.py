@@ -1,7 +1,7 @@
 """How fast a page is drawn and prepared, a file measured and a long recording asked about, against another checkout.
 
-Hardware: any CPU, one core is used. Time: two minutes, five with `--ask`. Memory: 2 GB. Both versions run in turns, each
-in a process of its own, so that what else the machine does touches both; the ratios are of the medians.
+Hardware: any CPU, one core is used. Time: two minutes, five with `--ask`. Memory: 2 GB. Both versions run in turns,
+each in a process of its own, so that what else the machine does touches both; the ratios are of the medians.
 
     git worktree add /tmp/before COMMIT && python scripts/bench/speed.py --against /tmp/before --ask
 
@@ -58,6 +58,7 @@ def run(root: Path, code: str, *words: str) -> tuple[float, str]:
 
 
 def main() -> None:
+    """Run what was asked for, print medians and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--against", type=Path, help="another checkout, such as a git worktree of an older commit")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
