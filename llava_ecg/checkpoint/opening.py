@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg.checkpoint import released
-from llava_ecg.checkpoint.arithmetic import MOST_LAYERS
 from llava_ecg.checkpoint.companions import tokenizer_of
 from llava_ecg.checkpoint.files.headers import Header, Tensors, read_folder, read_header, read_json, weight_files
 from llava_ecg.checkpoint.keymaps import GEM, OURS, renamed, weights_alone
@@ -28,13 +27,14 @@ from llava_ecg.checkpoint.source import (
     tower_alone,
     with_tower,
 )
-from llava_ecg.checkpoint.towers.clip import MODEL_TYPES, clip_config, clip_settings
-from llava_ecg.checkpoint.towers.ecg_coca import ecg_config, ecg_config_of_open_clip
+from llava_ecg.checkpoint.towers.clip import MODEL_TYPES
+from llava_ecg.checkpoint.towers.ecg_coca import described
+from llava_ecg.checkpoint.towers.facts import folder_named
+from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.errors import InputError
 
 _REST_OF_LORA = ("non_lora_trainables.bin", "non_lora_trainables.safetensors")
 _PROJECTOR_FILES = ("mm_projector.bin", "ecg_projector.bin")
-_FLAGS = {"ecg": "--ecg-tower", "image": "--vision-tower"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def open_source(
     Raises:
         InputError: no checkpoint, or a part of it that is missing or damaged.
     """
-    towers = {"ecg": ecg_tower, "image": vision_tower}
+    towers = dict(zip(RELEASED, (ecg_tower, vision_tower), strict=True))
     source = _open(name, _Wish(base, towers, partial=partial))
     for stream, tower in towers.items():
         if tower is not None and stream not in source.given:
@@ -301,39 +301,34 @@ def _with_released_config(source: Source, values: dict[str, Any], wish: _Wish, b
             raise InputError(
                 f"{source.folder / 'config.json'} is damaged: its {released.EXTENSION} has no streams with a tower each"
             )
-    for stream, key in (("ecg", "mm_ecg_tower"), ("image", "mm_vision_tower")):
+    for stream, facts in RELEASED.items():
         prefix = f"towers.{stream}."
         inside = {
             name.removeprefix(prefix): ref.shape for name, ref in source.tensors.items() if name.startswith(prefix)
         }
-        if not inside and not values.get(key):
+        if not inside and not values.get(facts.key):
             continue
         given = wish.towers.get(stream)
         if given is not None or not inside:
             try:
                 place = (
-                    given if given is not None else _named(source.folder, str(values[key]), stream, not wish.partial)
+                    given
+                    if given is not None
+                    else _named(source.folder, str(values[facts.key]), stream, not wish.partial)
                 )
             except InputError as error:
                 if not wish.partial:
                     raise
                 source.absent[stream] = str(error)
-                width = values.get("mm_hidden_size", 1024)  # all that is known of it
-                known = stream == "ecg" or width == 1024
-                guessed = {
-                    "hidden_size": width,
-                    "num_attention_heads": 1,
-                    "num_hidden_layers": MOST_LAYERS,
-                }  # any hidden state may be there
-                found[stream] = {"tower_config": {} if known else {"vision_config": guessed}}
+                found[stream] = {"tower_config": facts.guessed(values.get("mm_hidden_size", 1024))}
                 continue
-            tower = open_tower(place, stream, _described(source.folder, values))
+            tower = open_tower(place, stream, described(source.folder, values))
             check_width(source, stream, tower)
             source.tensors = {name: ref for name, ref in source.tensors.items() if not name.startswith(prefix)}
             source.tensors |= {prefix + name: ref for name, ref in tower.tensors.items()}
             found[stream] = {
                 "tower_config": tower.tower_config,
-                "preparation": tower.preparation if stream == "image" else {},
+                "preparation": tower.preparation if facts.prepares else {},
             }
             outside += [] if inside else [prefix]
             source.given += (stream,) if given is not None else ()
@@ -352,35 +347,13 @@ def _inside(folder: Path, stream: str, shapes: released.Shapes, values: Mapping[
     own = values.get(released.EXTENSION)
     if own is not None and stream in own["streams"]:
         return dict(own["streams"][stream])
-    if stream == "ecg":
-        beside = _described(folder, values)
-        if beside is not None:
-            return {"tower_config": ecg_config_of_open_clip(read_json(beside), str(beside))}
-        told = ecg_config(shapes)
-        if told is None:
-            raise InputError(
-                f"the ECG tower inside {folder} is not the released one, and its heads can't be read from its "
-                "weights; put GEM's "
-                f"description of it ({values.get('open_clip_config', 'open_clip_config')}.json, with ecg_cfg) into "
-                "the folder"
-            )
-        return {"tower_config": told}
-    named = _folder_named(folder, str(values.get("mm_vision_tower", "")))
-    if named is not None:
-        return clip_settings(named)
-    vision = clip_config(shapes)
-    if vision is None:
-        raise InputError(
-            f"the image tower inside {folder} is none of OpenAI's, and its heads can't be read from its weights; "
-            f"give the folder of {values.get('mm_vision_tower')!r} with --vision-tower"
-        )
-    return {"tower_config": {"vision_config": vision}}
+    return RELEASED[stream].inside(folder, values, shapes)
 
 
 # -- towers ------------------------------------------------------------------------------------------------------------
 
 
-def open_tower(name: str | Path, stream: str = "ecg", described: Path | None = None) -> TowerSource:
+def open_tower(name: str | Path, stream: str = next(iter(RELEASED)), description: Path | None = None) -> TowerSource:
     """Look into a tower: a folder of ours, ECG-CoCa's .pt, a CLIP's folder or hub id, or the tower of a whole
     checkpoint.
 
@@ -388,7 +361,7 @@ def open_tower(name: str | Path, stream: str = "ecg", described: Path | None = N
         InputError: there is none.
     """
     path = find(name, "tower")
-    alone = tower_alone(path, described)
+    alone = tower_alone(path, description)
     if alone is not None:
         return alone
     source = open_source(path)
@@ -400,28 +373,13 @@ def open_tower(name: str | Path, stream: str = "ecg", described: Path | None = N
     return TowerSource(settings["tower"], settings["tower_config"], settings["preparation"], tensors, path, len(unused))
 
 
-def _described(folder: Path, values: Mapping[str, Any]) -> Path | None:
-    """GEM's description of the ECG tower, if the folder has it: ``<open_clip_config>.json``."""
-    return _folder_named(folder, f"{values.get('open_clip_config')}.json")
-
-
 def _named(folder: Path, name: str, stream: str, download: bool) -> str | Path:
     """Where the tower that a config names may be: beside the config, at its path, embedded, or on the hub."""
-    found = _folder_named(folder, name)
+    found = folder_named(folder, name)
     if found is not None:
         return found
     try:
         return find(name, "tower", download=download)
     except InputError as error:
         here = f"{folder} does not hold its {stream} tower but names {name!r}, which is not here ({error})"
-        raise InputError(f"{here}; give it with {_FLAGS[stream]}") from error
-
-
-def _folder_named(folder: Path, name: str) -> Path | None:
-    if not name:
-        return None
-    try:
-        places = [folder / name, Path(name).expanduser()]
-        return next((place for place in places if (place / "config.json").is_file() or place.is_file()), None)
-    except (OSError, ValueError, RuntimeError):  # a name that is no path
-        return None
+        raise InputError(f"{here}; give it with {RELEASED[stream].flag}") from error

@@ -15,7 +15,7 @@ from llava_ecg.checkpoint.files.headers import Header, Tensors, read_folder, rea
 from llava_ecg.checkpoint.keymaps import BARE, CLIP, renamed, weights_alone
 from llava_ecg.checkpoint.lora import Delta
 from llava_ecg.checkpoint.towers import clip, ecg_coca
-from llava_ecg.checkpoint.towers.known import TOWERS
+from llava_ecg.checkpoint.towers.known import RELEASED, TOWERS
 from llava_ecg.errors import InputError
 
 STREAMS, ADAPTER = "streams.safetensors", "adapter"
@@ -109,10 +109,11 @@ def with_tower(source: Source, stream: str, tower: TowerSource, projector: str |
         check_width(source, stream, tower)
         streams[stream] |= settings | ({"preparation": tower.preparation} if tower.preparation else {})
     else:
-        kind = projector or ("linear" if stream == "ecg" and "image" in streams else "mlp2x_gelu")
-        through = "image" if stream == "ecg" and "image" in streams else None
+        wanted = RELEASED[stream].through if stream in RELEASED else None
+        through = wanted if wanted in streams else None
+        kind = projector or ("mlp2x_gelu" if through is None else "linear")
         new = {stream: settings | {"projector": kind, "through": through, "preparation": dict(tower.preparation)}}
-        streams = new | streams if stream == "ecg" else streams | new
+        streams = streams | new if wanted is None else new | streams
         fresh = (*fresh, f"projectors.{stream}.")
     prefix = f"towers.{stream}."
     tensors = {name: ref for name, ref in source.tensors.items() if not name.startswith(prefix)}

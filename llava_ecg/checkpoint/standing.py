@@ -9,9 +9,8 @@ from typing import Any
 
 from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.checkpoint.places.find import find
+from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.errors import InputError
-
-_TOWER_KEYS = {"ecg": "mm_ecg_tower", "image": "mm_vision_tower"}
 
 
 def refuse_standing(config: Any, folder: Path) -> None:
@@ -42,7 +41,7 @@ def _stands_on(config: Any) -> Iterator[Path]:
         yield from _needed(config.base)
     origin = config.origin or {}
     for prefix in origin.get("outside", ()):  # towers that its layout leaves where they are
-        name = origin["config"].get(_TOWER_KEYS[prefix.split(".")[1]])
+        name = origin["config"].get(RELEASED[prefix.split(".")[1]].key)
         path = _local(name) if isinstance(name, str) else None
         if path is not None:
             yield path

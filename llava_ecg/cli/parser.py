@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from llava_ecg.terminal import show
 
-_ONE_OF = {"ecg": "one recording", "image": "one image", "model": "one model", "text": "one text"}
+_ONE_OF = {"--ecg": "one recording", "--image": "one image", "--model": "one model", "--text": "one text"}
 
 
 class Once(argparse.Action):
@@ -28,7 +28,7 @@ class Once(argparse.Action):
         given = vars(namespace).setdefault("_given", set())
         if self.option_strings and self.dest in given:
             former = vars(namespace)[self.dest]
-            one = _ONE_OF.get(self.dest, "one value")
+            one = _ONE_OF.get(self.option_strings[0], "one value")
             raise argparse.ArgumentError(
                 self, f"it is given twice ({former} and {values}) and takes {one} at a time; give it once"
             )

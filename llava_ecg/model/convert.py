@@ -71,7 +71,7 @@ def convert(
     if to not in TARGETS:
         raise InputError(f"unknown layout {to!r}; known are {', '.join(TARGETS)}")
     if to == "encoder":
-        return _write_tower(open_tower(src, "ecg"), dst, trust_pickle, progress)
+        return _write_tower(open_tower(src), dst, trust_pickle, progress)
     source = open_source(src, base=base, ecg_tower=ecg_tower, vision_tower=vision_tower)
     outside = _stays_outside(source, vision_tower) if to == "llava" else ()
     return _write(source, dst, to, outside, trust_pickle, shard_size, progress)

@@ -9,6 +9,7 @@ from typing import Any
 from llava_ecg.checkpoint.opening import open_tower
 from llava_ecg.checkpoint.places.find import find
 from llava_ecg.checkpoint.standing import places, refuse_standing
+from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import is_replaced
@@ -22,20 +23,16 @@ def check_streams(model: Any, model_args: ModelArguments, data_args: DataArgumen
         InputError: one is for a stream that is not there.
     """
     streams = list(model.config.streams)
-    for name, flags in (
-        (
-            "ecg",
-            {"unfreeze_ecg_tower": model_args.unfreeze_ecg_tower, "ecg_projector_type": model_args.ecg_projector_type},
-        ),
-        (
-            "image",
-            {
-                "unfreeze_vision_tower": model_args.unfreeze_vision_tower,
-                "mm_projector_type": model_args.mm_projector_type,
-                "render_pages": data_args.render_pages,
-            },
-        ),
-    ):
+    of_the_ecg = {
+        "unfreeze_ecg_tower": model_args.unfreeze_ecg_tower,
+        "ecg_projector_type": model_args.ecg_projector_type,
+    }
+    of_the_image = {
+        "unfreeze_vision_tower": model_args.unfreeze_vision_tower,
+        "mm_projector_type": model_args.mm_projector_type,
+        "render_pages": data_args.render_pages,
+    }
+    for name, flags in zip(RELEASED, (of_the_ecg, of_the_image), strict=True):
         asked = [flag for flag, value in flags.items() if value]
         if asked and name not in streams:
             raise InputError(f"--{asked[0]} comes to nothing: the model has no {name} stream; leave it away")
@@ -54,7 +51,7 @@ def check_output(config: Any, model_args: ModelArguments, folder: Path) -> None:
     """
     refuse_standing(config, folder)
     given: list[Path] = [Path(model_args.pretrain_mm_mlp_adapter)] if model_args.pretrain_mm_mlp_adapter else []
-    for stream, name in (("ecg", model_args.ecg_tower), ("image", model_args.vision_tower)):
+    for stream, name in zip(RELEASED, (model_args.ecg_tower, model_args.vision_tower), strict=True):
         if name:
             given += sorted({ref.path for ref in open_tower(find(name, "tower"), stream).tensors.values()})
     target = folder.resolve()

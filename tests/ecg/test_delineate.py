@@ -12,8 +12,9 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.simulate import Heart, Truth, simulate
 from llava_ecg.ecg.simulate_marked import simulate_marked
 from llava_ecg.ecg.waves import net
-from llava_ecg.ecg.waves.delineate import RATE, delineate, pooled, probabilities, runs
+from llava_ecg.ecg.waves.delineate import RATE, delineate, pooled, probabilities
 from llava_ecg.ecg.waves.delineation import across
+from llava_ecg.ecg.waves.runs import runs
 
 
 def made(heart: Heart | None = None, seed: int = 1, seconds: float = 10.0) -> tuple[np.ndarray, Truth]:
@@ -145,10 +146,20 @@ def test_without_weights_the_rules_take_over_and_say_so(monkeypatch: pytest.Monk
 
 
 def test_a_second_detector_that_counts_otherwise_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    signal, _ = made()
-    assert delineate(signal, STANDARD).notes == ()
-    monkeypatch.setattr("llava_ecg.ecg.waves.delineate.second_opinion", lambda lead: np.arange(40.0))
-    assert "disagree" in delineate(signal, STANDARD).notes[0]
+    steady, _ = made()
+    slow, _ = made(Heart(rate_bpm=40, muscle_mv=0.005))
+    irregular, _ = made(Heart(rhythm="atrial fibrillation", rr_cv=0.25, rate_bpm=85, f_wave_mv=0.06), seed=2)
+    asked: list[int] = []
+
+    def forty(lead: np.ndarray) -> np.ndarray:
+        asked.append(len(lead))
+        return np.arange(40.0)
+
+    monkeypatch.setattr("llava_ecg.ecg.waves.delineate.second_opinion", forty)
+    assert delineate(steady, STANDARD).notes == () and not asked, "sure, steady and of an ordinary rate"
+    for signal in (slow, irregular):
+        assert "disagree" in delineate(signal, STANDARD).notes[0]
+    assert len(asked) == 2
 
 
 def test_probabilities_of_parts_meet() -> None:

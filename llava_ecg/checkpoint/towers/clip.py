@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg.checkpoint.arithmetic import (
+    MOST_LAYERS,
     Shapes,
     divides,
     known,
@@ -25,7 +26,7 @@ from llava_ecg.checkpoint.arithmetic import (
 )
 from llava_ecg.checkpoint.files.headers import read_json
 from llava_ecg.checkpoint.keymaps import CLIP
-from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, shown
+from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, folder_named, shown
 from llava_ecg.errors import InputError
 
 MODEL_TYPES = ("clip", "clip_vision_model")
@@ -199,4 +200,40 @@ def _width(config: Mapping[str, Any]) -> int:
     return width
 
 
-FACTS = TowerFacts("image", shapes_of, _page, clip_config, CLIP, _width)
+def inside(folder: Path, values: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The settings of a CLIP whose weights lie in a released checkpoint: of its own folder, or told by the shapes.
+
+    Raises:
+        InputError: nothing tells its heads.
+    """
+    named = folder_named(folder, str(values.get("mm_vision_tower", "")))
+    if named is not None:
+        return clip_settings(named)
+    vision = clip_config(shapes)
+    if vision is None:
+        raise InputError(
+            f"the image tower inside {folder} is none of OpenAI's, and its heads can't be read from its weights; "
+            f"give the folder of {values.get('mm_vision_tower')!r} with --vision-tower"
+        )
+    return {"tower_config": {"vision_config": vision}}
+
+
+def _guessed(width: int) -> dict[str, Any]:
+    """Any hidden state may be there."""
+    layers = {"hidden_size": width, "num_attention_heads": 1, "num_hidden_layers": MOST_LAYERS}
+    return {} if width == 1024 else {"vision_config": layers}
+
+
+FACTS = TowerFacts(
+    stream="image",
+    key="mm_vision_tower",
+    flag="--vision-tower",
+    through=None,
+    prepares=True,
+    shapes=shapes_of,
+    words=_page,
+    inside=inside,
+    guessed=_guessed,
+    table=CLIP,
+    width=_width,
+)

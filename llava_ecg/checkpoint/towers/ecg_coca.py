@@ -24,7 +24,7 @@ from llava_ecg.checkpoint.arithmetic import (
 )
 from llava_ecg.checkpoint.files.headers import Tensors, read_header, read_json
 from llava_ecg.checkpoint.keymaps import BARE, ECG_COCA, renamed
-from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, shown
+from llava_ecg.checkpoint.towers.facts import TowerFacts, Words, folder_named, shown
 from llava_ecg.errors import InputError
 
 RATE = 500.0
@@ -174,4 +174,42 @@ def of_file(path: Path, described: Path | None) -> tuple[dict[str, Any], Tensors
     return told, tensors, len(unused)
 
 
-FACTS = TowerFacts("ecg", shapes_of, _signal, ecg_config, ECG_COCA, lambda config: config.get("width", 768))
+def described(folder: Path, values: Mapping[str, Any]) -> Path | None:
+    """GEM's description of the ECG tower, if the folder has it: ``<open_clip_config>.json``."""
+    return folder_named(folder, f"{values.get('open_clip_config')}.json")
+
+
+def inside(folder: Path, values: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The settings of an encoder whose weights lie in a released checkpoint: told by GEM's description of it, or by the
+    shapes.
+
+    Raises:
+        InputError: nothing tells its heads.
+    """
+    beside = described(folder, values)
+    if beside is not None:
+        return {"tower_config": ecg_config_of_open_clip(read_json(beside), str(beside))}
+    told = ecg_config(shapes)
+    if told is None:
+        raise InputError(
+            f"the ECG tower inside {folder} is not the released one, and its heads can't be read from its "
+            "weights; put GEM's "
+            f"description of it ({values.get('open_clip_config', 'open_clip_config')}.json, with ecg_cfg) into "
+            "the folder"
+        )
+    return {"tower_config": told}
+
+
+FACTS = TowerFacts(
+    stream="ecg",
+    key="mm_ecg_tower",
+    flag="--ecg-tower",
+    through="image",
+    prepares=False,
+    shapes=shapes_of,
+    words=_signal,
+    inside=inside,
+    guessed=lambda width: {},
+    table=ECG_COCA,
+    width=lambda config: config.get("width", 768),
+)
