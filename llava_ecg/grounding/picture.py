@@ -57,7 +57,7 @@ _FONT, _ROW, _MARGIN, _BADGE = 17, 26, 28, 11  # pixels; the last half the heigh
 _FOOT_MM = 204.0  # below this a page is empty, and the legend begins
 _ONE_COLUMN = 12  # so many claims stand in one column of the legend, more in two
 _MOST_LINES = 3  # of a claim in the legend
-_DARK = 110  # what is darker is trace or writing, not paper
+_DARK = 150  # what is darker is trace or writing, the faint foot line too, not paper
 _ASIDE = 10  # pixels from a wave to the line of its height
 _LEADER = 2.2 * _BADGE  # a badge farther from its place is tied to it with a line
 _TRIES = sorted(product(range(-66, 67, 6), repeat=2), key=lambda step: math.hypot(*step))
