@@ -178,6 +178,7 @@ class Chat:
         notes = [*answer.notes, *filter(None, [report.beside(answer, self.case)])]
         lines += [f"[{note}]" for note in notes if note not in self._noted]
         self._noted.update(notes)
+        lines += [f"[{remark}]" for remark in ([] if answer.audit is None else answer.audit.remarks)]
         more = "; /audit shows them" if answer.audit is not None and any(answer.audit.counts.values()) else ""
         self.say(*lines, f"[{report.audit_summary(answer.audit)}{more}]", "")
 

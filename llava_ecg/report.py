@@ -112,7 +112,7 @@ def beside(answer: Answer, case: Case) -> str | None:
     """The line on what was measured beyond the part that the model was shown and the audit goes by; None where that is
     all there is."""
     whole, part = case.measurements, case.within(answer.shown)
-    if whole is None or part is whole or answer.shown is None or case.recording is None:
+    if whole is None or part is whole or answer.shown is None or case.recording is None or case.more:
         return None
     names = (("heart_rate_bpm", "rate", "bpm"), ("pr_ms", "PR", "ms"), ("qrs_ms", "QRS", "ms"), ("qt_ms", "QT", "ms"))
     told = [f"{word} {value:.0f} {unit}" for name, word, unit in names if (value := getattr(whole, name)) is not None]

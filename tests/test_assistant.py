@@ -257,6 +257,7 @@ def test_several_ecgs_are_asked_about_and_not_audited(assistant: Assistant, reco
     one = ask(assistant, Case(recording))
     assert answer.tokens["ecg"] == 2 * one.tokens["ecg"] and answer.tokens["image"] == 3 * one.tokens["image"]
     assert any("several ECGs" in note for note in answer.notes)
+    assert report.beside(answer, case) is None
     found = audit_of("Rate?", "The rate is 72 bpm.", case, None, whole=True)
     assert [(v.status.value, v.reason) for v in found.verdicts] == [("unmeasurable", SEVERAL)]
 

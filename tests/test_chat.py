@@ -22,7 +22,7 @@ from llava_ecg.chat import Chat
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
-from llava_ecg.grounding.audit import audit
+from llava_ecg.grounding.answer import TREATMENT, audit_answer
 
 CTRL_C = object()
 
@@ -51,7 +51,13 @@ class Assistant:
             text += part
             on_text(part)
         return Answer(
-            text, self.name, {"new": 3}, {"total": 0.5}, finished, ("a note",), audit(text, case.measurements)
+            text,
+            self.name,
+            {"new": 3},
+            {"total": 0.5},
+            finished,
+            ("a note",),
+            audit_answer(turns[-1].text, text, case.measurements),
         )
 
 
@@ -132,6 +138,12 @@ def test_measure_and_audit(talk: Any) -> None:
     shown, chat = talk("Rate?", "/measure", "/audit")
     assert chat.case.measurements.table() in shown
     assert "1 supported" in shown and "rate 72" in shown
+
+
+def test_what_was_not_checked_is_said_at_once(talk: Any) -> None:
+    shown, _ = talk("How is the ST segment?", "Should I give aspirin?")
+    assert "[1 claim: 1 supported; not checked: ST segment; /audit shows them]" in shown
+    assert shown.count(f"[{TREATMENT}]") == 1
 
 
 def test_audit_marks_the_page(talk: Any, tmp_path: Path) -> None:
