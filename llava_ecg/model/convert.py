@@ -16,8 +16,7 @@ from typing import Any
 
 from llava_ecg.checkpoint import released, weights
 from llava_ecg.checkpoint.building import expected_shapes, guarded
-from llava_ecg.checkpoint.companions import TOKENIZER_CONFIG, TOKENIZER_FILES, ends_of, tokenizer_arguments
-from llava_ecg.checkpoint.files.headers import read_json
+from llava_ecg.checkpoint.companions import TOKENIZER_FILES, ends_of
 from llava_ecg.checkpoint.fit import faults, refuse_faults
 from llava_ecg.checkpoint.keymaps import BARE, GEM, OURS, Table, from_ours
 from llava_ecg.checkpoint.opening import open_source, open_tower
@@ -27,19 +26,11 @@ from llava_ecg.checkpoint.weights import SHARD_BYTES
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.model.saving import whole_folder, write_tower_config
+from llava_ecg.model.saving import copy_tokenizer, whole_folder, write_tower_config
 
 TARGETS = ("llava", "ours", "encoder")
 Progress = Callable[[str], None]
 
-_COMPANIONS = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template*",
-)
 _CLIP_PREFIX, _CLIP_NAME = "towers.image.", "mm_vision_tower"
 
 
@@ -205,20 +196,9 @@ def _made(dst: Path, size: int) -> Any:
 
 
 def _copy_companions(source: Source, folder: Path) -> None:
-    """Tokenizer files as they are, and the tokens that end an answer.
-
-    How a tokenizer is read depends on the config beside it too; where that is another one now, it is written down.
-    """
+    """Tokenizer files as they are, and the tokens that end an answer."""
     if source.tokenizer is not None:
-        for pattern in _COMPANIONS:
-            for path in sorted(source.tokenizer.glob(pattern)):
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
-        reading = tokenizer_arguments(source.tokenizer)
-        if reading != tokenizer_arguments(folder):
-            note = folder / TOKENIZER_CONFIG
-            kept = read_json(note) if note.is_file() else {}
-            note.write_text(json.dumps(kept | reading, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        copy_tokenizer(source.tokenizer, folder)
     place = ends_of(source)[0]
     if place is not None:
         shutil.copyfile(place, folder / place.name)
