@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_ecg.cli import main
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 
 @pytest.fixture(scope="module")

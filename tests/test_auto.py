@@ -114,7 +114,7 @@ def test_any_order_of_imports(order: str, ours: Path) -> None:
 
 
 def test_released_layouts(tmp_path: Path, shared: Path) -> None:
-    from tests.checkpoint import released
+    from tests.model import released
 
     golden = shared / "golden"
     both = ["ecg", "image"]
@@ -339,7 +339,7 @@ def test_transformers_own_llava_stays_its_own(tmp_path: Path) -> None:
 
 def test_first_releases_open_with_the_class_itself(tmp_path: Path, golden: Path) -> None:
     """They say ``llava``, which is transformers' own."""
-    from tests.checkpoint import released
+    from tests.model import released
 
     released.clip_vision_folder(tmp_path / "clip", golden)
     for folder in (
@@ -353,7 +353,7 @@ def test_a_folder_without_tokenizer_opens_as_a_model(tmp_path: Path, golden: Pat
     from transformers import AutoModelForCausalLM
 
     from llava_ecg.errors import InputError
-    from tests.checkpoint import released
+    from tests.model import released
 
     folder = released.gem(tmp_path / "gem", golden).folder
     for file in folder.glob("*token*"):
@@ -376,7 +376,7 @@ def test_the_keywords_that_people_type(tmp_path: Path, golden: Path) -> None:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     from llava_ecg.errors import InputError
-    from tests.checkpoint import released
+    from tests.model import released
 
     folder = released.gem(tmp_path / "gem", golden, dtype=torch.bfloat16).folder
 
@@ -403,7 +403,7 @@ def test_the_keywords_that_people_type(tmp_path: Path, golden: Path) -> None:
 def test_save_pretrained_and_back(name: str, tmp_path: Path, golden: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoProcessor
 
-    from tests.checkpoint import released
+    from tests.model import released
 
     folder = released.gem_qwen(tmp_path / "gem", golden, tied=name == "tied").folder
     model = AutoModelForCausalLM.from_pretrained(folder)

@@ -20,7 +20,7 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.convert import convert
 from llava_ecg.model.loading import load_tokenizer, open_checkpoint
 from llava_ecg.processor import Processor
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 TURNS = [
     {"role": "user", "content": "What is the rhythm?"},

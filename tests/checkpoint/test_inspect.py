@@ -21,9 +21,9 @@ from llava_ecg.checkpoint.inspect import LAYOUTS, Part, Report, inspect
 from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.checkpoint.words import stream_report
 from llava_ecg.errors import InputError
-from tests.checkpoint import released
-from tests.checkpoint.released_7b import seven_b, sparse_seven_b
-from tests.checkpoint.released_files import State
+from tests.model import released
+from tests.model.released_7b import seven_b, sparse_seven_b
+from tests.model.released_files import State
 
 # their prefix -> our part; the first that fits
 THEIRS = (

@@ -16,7 +16,7 @@ from llava_ecg.cli import main
 from llava_ecg.errors import InputError
 from llava_ecg.model.convert import convert, merge
 from llava_ecg.model.loading import open_checkpoint
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 90, 100, 110]])
 

@@ -16,8 +16,8 @@ import llava_ecg
 from llava_ecg.checkpoint.keymaps import GEM, from_ours
 from llava_ecg.errors import InputError
 from llava_ecg.model.loading import Checkpoint, TowerCheckpoint, open_checkpoint
-from tests.checkpoint import released as write
-from tests.checkpoint.released_files import State, Written
+from tests.model import released as write
+from tests.model.released_files import State, Written
 
 TIED = "lm_head.weight"
 

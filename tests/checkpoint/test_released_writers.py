@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPConfig, CLIPModel
 
-from tests.checkpoint import released as write
-from tests.checkpoint.released_7b import SEVEN_B, Shapes, joined, llava_shapes, seven_b, seven_b_config, sparse_seven_b
+from tests.model import released as write
+from tests.model.released_7b import SEVEN_B, Shapes, joined, llava_shapes, seven_b, seven_b_config, sparse_seven_b
 
 
 def filed(folder: Path) -> dict[str, torch.Tensor]:

@@ -27,8 +27,8 @@ from llava_ecg.model.convert import convert, merge
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import compose, load_projectors
 from llava_ecg.streams import StreamConfig
-from tests.checkpoint import released as write
-from tests.checkpoint.released_files import write_weights
+from tests.model import released as write
+from tests.model.released_files import write_weights
 
 More = dict[str, Any]
 Action = Callable[[Path, Path, More], Any]

@@ -20,7 +20,7 @@ import llava_ecg
 from llava_ecg.cli import main
 from llava_ecg.errors import InputError
 from llava_ecg.model.loading import open_checkpoint
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 
 def refused(folder: Path, **more: Any) -> str:

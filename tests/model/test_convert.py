@@ -17,9 +17,9 @@ from llava_ecg.errors import InputError
 from llava_ecg.model import convert as module
 from llava_ecg.model.convert import convert, merge
 from llava_ecg.model.loading import open_checkpoint
-from tests.checkpoint import released as write
-from tests.checkpoint.released_files import State
 from tests.checkpoint.test_released import WHOLE, lora_sum
+from tests.model import released as write
+from tests.model.released_files import State
 
 
 def quiet(_: str) -> None: ...

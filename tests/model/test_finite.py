@@ -13,7 +13,7 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.processor import Processor
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 
 def spoiled(folder: Path, name: str, value: float, row: int | None = None) -> None:

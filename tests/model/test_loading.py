@@ -15,7 +15,7 @@ from llava_ecg.checkpoint.fit import faults
 from llava_ecg.checkpoint.keymaps import GEM, from_ours
 from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from tests.checkpoint.released_7b import SEVEN_B, seven_b, sparse_seven_b
+from tests.model.released_7b import SEVEN_B, seven_b, sparse_seven_b
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,7 +68,7 @@ def test_memory_while_loading(
     form: str, filed: str, wanted: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peak of host memory stays under 1.2 times the largest shard plus the model."""
-    from tests.checkpoint import released as write
+    from tests.model import released as write
 
     golden = shared / "golden"
     write.gem(tmp_path / "small", golden)

@@ -21,7 +21,7 @@ from llava_ecg.model.convert import convert
 from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.towers.clip import ClipTower
 from llava_ecg.processor import Processor
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 
 def edit(path: Path, **values: Any) -> None:

@@ -15,7 +15,7 @@ from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.towers.image import tile_order
 from llava_ecg.streams import Prepared
-from tests.checkpoint import released
+from tests.model import released
 
 THEIR_MARKER = -200
 

@@ -14,7 +14,7 @@ from llava_ecg.data.conversation import Turn, parse
 from llava_ecg.data.encode import IGNORE, tokenize
 from llava_ecg.model.loading import load_tokenizer
 from llava_ecg.plugins import templates
-from tests.checkpoint import released
+from tests.model import released
 
 from .conftest import THEIR_MARKER
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from llava_ecg.model.convert import convert, merge
 from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.train.run import main
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 from .test_run import toy  # noqa: F401  (a fixture)
 

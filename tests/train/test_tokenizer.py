@@ -15,7 +15,7 @@ from llava_ecg.model.convert import convert
 from llava_ecg.model.loading import open_checkpoint
 from llava_ecg.model.saving import save_checkpoint
 from llava_ecg.train.run import main
-from tests.checkpoint import released as write
+from tests.model import released as write
 
 from .test_released import flags, quiet
 from .test_run import toy  # noqa: F401  (a fixture)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tests.checkpoint.released_7b import Shapes
+from tests.model.released_7b import Shapes
 
 State = dict[str, torch.Tensor]
 

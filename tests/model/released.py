@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.checkpoint.released_7b import (
+from tests.model.released_7b import (
     FAMILY,
     LLAMA_7B,
     LLAVA_CLASSES,
@@ -35,7 +35,7 @@ from tests.checkpoint.released_7b import (
     llava_config,
     llava_shapes,
 )
-from tests.checkpoint.released_files import (
+from tests.model.released_files import (
     State,
     Written,
     cast,
