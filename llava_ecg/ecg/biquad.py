@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_BLOCK = 128  # samples: few enough for small matrices, enough for a short loop
+# samples of a block: few enough for small matrices, enough for a short loop; and blocks of one matrix product: few
+# enough for OpenBLAS to start no threads (see `llava_ecg.ecg.waves.net`)
+_BLOCK, _TOGETHER = 64, 16
 
 
 class Biquad(NamedTuple):
@@ -70,8 +72,8 @@ def both_ways(section: Biquad, signal: np.ndarray, padding: int) -> np.ndarray:
 def _filtered(section: Biquad, rows: np.ndarray) -> np.ndarray:
     """[R, T] filtered from the state in which a signal that always had its first value would have left the filter.
 
-    The recursion runs over blocks: within one, the output is a matrix times the input plus a matrix times the state (two
-    numbers a row) at its start; only the states are found one after the other.
+    The recursion runs over blocks: within one, the output is a matrix times the input plus a matrix times the state
+    (two numbers a row) at its start; only the states are found one after the other.
     """
     b0, b1, b2, a1, a2 = section
     step = np.array([[-a1, 1.0], [-a2, 0.0]])  # state -> next state, direct form II transposed
@@ -85,18 +87,19 @@ def _filtered(section: Biquad, rows: np.ndarray) -> np.ndarray:
     lag = np.arange(_BLOCK) - np.arange(_BLOCK)[:, None]  # output minus input
     inside = np.where(lag >= 0, response[lag.clip(0)], 0.0)
     count, samples = rows.shape
-    blocks = -(-samples // _BLOCK)
+    blocks = -(-samples // (_BLOCK * _TOGETHER)) * _TOGETHER
     padded = np.zeros((count, blocks * _BLOCK))
     padded[:, :samples] = rows
-    parts = padded.reshape(count, blocks, _BLOCK)
-    driven = parts @ reached[::-1]  # [R, blocks, 2]
+    parts = padded.reshape(-1, _TOGETHER, _BLOCK)
+    driven = (parts @ reached[::-1]).reshape(count, blocks, 2)
     states = np.empty((blocks, count, 2))
     state = rows[:, :1] * np.linalg.solve(np.eye(2) - step, enter)
     turn = powers[_BLOCK].T
     for block in range(blocks):
         states[block] = state
         state = state @ turn + driven[:, block]
-    out = parts @ inside + states.transpose(1, 0, 2) @ powers[:_BLOCK, 0].T
+    start = states.transpose(1, 0, 2).reshape(-1, _TOGETHER, 2)
+    out = parts @ inside + start @ powers[:_BLOCK, 0].T
     return out.reshape(count, -1)[:, :samples]
 
 

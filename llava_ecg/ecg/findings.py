@@ -7,12 +7,13 @@ research.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llava_ecg.ecg.hints import POOR_R_MV, unit_note
 from llava_ecg.ecg.measurements import Finding, LeadMeasurements, Measurements
 from llava_ecg.ecg.person import age_of, sex_of
+from llava_ecg.ecg.territories import contiguous, territory
 
 SOURCES = {
     "rate": "convention: sinus rate 60 to 100 bpm",
@@ -27,13 +28,6 @@ SOURCES = {
     "voltage": "convention: every limb lead below 0.5 mV, every chest lead below 1.0 mV",
     "recording": "electrode misplacement: I turned over while V6 is not",
 }
-TERRITORIES = {
-    "inferior": ("II", "III", "aVF"),
-    "lateral": ("I", "aVL", "V5", "V6"),
-    "septal": ("V1", "V2"),
-    "anterior": ("V3", "V4"),
-}
-CONTIGUOUS = (("aVL", "I", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6"))  # Cabrera's order without aVR
 _NONE_HERE = "not measured"
 
 
@@ -59,25 +53,6 @@ def findings(measured: Measurements, *, sex: str | None = None, age: float | Non
     """
     person = Person({"male": True, "female": False}.get(sex_of(sex) or ""), age_of(age))
     return {name: rule(name, measured, person) for name, rule in FINDINGS.items()}
-
-
-def contiguous(leads: Iterable[str]) -> tuple[str, ...]:
-    """Those of the leads that have a neighbour among them, in the order of the page."""
-    there = set(leads)
-    kept = set()
-    for row in CONTIGUOUS:
-        for one, next_one in zip(row, row[1:], strict=False):
-            if one in there and next_one in there:
-                kept |= {one, next_one}
-    order = ("I", "II", "III", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-    return tuple(name for name in order if name in kept)
-
-
-def territory(leads: Sequence[str]) -> str:
-    """The wall that leads look at, such as ``inferior`` or ``septal and anterior``: those of which two leads are among
-    them."""
-    names = [name for name, own in TERRITORIES.items() if len(set(own) & set(leads)) >= 2]
-    return " and ".join(names)
 
 
 def _limit(

@@ -17,23 +17,21 @@ import numpy as np
 
 from llava_ecg.ecg import amplitudes
 from llava_ecg.ecg.amplitudes import MedianBeat, median_beat
+from llava_ecg.ecg.beat_columns import beat_columns
 from llava_ecg.ecg.findings import findings, pathological_q
 from llava_ecg.ecg.hints import lead_reversal, unit_note
 from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
+from llava_ecg.ecg.plausible import doubts, plausible
+from llava_ecg.ecg.prepare import prepared
 from llava_ecg.ecg.quality import quality
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.rhythm import rhythm
 from llava_ecg.ecg.voltages import voltages
 from llava_ecg.ecg.waves.delineate import RATE, delineate
 from llava_ecg.ecg.waves.delineation import Delineation
-from llava_ecg.ecg.waves.recorded import bursts, calibration_pulses, recorded_samples
 from llava_ecg.errors import InputError
 
 SHORTEST_S = 1.0
-HUM_MV, HUM_RATIO = (
-    0.015,
-    4.0,
-)  # amplitude from which mains are taken out, and how far it must stand out of its neighbourhood
 _BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drift")
 _INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
 
@@ -56,7 +54,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
         )
     whole = recording.with_derived()
     signal, steps, recorded = prepared(whole)
-    found = delineate(signal, whole.leads, recorded=recorded)
+    found = plausible(delineate(signal, whole.leads, recorded=recorded), signal.shape[1] / RATE)
     if not recorded.all():
         signal = np.where(recorded, signal, np.nan)  # amplitudes come from what was recorded
     values, reasons = rhythm(found.r_s, found.kinds, found.p_present, found.broken)
@@ -66,72 +64,25 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
     states = {note.lead: note.kind for note in reversed(quality(whole)) if note.lead and note.kind in _BAD}
     leads = _leads(signal, found, beat, states)
     voltages(leads, beat, values, reasons)
+    if not len(found.r_s):  # each value's reason is why there are no beats
+        reasons = dict.fromkeys(reasons, found.reasons.get("beats", "no QRS complexes were found"))
+    lead_medians = _lead_medians(leads)
+    doubtful = doubts(values, spread, lead_medians)
     measured = Measurements(
         **values,
         lead_reversal=lead_reversal(leads, beat, found.leads),
         beats=_beats(found),
         leads=leads,
         spread=spread,
-        lead_medians=_lead_medians(leads),
+        lead_medians=lead_medians,
         reasons=reasons,
         source={"delineator": found.method, "filter": "; ".join(steps)},
-        notes=tuple(note for note in (unit_note(leads), *found.notes) if note),
+        notes=tuple(note for note in (unit_note(leads), *found.notes, *doubtful) if note),
     )
     person = recording.metadata
     sex = sex if sex is not None else person.get("sex")
     age = age if age is not None else person.get("age")
     return replace(measured, findings=findings(measured, sex=sex, age=age))
-
-
-def prepared(recording: Recording) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """float64 [L, T] at `RATE`, gaps bridged, baseline and hum removed; what was done, in words; bool [L, T] where it
-    was recorded."""
-    from llava_ecg.ecg.filters import notch
-
-    there = recorded_samples(recording.signal, recording.rate)
-    own = [row for row, name in enumerate(recording.leads) if name not in recording.derived and there[row].any()]
-    there &= ~calibration_pulses(np.where(there, recording.signal, np.nan)[own], recording.rate)
-    signal = _steady(recording, there)
-    burst = bursts(signal, RATE)
-    steps = ["0.5 Hz high-pass, zero phase"]
-    if burst.any():
-        there &= ~_at_rate(burst, there.shape[1])
-        signal = _steady(recording, there)
-        steps.append("bursts bridged")
-    recorded = _at_rate(there, signal.shape[1])
-    for frequency in (50.0, 60.0):
-        if recording.rate > 2 * frequency and _hums(signal, frequency):
-            signal = notch(signal, RATE, frequency)
-            steps.append(f"{frequency:g} Hz notch")
-    return np.asarray(signal, dtype=np.float64), steps, recorded
-
-
-def _steady(recording: Recording, there: np.ndarray) -> np.ndarray:
-    """[L, T] at `RATE`, bridged where it is not there and high-passed."""
-    from llava_ecg.ecg.filters import bridge, highpass
-
-    bridged = bridge(np.where(there, recording.signal, np.nan)).astype(np.float32)
-    return highpass(Recording(bridged, recording.rate, recording.leads).resample(RATE).signal, RATE)
-
-
-def _at_rate(mask: np.ndarray, samples: int) -> np.ndarray:
-    """bool [L, T] at another number of samples over the same time."""
-    if mask.all():
-        return np.ones((len(mask), samples), dtype=bool)
-    return np.asarray(mask[:, np.minimum(np.arange(samples) * mask.shape[1] // max(1, samples), mask.shape[1] - 1)])
-
-
-def _hums(signal: np.ndarray, frequency: float) -> bool:
-    """Whether a lead holds the mains: the amplitude at the frequency is large and stands out of that 3 Hz to either
-    side."""
-    part = signal[:, : round(10 * RATE)]
-    if part.shape[1] < RATE:
-        return False
-    t = np.arange(part.shape[1]) / RATE
-    window = np.hanning(len(t))
-    waves = np.exp(-2j * np.pi * np.array([frequency, frequency - 3, frequency + 3])[:, None] * t) * window
-    size = np.abs(part @ waves.T) * 2 / window.sum()
-    return bool(((size[:, 0] > HUM_MV) & (size[:, 0] > HUM_RATIO * size[:, 1:].max(axis=1))).any())
 
 
 def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, str]) -> dict[str, float]:
@@ -147,8 +98,9 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     none = "no QRS complexes were found" if len(found.r_s) == 0 else "no whole beat lies in the recording"
     if found.p_present is None:
         reasons["p_present"] = found.reasons.get("p", none)
-    if usual.any() and found.p_present is not None:
-        values["p_fraction"] = round(float(np.isfinite(found.p_all[usual, 0]).mean()), 3)
+    judged = usual & ~found.p_unsure
+    if judged.any() and found.p_present is not None:
+        values["p_fraction"] = round(float(np.isfinite(found.p_all[judged, 0]).mean()), 3)
     why = {
         "qrs_ms": none,
         "qt_ms": found.reasons.get("t", none),
@@ -157,10 +109,10 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     }
     why["p_fraction"] = why["p_ms"]
     reasons.update({name: reason for name, reason in why.items() if name not in values})
-    if "qt_ms" in values:
+    if "qt_ms" in values and "qrs_ms" in values:
         values["jt_ms"] = round(values["qt_ms"] - values["qrs_ms"], 1)
     else:
-        reasons["jt_ms"] = reasons["qt_ms"]
+        reasons["jt_ms"] = reasons.get("qt_ms", reasons.get("qrs_ms", none))
     rr = np.diff(found.r_s)
     whole = ~found.broken if len(found.broken) == len(rr) else np.ones(len(rr), dtype=bool)
     pairs = rr[usual[1:] & usual[:-1] & whole] if len(rr) else rr
@@ -235,7 +187,7 @@ def _leads(
 ) -> dict[str, LeadMeasurements]:
     """Every lead's medians and its columns over the beats."""
     usual, out = found.dominant, {}
-    columns = _columns(signal, found, beat)
+    columns = beat_columns(signal, found, beat)
     st = amplitudes.st_levels(beat, (0, 20, 40, 60, 80)) if beat is not None else None
     for row, name in enumerate(found.leads):
         state = states.get(name, "ok")
@@ -332,90 +284,6 @@ def _lead_medians(leads: dict[str, LeadMeasurements]) -> dict[str, float]:
     return out
 
 
-def _columns(
-    signal: np.ndarray, found: Delineation, beat: MedianBeat | None
-) -> list[dict[str, tuple[float | None, ...]]]:
-    """Each lead's columns over the beats; see `LeadMeasurements`."""
-    count = len(found.r_s)
-    start = np.rint(np.nan_to_num(found.qrs_all[:, 0]) * RATE).astype(int)
-    last = signal.shape[1] - 1
-    level = (
-        signal[:, np.clip(start[:, None] + np.arange(-8, 0), 0, last)].mean(axis=2)
-        if count
-        else np.zeros((len(signal), 0))
-    )
-    arrays: dict[str, np.ndarray] = {}
-    for name, waves in (("p", found.p), ("qrs", found.qrs), ("t", found.t)):
-        for at, edge in enumerate(("onset", "peak", "end")):
-            arrays[f"{name}_{edge}_s"] = waves[:, :, at].T
-        peak = np.rint(np.nan_to_num(waves[:, :, 1].T) * RATE).astype(int).clip(0, last)
-        there = np.isfinite(waves[:, :, 1].T)
-        height = np.take_along_axis(signal, peak, axis=1) - level if count else level
-        if name != "qrs":
-            arrays[f"{name}_mv"] = np.where(there, height, np.nan)
-    spans = {
-        "p_ms": (("p", 0), ("p", 2)),
-        "pr_ms": (("p", 0), ("qrs", 0)),
-        "qrs_ms": (("qrs", 0), ("qrs", 2)),
-        "t_ms": (("t", 0), ("t", 2)),
-        "qt_ms": (("qrs", 0), ("t", 2)),
-    }
-    for name, (first, stop) in spans.items():
-        of = {"p": found.p, "qrs": found.qrs, "t": found.t}
-        arrays[name] = (of[stop[0]][:, :, stop[1]] - of[first[0]][:, :, first[1]]).T * 1000
-    arrays |= _qrs_columns(signal, found, beat, level)
-    places = {True: 4, False: 1}
-    rounded = {name: np.round(array, places[name.endswith(("_s", "_mv"))]) for name, array in arrays.items()}
-    return [
-        {
-            name: tuple(None if value != value else value for value in array[row].tolist())
-            for name, array in rounded.items()
-        }
-        for row in range(len(found.leads))
-    ]
-
-
-def _qrs_columns(
-    signal: np.ndarray, found: Delineation, beat: MedianBeat | None, level: np.ndarray
-) -> dict[str, np.ndarray]:
-    """[L, N] each: Q, R, S, R', S', the height of QRS, and ST at J and J + 60 ms, of single beats.
-
-    The waves of a dominant beat are looked for where the median beat has them (10 ms more to either side); other beats
-    have none.
-    """
-    names = ("q_mv", "r_mv", "s_mv", "r2_mv", "s2_mv", "qrs_mv", "st_j_mv", "st60_mv")
-    out = {name: np.full((len(signal), len(found.r_s)), np.nan) for name in names}
-    there = np.isfinite(found.qrs_all[:, 1])
-    if not there.any():
-        return out
-    last = signal.shape[1] - 1
-    onset, end = (np.rint(np.nan_to_num(found.qrs_all[:, at]) * RATE).astype(int) for at in (0, 1))
-    steps = np.arange(int((end - onset)[there].max()) + 1)
-    at = np.minimum(onset[:, None] + steps, end[:, None]).clip(0, last)
-    out["qrs_mv"] = np.where(there, np.ptp(signal[:, at], axis=2), np.nan)
-    for name, ms in (("st_j_mv", 0), ("st60_mv", 60)):
-        after = end[:, None] + round(ms / 1000 * RATE) + np.arange(-1, 2)
-        inside = there & (after[:, -1] <= last)
-        out[name] = np.where(inside, signal[:, after.clip(0, last)].mean(axis=2) - level, np.nan)
-    if beat is not None:
-        usual = np.flatnonzero(found.dominant & there)
-        start = np.rint((found.r_s[usual] + beat.bounds.qrs_onset) * RATE).astype(int)
-        for row in np.flatnonzero(found.live).tolist():
-            for name, wave in zip(amplitudes.QrsWaves._fields[:5], _waves(beat, row)[:5], strict=True):
-                if wave is not None:
-                    near = (start[:, None] + np.arange(wave.first - 5, wave.last + 6)).clip(0, last)
-                    part = signal[row, near] - level[row, usual, None]
-                    out[f"{name}_mv"][row, usual] = part.max(axis=1) if wave.mv > 0 else part.min(axis=1)
-    for array in out.values():
-        array[~found.live] = np.nan
-    return out
-
-
-def _waves(beat: MedianBeat, row: int) -> amplitudes.QrsWaves:
-    """The waves of QRS of one lead of the median beat."""
-    return amplitudes.qrs_waves(beat.trace[row, beat.at(beat.bounds.qrs_onset) : beat.at(beat.bounds.qrs_end) + 1])
-
-
 def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
     """Every beat with its bounds and intervals over all leads."""
     intervals = _beat_intervals(found)
@@ -432,7 +300,7 @@ def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
                 rr_before_ms=before,
                 rr_after_ms=rr[at] if at < len(rr) else None,
                 rate_bpm=round(60000 / before, 1) if before else None,
-                p_present=None if found.p_present is None or found.kinds[at] == "partial" else bool(np.isfinite(p[0])),
+                p_present=None if found.p_present is None or found.p_unsure[at] else bool(np.isfinite(p[0])),
                 **{name: _rounded(intervals[name][at], 1) for name in _INTERVALS},
                 p_onset_s=_rounded(p[0], 4),
                 p_end_s=_rounded(p[1], 4),

@@ -121,6 +121,6 @@ class Recording:
             length = round(self.signal.shape[1] * rate / self.rate)
             nearest = np.minimum(np.rint(np.arange(length) * (self.rate / rate)).astype(int), self.signal.shape[1] - 1)
             return replace(self, signal=self.signal[:, nearest], rate=float(rate))
-        from llava_ecg.ecg.filters import resample  # brings scipy.signal, which costs a second to import
+        from llava_ecg.ecg.filters import resample
 
         return replace(self, signal=resample(self.signal, self.rate, rate), rate=float(rate))

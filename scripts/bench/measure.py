@@ -32,6 +32,7 @@ from llava_ecg.ecg.filters import highpass, resample
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.plausible import plausible
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.ecg.waves import net
@@ -76,7 +77,8 @@ def ours(records: Sequence[Marked], folds: dict[str, net.Network] | net.Network)
     out = []
     for record in records:
         network = folds[record.name] if isinstance(folds, dict) else folds
-        found = delineate(at_500_hz(record), STANDARD, network=network)
+        signal = at_500_hz(record)
+        found = plausible(delineate(signal, STANDARD, network=network), signal.shape[1] / RATE)
         out.append(tally(record, waves_of_leads(found), bool(found.p_present)))
     return out
 

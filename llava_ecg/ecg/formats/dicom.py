@@ -246,7 +246,7 @@ def _put_together(groups: Sequence[_Group]) -> _Group:
     for group in groups:
         at, values = round((group.begin_s - begin) * rate), group.values
         if not math.isclose(group.rate, rate, rel_tol=1e-4):
-            from llava_ecg.ecg.filters import resample  # brings scipy.signal, which costs a second to import
+            from llava_ecg.ecg.filters import resample
 
             values = resample(values, group.rate, rate)
         for row, lead in enumerate(group.leads):

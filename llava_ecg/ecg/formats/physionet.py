@@ -126,7 +126,7 @@ def _is_lead(channel: _Channel, options: Options) -> bool:
 
 def _with_frame(values: np.ndarray, old: int, new: int) -> np.ndarray:
     """The values with ``new`` samples a frame in place of ``old``."""
-    from llava_ecg.ecg.filters import resample  # brings scipy.signal, which costs a second to import
+    from llava_ecg.ecg.filters import resample
 
     return resample(values, float(old), float(new)).astype(np.float64)
 

@@ -32,6 +32,8 @@ class Delineation:
         method: ``"net"`` or ``"rules"``, and its version.
         broken: bool [N - 1] the intervals between beats that lead across a stretch in which nothing was recorded.
         notes: sentences that a user should see before trusting the waves.
+        p_unsure: bool [N] the beats that may have a P wave though none is given: it is not whole in the recording, or
+            what was found is none; empty stands for no such beat.
     """
 
     leads: tuple[str, ...]
@@ -49,6 +51,11 @@ class Delineation:
     method: str = ""
     broken: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     notes: tuple[str, ...] = ()
+    p_unsure: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def __post_init__(self) -> None:
+        if len(self.p_unsure) != len(self.r_s):
+            object.__setattr__(self, "p_unsure", np.zeros(len(self.r_s), dtype=bool))
 
     @property
     def dominant(self) -> np.ndarray:

@@ -25,6 +25,9 @@ CHANNELS = (16, 24, 32, 48, 64)
 KERNELS = (7, 7, 5, 5, 5)
 CLASSES = 4  # none, P, QRS, T
 MULTIPLE = PATCH * 2 ** (len(CHANNELS) - 1)  # a signal is padded to a multiple of so many samples
+# multiplications in one matrix product: from 2^18 on OpenBLAS shares it among threads, which wait for each other by
+# spinning and cost more than they save in products of this size
+_ONE_THREAD, _FEW_INPUTS = 2**18, 32
 WEIGHTS = Path(__file__).parent / "delineator.safetensors"
 
 
@@ -85,7 +88,8 @@ class Network:
                 x = 0.5 * (x[:, :, ::2] + x[:, :, 1::2])
         for level in range(last):
             x = self._block(f"up{level}", np.concatenate([kept.pop(), np.repeat(x, 2, axis=2)]))
-        out = self.arrays["head.weight"] @ x.reshape(len(x), -1) + self.arrays["head.bias"][:, None]
+        out = products(self.arrays["head.weight"][:, :, None], x.reshape(len(x), -1), x[0].size)
+        out += self.arrays["head.bias"][:, None]
         out = out.reshape(CLASSES, PATCH, leads, -1).transpose(2, 0, 3, 1)
         return np.ascontiguousarray(out.reshape(leads, CLASSES, -1)[:, :, :samples])
 
@@ -93,7 +97,8 @@ class Network:
         """[C, L, P] -> [width, L, P]; see the torch twin."""
         x = self._convolved(f"{name}.first", x)
         np.maximum(x, 0, out=x)
-        mean = self.arrays[f"{name}.pooled.weight"] @ x.mean(axis=1) + self.arrays[f"{name}.pooled.bias"][:, None]
+        mean = products(self.arrays[f"{name}.pooled.weight"][:, :, None], x.mean(axis=1), x.shape[2])
+        mean += self.arrays[f"{name}.pooled.bias"][:, None]
         x = self._convolved(f"{name}.second", x)
         x += mean[:, None]
         return np.maximum(x, 0, out=x)
@@ -101,8 +106,7 @@ class Network:
     def _convolved(self, name: str, x: np.ndarray) -> np.ndarray:
         """A convolution [C, L, P] -> [width, L, P] with zeros beyond the ends.
 
-        The leads lie in one row with zeros between them, so that each tap is one matrix product of a shifted view of
-        it.
+        The leads lie in one row with zeros between them, so that each tap is a product with a shifted view of it.
         """
         weight, bias = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
         _, inward, taps = weight.shape
@@ -111,11 +115,34 @@ class Network:
         length = leads * (places + half)
         row = np.zeros((inward, half + length + half), dtype=np.float32)
         row[:, half : half + length].reshape(inward, leads, places + half)[:, :, :places] = x
-        out = weight[:, :, 0] @ row[:, :length]
-        for tap in range(1, taps):
-            out += weight[:, :, tap] @ row[:, tap : tap + length]
+        out = products(weight, row, length)
         out += bias[:, None]
         return out.reshape(-1, leads, places + half)[:, :, :places]
+
+
+def products(weight: np.ndarray, row: np.ndarray, length: int) -> np.ndarray:
+    """[out, length]: the sum over the taps of ``weight[:, :, tap] @ row[:, tap : tap + length]``, in parts so small
+    that no threads are started for them.
+
+    Args:
+        weight: [out, in, tap].
+        row: [in, length + taps - 1].
+    """
+    outward, inward, taps = weight.shape
+    if taps > 1 and inward * taps <= _FEW_INPUTS:  # so few that one product with all shifted views is faster
+        row = np.concatenate([row[:, tap : tap + length] for tap in range(taps)])
+        weight = weight.transpose(0, 2, 1).reshape(outward, -1, 1)
+        return products(weight, row, length)
+    by_tap = np.ascontiguousarray(weight.transpose(2, 0, 1))
+    columns = max(16, _ONE_THREAD // (outward * inward))
+    out = np.empty((outward, length), dtype=row.dtype)
+    for first in range(0, length, columns):
+        stop = min(length, first + columns)
+        part = by_tap[0] @ row[:, first:stop]
+        for tap in range(1, taps):
+            part += by_tap[tap] @ row[:, first + tap : stop + tap]
+        out[:, first:stop] = part
+    return out
 
 
 @cache
