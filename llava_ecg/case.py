@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import Measurements
-from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-def _shown(value: object) -> str:
-    """A path as it was given, anything else by its type."""
-    return ascii(str(value)) if isinstance(value, str | PathLike) else f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True)
@@ -64,14 +59,11 @@ class Case:
     more: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.recording is not None and not isinstance(self.recording, Recording):
-            raise InputError(
-                f"a Case takes a Recording, not {_shown(self.recording)}; read a file with llava_ecg.ecg.read(FILE), "
-                "or put an array into llava_ecg.ecg.Recording"
-            )
+        if self.recording is not None:
+            check_recording(self.recording, "a Case")
         if isinstance(self.image, str | bytes | PathLike):
             raise InputError(
-                f"a Case takes an image of Pillow, not {_shown(self.image)}; read it with "
+                f"a Case takes an image of Pillow, not {ascii(str(self.image))}; read it with "
                 "llava_ecg.ecg.images.read_image"
             )
 

@@ -262,14 +262,11 @@ class Processor:
         return lines
 
     def _encode(self, text: Any, places: Sequence[Mapping[str, Any]], kept: Kept) -> tuple[Encoded, list[str]]:
-        for place in places:
-            if not set(self.encoder.whole(place)) & set(self.preparers):
-                model = f"the model {self.name}".rstrip()
-                raise InputError(
-                    f"{model} takes {', '.join(self.preparers) or 'text only'}, and the question came with "
-                    f"{', '.join(place) or 'nothing'}"
-                )
         shown = [self.encoder.shown(place) for place in places]
+        for place, seen in zip(places, shown, strict=True):
+            if not seen:
+                model, streams = f"the model {self.name}".rstrip(), ", ".join(self.preparers) or "text only"
+                raise InputError(f"{model} takes {streams}, and the question came with {', '.join(place) or 'nothing'}")
         begin = (self.template.system + self.template.first_user).partition("{}")[0]
         if isinstance(text, str) and begin and text.startswith(begin) and text.count(MARKER) == len(places):
             written = replace(self.encoder, template=_AS_IT_IS)  # what apply_chat_template wrote

@@ -290,3 +290,10 @@ def test_a_model_trained_without_pages_is_asked_without(letters: Any, recordings
     assert set(bare(QUESTION, ecg=recordings[0])["streams"]) == {"ecg"}
     assert set(bare(QUESTION, ecg=recordings[0], images=page())["streams"]) == {"ecg", "image"}
     assert LlavaEcgConfig(**settings.to_dict()).derive is False
+
+
+def test_a_page_is_drawn_once_a_question(processor: Processor, recordings: list[Recording], monkeypatch: Any) -> None:
+    drawn: list[Recording] = []
+    monkeypatch.setattr("llava_ecg.model.towers.image.render", lambda recording: drawn.append(recording) or page())
+    processor(QUESTION, ecg=recordings[0])
+    assert len(drawn) == 1

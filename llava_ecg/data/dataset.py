@@ -177,7 +177,10 @@ class ConversationDataset(Dataset[Encoded]):
             for name, given in conversation.sources.items()
             if name in readers and marker < len(given)
         }
-        return self.encoder.shown(sources)
+        shown = self.encoder.shown(sources)
+        if not shown:
+            raise InputError("none of its files is of a kind that the model takes")
+        return shown
 
     def _left(self, sources: dict[str, Any], epoch: int, number: int, marker: int) -> dict[str, Any]:
         """The sources without the one that is dropped this time, if one is."""

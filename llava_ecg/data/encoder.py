@@ -15,7 +15,6 @@ from typing import Any
 from llava_ecg.data.conversation import MARKER, Turn
 from llava_ecg.data.encode import Encoded, encode
 from llava_ecg.data.templates import Template
-from llava_ecg.errors import InputError
 from llava_ecg.streams import Prepared, Preparer
 
 Place = Mapping[str, Any]
@@ -51,15 +50,8 @@ class Encoder:
         return found
 
     def shown(self, place: Place) -> dict[str, Any]:
-        """What of a place the model is shown: `whole`, without sources that it has no stream for.
-
-        Raises:
-            InputError: nothing.
-        """
-        found = {name: source for name, source in self.whole(place).items() if name in self.preparers}
-        if not found:
-            raise InputError("none of its files is of a kind that the model takes")
-        return found
+        """What of a place the model is shown: `whole`, without sources that it has no stream for; may be empty."""
+        return {name: source for name, source in self.whole(place).items() if name in self.preparers}
 
     def sample(
         self, turns: Sequence[Turn], places: Sequence[Place], *, max_length: int | None = None, kept: Kept | None = None

@@ -24,7 +24,7 @@ from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measu
 from llava_ecg.ecg.plausible import doubts, plausible
 from llava_ecg.ecg.prepare import prepared
 from llava_ecg.ecg.quality import quality
-from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.ecg.rhythm import rhythm
 from llava_ecg.ecg.voltages import voltages
 from llava_ecg.ecg.waves.delineate import RATE, delineate
@@ -45,8 +45,9 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
             file says.
 
     Raises:
-        InputError: shorter than 1 s.
+        InputError: shorter than 1 s, or no `Recording`.
     """
+    check_recording(recording, "measure")
     if recording.duration < SHORTEST_S:
         raise InputError(
             f"{recording.source or 'the recording'} is {recording.duration:.2f} s long and can't be measured; "

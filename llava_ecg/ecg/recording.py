@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,17 @@ class Recording:
         from llava_ecg.ecg.filters import resample
 
         return replace(self, signal=resample(self.signal, self.rate, rate), rate=float(rate))
+
+
+def check_recording(value: Any, who: str) -> None:
+    """Raise `InputError` for what is no `Recording`, such as the path of a file.
+
+    Args:
+        who: takes one, such as ``a Case``.
+    """
+    if not isinstance(value, Recording):
+        given = ascii(str(value)) if isinstance(value, str | PathLike) else f"a {type(value).__name__}"
+        raise InputError(
+            f"{who} takes a Recording, not {given}; read a file with llava_ecg.ecg.read(FILE), or put an array into "
+            "llava_ecg.ecg.Recording"
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from llava_ecg.ecg.ink import INK, draw_ink
-from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.errors import InputError
 
 SPEEDS = (25.0, 50.0, 12.5)
@@ -169,6 +169,7 @@ def draw_page(
     Raises:
         InputError: unknown layout, paper or speed, or a dpi outside 20-1200 or a gain outside 0.5-80.
     """
+    check_recording(recording, "a page")
     if layout not in LAYOUTS:
         raise InputError(f"unknown page layout {layout!r}; known are {', '.join(LAYOUTS)}")
     if paper not in PAPERS:

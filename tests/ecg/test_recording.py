@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from llava_ecg.case import Case
 from llava_ecg.ecg import Recording
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.render import draw_page
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -90,3 +95,10 @@ def test_a_rate_that_is_nearly_the_one_wanted(rate: float) -> None:
     long = Recording(np.arange(2_000_000, dtype=np.float32)[None], rate, ("II",)).resample(500.0).signal[0]
     assert np.abs(long - np.arange(len(long)) * rate / 500).max() <= 0.75, "the end of an hour is where it was"
     assert abs(measure(recording).heart_rate_bpm - 72) < 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("take", [measure, draw_page, Case])
+@pytest.mark.parametrize("value", ["file.hea", Path("file.hea"), 3, np.zeros((12, 5000))])
+def test_what_takes_a_recording_says_so(take: Any, value: Any) -> None:
+    with pytest.raises(InputError, match="takes a Recording, not .*read a file with"):
+        take(value)

@@ -18,6 +18,8 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
+from llava_ecg.train.tiny.loop import optimise
 from llava_ecg.train.tiny.towers import augment, load_records
 
 DIGITS = tuple("0123456789")
@@ -187,30 +190,30 @@ def build_parser() -> argparse.ArgumentParser:
 def train(model: LlavaEcgForCausalLM, sets: Mapping[str, Any], words: torch.Tensor, args: argparse.Namespace) -> None:
     """Batches of the streams in turn, for ``args.minutes``."""
     generator = torch.Generator().manual_seed(args.seed)
-    parts = [(model.towers, args.learning_rate), (model.projectors, 3 * args.learning_rate)]
-    groups = [{"params": list(part.parameters()), "rate": rate} for part, rate in parts]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
-    began, step = time.time(), 0
-    while (done := (time.time() - began) / (60 * args.minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (step + 1) / 40) * (0.5 + 0.5 * math.cos(math.pi * done))
-        for name in sets:
-            values, captions = sets[name]["train"]
-            rows = torch.randint(len(values), (args.batch_size,), generator=generator)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                features = write(model, name, augment(values[rows].float(), name, generator))
-            cost, right = caption_loss(features, captions[rows], words)
-            optimizer.zero_grad()
-            cost.backward()
-            nn.utils.clip_grad_norm_([value for group in groups for value in group["params"]], 1.0)
-            optimizer.step()
-            if step % 40 == 0:
-                print(
-                    f"step {step} {time.time() - began:.0f} s {name} loss {cost.item():.3f}, right "
-                    f"{right.float().mean():.3f}",
-                    flush=True,
-                )
-        step += 1
+    right: dict[str, float] = {}
+
+    def cost(name: str) -> torch.Tensor:
+        values, captions = sets[name]["train"]
+        rows = torch.randint(len(values), (args.batch_size,), generator=generator)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = write(model, name, augment(values[rows].float(), name, generator))
+        found, hits = caption_loss(features, captions[rows], words)
+        right[name] = float(hits.float().mean())
+        return found
+
+    began, streams = time.time(), len(sets)
+    steps = optimise(
+        [(model.towers, args.learning_rate), (model.projectors, 3 * args.learning_rate)],
+        (partial(cost, name) for name in cycle(sets)),
+        lambda _: (time.time() - began) / (60 * args.minutes),
+        warm_up=40 * streams,
+        weight_decay=0.01,
+    )
+    for step, found in steps:
+        name = list(sets)[step % streams]
+        if step // streams % 40 == 0:
+            passed = time.time() - began
+            print(f"step {step} {passed:.0f} s {name} loss {found:.3f}, right {right[name]:.3f}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,8 +17,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from llava_ecg.ecg.render import Page, draw_page
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
+from llava_ecg.train.tiny.loop import optimise
 
 
 @dataclass(frozen=True)
@@ -252,34 +254,32 @@ def train(probe: Probe, train_set: Records, test_set: Records, stream: str, args
     """AdamW, warm-up and cosine, for ``args.epochs`` or until ``args.minutes`` are over (the schedule follows whichever
     ends first)."""
     generator = torch.Generator().manual_seed(args.seed)
-    optimizer = torch.optim.AdamW(probe.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
-    total = args.epochs * (len(train_set) // args.batch_size)
-    began, step, running = time.time(), 0, 0.0
-    for epoch in range(args.epochs):
-        order = torch.randperm(len(train_set), generator=generator)
-        for at in range(0, len(train_set) - args.batch_size + 1, args.batch_size):
-            rows = order[at : at + args.batch_size]
-            done = max(step / total, (time.time() - began) / (60 * args.minutes) if args.minutes else 0.0)
-            if done >= 1:
-                return
-            for group in optimizer.param_groups:
-                group["lr"] = args.learning_rate * min(1.0, step / 100) * (0.5 + 0.5 * math.cos(math.pi * done))
-            values = augment(train_set.values[rows].float(), stream, generator)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits, beat_logits = probe(values)
-            cost = loss(logits, beat_logits, train_set.targets[rows], train_set.beats[rows])
-            optimizer.zero_grad()
-            cost.backward()
-            nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            running = 0.98 * running + 0.02 * cost.item() if step > 1 else cost.item()
-        if epoch % args.report_every == 0 or epoch == args.epochs - 1:
-            print(
-                f"epoch {epoch + 1} step {step} {time.time() - began:.0f} s loss {running:.3f} "
-                f"{evaluate(probe, test_set)}",
-                flush=True,
-            )
+    per_epoch = len(train_set) // args.batch_size
+    began, running = time.time(), 0.0
+
+    def cost(rows: torch.Tensor) -> torch.Tensor:
+        values = augment(train_set.values[rows].float(), stream, generator)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits, beat_logits = probe(values)
+        return loss(logits, beat_logits, train_set.targets[rows], train_set.beats[rows])
+
+    def batches() -> Iterator[torch.Tensor]:
+        for _ in range(args.epochs):
+            order = torch.randperm(len(train_set), generator=generator)
+            yield from order[: per_epoch * args.batch_size].split(args.batch_size)
+
+    def done(step: int) -> float:
+        over = (time.time() - began) / (60 * args.minutes) if args.minutes else 0.0
+        return max(step / (args.epochs * per_epoch), over)
+
+    costs = (partial(cost, rows) for rows in batches())
+    for step, found in optimise([(probe, args.learning_rate)], costs, done, warm_up=100, weight_decay=0.05):
+        running = 0.98 * running + 0.02 * found if step else found
+        epoch, left = divmod(step + 1, per_epoch)
+        if not left and ((epoch - 1) % args.report_every == 0 or epoch == args.epochs):
+            passed = time.time() - began
+            told = evaluate(probe, test_set)
+            print(f"epoch {epoch} step {step + 1} {passed:.0f} s loss {running:.3f} {told}", flush=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
