@@ -21,7 +21,14 @@ from llava_ecg.cli import build_parser
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "checkpoints/README.md", "playground/README.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "checkpoints/README.md",
+        "playground/README.md",
+        "findings/README.md",
+    )
 ] + sorted(ROOT.glob("docs/*.md"))
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -102,6 +109,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nothing_waits_to_be_filled_in(page: Path) -> None:
+    """A word in capitals alone on its line is what a writer leaves for a table that is to come."""
+    assert re.findall(r"^[A-Z]{4,}$", page.read_text(encoding="utf-8"), re.MULTILINE) == []
 
 
 def test_the_readme_names_the_two_commands() -> None:
