@@ -24,10 +24,10 @@ FLOORS = (
     ("errors",),
     ("registry", "remote"),
     ("plugins", "streams", "cache"),
-    ("data", "checkpoint"),
+    ("data", "checkpoint", "engine"),
     ("ecg",),
     ("grounding", "model"),
-    ("engine", "train", "instruct", "files", "case", "processor", "pasted"),
+    ("train", "instruct", "files", "case", "processor", "pasted"),
     ("auto", "assistant", "terminal"),
     ("report", ""),
     ("chat", "eval"),
@@ -76,7 +76,7 @@ ROOMS = {
     ),
     "model": (
         ("config",),
-        ("towers", "projectors", "finite", "released_configs"),
+        ("towers", "projectors", "finite", "loss", "released_configs"),
         ("opened",),
         ("pretrained",),
         ("llava",),
@@ -96,7 +96,13 @@ NOT_AT_IMPORT = dict.fromkeys(
 )
 
 # Bare calls that may stand at the top level of a module: they tell a library's registry about a class.
-CALLS = ("AutoConfig.register", "AutoModel.register", "AutoModelForCausalLM.register", "auto.install")
+CALLS = (
+    "AttentionInterface.register",
+    "AutoConfig.register",
+    "AutoModel.register",
+    "AutoModelForCausalLM.register",
+    "auto.install",
+)
 # The import path is left alone, but for the one finder that tells transformers' Auto classes of our checkpoints when
 # they are loaded, since loading them ourselves would cost every ``import llava_ecg`` two seconds.
 FINDERS = ("auto",)

@@ -16,9 +16,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from llava_ecg.engine.attention import HONOUR_SEGMENTS
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.finite import finite_or_refused
+from llava_ecg.model.loss import summed_loss
 from llava_ecg.model.pretrained import from_pretrained
 from llava_ecg.model.projectors import build_projector
 from llava_ecg.model.towers.tower import build_tower, preparers
@@ -116,18 +118,75 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         embeddings = self.get_input_embeddings()(input_ids)
         if slots is None:
             return embeddings
+        filled = embeddings.flatten(0, 1)
         for number, name in enumerate(self.config.streams, 1):
-            places = slots == number
             given = (streams or {}).get(name)
+            if given is not None and "places" in given:
+                places = given["places"]
+            else:
+                places = torch.nonzero((slots == number).flatten())[:, 0]
             features = None if given is None else self.features(name, given["values"], given["index"])
-            here, there = int(places.sum()), 0 if features is None else features.shape[0]
+            here, there = places.shape[0], 0 if features is None else features.shape[0]
             if here != there:
                 raise ValueError(
                     f"the sequence has {here} places for the stream {name!r} and {there} features came for them"
                 )
             if features is not None:
-                embeddings = embeddings.masked_scatter(places[..., None], features.to(embeddings.dtype))
-        return embeddings
+                filled = filled.index_copy(0, places, features.to(filled.dtype))
+        return filled.view_as(embeddings)
+
+    def _segmented(self, segments: torch.Tensor | None, longest: int | None) -> dict[str, Any]:
+        """What tells transformers' attention functions where the samples of a pack begin.
+
+        Raises:
+            ValueError: a language model whose attention would pass over it.
+        """
+        if segments is None:
+            return {}
+        kind = self.language_model.config._attn_implementation
+        if kind not in HONOUR_SEGMENTS:
+            raise ValueError(
+                f"a pack needs attention that keeps its samples apart ({', '.join(HONOUR_SEGMENTS)}), and the language "
+                f"model has {kind}; see set_attn_implementation"
+            )
+        borders = {"cu_seq_lens_q": segments, "cu_seq_lens_k": segments}
+        return borders | {"max_length_q": longest, "max_length_k": longest}
+
+    def loss(
+        self,
+        inputs_embeds: torch.Tensor,
+        rows: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        segments: torch.Tensor | None = None,
+        longest: int | None = None,
+        label_smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        """The sum of the losses of the places that have a label, whose logits are never held all at once.
+
+        Args:
+            inputs_embeds: [B, S, D], filled.
+            rows: int64 [M] of the B * S places, those that predict a label.
+            targets: int64 [M], the labels that they predict.
+            segments, longest: see `llava_ecg.data.batch.pack`.
+
+        Returns:
+            float32 []
+        """
+        hidden = (
+            self.language_model.get_decoder()(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+                **self._segmented(segments, longest),
+            )
+            .last_hidden_state.flatten(0, 1)
+            .index_select(0, rows)
+        )
+        return summed_loss(self.get_output_embeddings(), hidden, targets, smoothing=label_smoothing)
 
     def forward(
         self,
@@ -141,6 +200,11 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         streams: Streams | None = None,
         supervised_only: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
+        rows: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
+        segments: torch.Tensor | None = None,
+        longest: int | None = None,
+        label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss where `labels` are given.
@@ -151,23 +215,30 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             labels: int64 [B, S], -100 where there is no loss.
             slots: int8 [B, S]; 0 text, k the k-th stream.
             streams: name -> {values, index}; see `features`.
-            supervised_only: compute logits [M, vocabulary] for the M places that have a label, and no others: the same
-                loss for a fraction of the memory.
+            supervised_only: the loss alone, and no logits: the same loss for a fraction of the memory.
             num_items_in_batch: what the sum of the loss is divided by; None for the number of labels.
+            rows, targets: which places predict a label, and which (`llava_ecg.data.batch.counted`); found from the
+                labels if None. Only with `supervised_only`.
+            segments, longest: where the samples of a pack begin (`llava_ecg.data.batch.pack`).
+            label_smoothing: only with `supervised_only`.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, slots, streams)
         if supervised_only and labels is not None:
-            hidden = self.language_model.get_decoder()(
-                inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
-            ).last_hidden_state
-            here = labels[:, 1:] != -100
-            logits = self.get_output_embeddings()(hidden[:, :-1][here]).float()
-            loss = nn.functional.cross_entropy(logits, labels[:, 1:][here], reduction="sum")
-            return CausalLMOutputWithPast(
-                loss=loss / (max(1, int(here.sum())) if num_items_in_batch is None else num_items_in_batch),
-                logits=logits,
+            if rows is None or targets is None:
+                ahead = nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
+                rows = torch.nonzero(ahead != -100)[:, 0]
+                targets = ahead[rows]
+            loss = self.loss(
+                *(inputs_embeds, rows, targets),
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                segments=segments,
+                longest=longest,
+                label_smoothing=label_smoothing,
             )
+            items = max(1, rows.shape[0]) if num_items_in_batch is None else num_items_in_batch
+            return CausalLMOutputWithPast(loss=loss / items)
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -175,6 +246,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             labels=labels,
             **({} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}),
+            **self._segmented(segments, longest),
             **kwargs,
         )
 

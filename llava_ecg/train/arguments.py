@@ -102,6 +102,13 @@ class TrainingArguments(transformers.TrainingArguments):
     group_by_modality_length: bool = field(
         default=False, metadata={"help": "group_by_length, with records of text alone in batches of their own"}
     )
+    packing: bool = field(
+        default=False,
+        metadata={
+            "help": "several samples in one sequence of up to model_max_length tokens, kept apart by attention, without "
+            "padding; per_device_train_batch_size counts these sequences"
+        },
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "samples are no columns"})
     given: frozenset[str] = field(init=False, default=frozenset())
 

@@ -18,6 +18,7 @@ from llava_ecg.checkpoint.places.find import find
 from llava_ecg.checkpoint.source import Source
 from llava_ecg.checkpoint.words import stream_report
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
+from llava_ecg.data.packing import PackedDataset
 from llava_ecg.ecg.formats import read
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
@@ -311,7 +312,11 @@ def build_trainer(
     collator = Collator(_pad_id(tokenizer))
     try:
         trainer = LlavaEcgTrainer(
-            model=model, args=args, train_dataset=dataset, data_collator=collator, processing_class=tokenizer
+            model=model,
+            args=args,
+            train_dataset=PackedDataset(dataset, seed=args.seed) if args.packing else dataset,
+            data_collator=collator,
+            processing_class=tokenizer,
         )
         trainer.create_optimizer()
         other = torch.optim.SGD(

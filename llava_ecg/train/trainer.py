@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer
 
-from llava_ecg.data.batch import pad
+from llava_ecg.data.batch import counted, pack, pad
+from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.data.encode import Encoded
 from llava_ecg.data.grouping import EpochSampler, GroupedSampler
+from llava_ecg.data.packing import PackedDataset
+from llava_ecg.engine.attention import PACKED
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 
 
 class Collator:
-    """Samples -> a batch padded on the right."""
+    """Samples -> a batch padded on the right; packs of samples -> one row of them all, without padding."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
-    def __call__(self, samples: list[Encoded]) -> dict[str, Any]:
-        """A batch of `pad`, with ``cut`` bool [B], whether an answer was cut away in part, and ``untaught`` bool [B],
-        whether wholly."""
-        told = {
-            "cut": torch.tensor([each.cut for each in samples]),
-            "untaught": torch.tensor([not each.taught for each in samples]),
-        }
-        return pad(samples, self.pad_id) | told
+    def __call__(self, given: Sequence[Encoded] | Sequence[list[Encoded]]) -> dict[str, Any]:
+        """A batch of `pad` or `pack`, `counted`, with ``seen`` [3]: how many samples there are, how many of them have
+        an answer that is cut away in part, and how many one that is cut away wholly."""
+        packed = isinstance(given[0], list)
+        samples: list[Encoded] = [each for pack in given for each in pack] if packed else list(given)  # type: ignore[arg-type,union-attr]
+        batch = pack(samples) if packed else pad(samples, self.pad_id)
+        seen = [len(samples), sum(each.cut for each in samples), sum(not each.taught for each in samples)]
+        return counted(batch, list(samples[0].streams)) | {"seen": seen}
 
 
 def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
@@ -52,6 +55,10 @@ def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
     return out
 
 
+def _samples(dataset: Any) -> ConversationDataset:
+    return dataset.dataset if isinstance(dataset, PackedDataset) else dataset
+
+
 class LlavaEcgTrainer(Trainer):
     """Trainer with the loss on supervised places only (`supervised_only` of the model)."""
 
@@ -59,6 +66,9 @@ class LlavaEcgTrainer(Trainer):
 
     def __init__(self, *, model: LlavaEcgForCausalLM, **kwargs: Any) -> None:
         super().__init__(model=model, **kwargs)
+        if isinstance(self.train_dataset, PackedDataset):
+            language_model: Any = model.language_model
+            language_model.set_attn_implementation(PACKED)
         model.register_forward_hook(_connect, with_kwargs=True)
         self._seen = torch.zeros(3, dtype=torch.long)  # samples, those with an answer cut, those with nothing to learn
 
@@ -68,7 +78,7 @@ class LlavaEcgTrainer(Trainer):
         samples, cut, untaught = seen.tolist()
         if not cut and not untaught:
             return None
-        longest = getattr(self.train_dataset, "max_length", None)
+        longest = _samples(self.train_dataset).max_length
         return (
             f"warning: of {samples} samples, {cut} had an answer cut at {longest} tokens (--model_max_length), and "
             f"from {untaught} nothing "
@@ -79,6 +89,8 @@ class LlavaEcgTrainer(Trainer):
         args: Any = self.args
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         seed = args.seed if args.data_seed is None else args.data_seed
+        if isinstance(dataset, PackedDataset):
+            return EpochSampler(len(dataset), seed=seed)
         order = self._grouped(dataset, seed) if args.train_sampling_strategy == "group_by_length" else None
         if dataset.modality_dropout:
             return EpochSampler(len(dataset), order, seed=seed)
@@ -103,19 +115,18 @@ class LlavaEcgTrainer(Trainer):
         their number, so that the step is the one that a single process would make.
         """
         args: Any = self.args
-        cut, untaught = inputs.pop("cut", None), inputs.pop("untaught", None)
-        if cut is not None and untaught is not None:
-            self._seen += torch.tensor([len(cut), int(cut.sum()), int(untaught.sum())])
+        self._seen += torch.tensor(inputs.pop("seen", [0, 0, 0]))
         if num_items_in_batch is not None:
             num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(
                 min=1
             )  # all may be cut away
-        out = model(**inputs, supervised_only=True, num_items_in_batch=num_items_in_batch)
+        out = model(
+            **inputs,
+            supervised_only=True,
+            num_items_in_batch=num_items_in_batch,
+            label_smoothing=args.label_smoothing_factor,
+        )
         loss = out.loss
-        if args.label_smoothing_factor:
-            items = max(1, out.logits.shape[0]) if num_items_in_batch is None else num_items_in_batch
-            even = -out.logits.log_softmax(dim=-1).mean(dim=-1).sum() / items
-            loss = (1 - args.label_smoothing_factor) * loss + args.label_smoothing_factor * even
         if num_items_in_batch is not None and args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes
         return (loss, out) if return_outputs else loss

@@ -66,7 +66,7 @@ def check(case: str, model: LlavaEcgForCausalLM, rows: list[Encoded], tensors: T
             close(out.loss, tensors[f"{case}.loss"])
             lean = model(**batch | positions, supervised_only=True)
             close(lean.loss, tensors[f"{case}.loss"])
-            assert len(lean.logits) == (batch["labels"][:, 1:] != -100).sum()
+            assert lean.logits is None
         if f"{case}.logits" in tensors:
             close(out.logits[mask], tensors[f"{case}.logits"][mask])
     return batch

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -100,18 +101,20 @@ def test_label_smoothing_has_its_effect(toy: Path, parts: Path, tmp_path: Path) 
     assert not torch.equal(plain["language_model.model.norm.weight"], smooth["language_model.model.norm.weight"])
 
 
-def test_the_smoothed_loss_is_that_of_torch(tmp_path: Path) -> None:
+def test_the_loss_is_smoothed_and_divided_as_the_flags_say(tmp_path: Path) -> None:
     args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, label_smoothing_factor=0.3)
-    logits, labels = (
-        torch.randn(5, 11, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([[-100, 3, 0, 10, 2, 7]]),
-    )
-    hard = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum") / 8
-    trainer = SimpleNamespace(args=args, accelerator=SimpleNamespace(num_processes=1))
-    model = lambda **_: SimpleNamespace(loss=hard, logits=logits)  # noqa: E731
-    loss = LlavaEcgTrainer.compute_loss(trainer, model, {"labels": labels}, num_items_in_batch=8)  # type: ignore[arg-type]
-    expected = torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum", label_smoothing=0.3) / 8
-    torch.testing.assert_close(loss, expected)
+    trainer = SimpleNamespace(args=args, accelerator=SimpleNamespace(num_processes=2), _seen=torch.zeros(3).long())
+    given = {}
+
+    def model(**kwargs: Any) -> Any:
+        given.update(kwargs)
+        return SimpleNamespace(loss=torch.tensor(1.5))
+
+    inputs = {"labels": torch.tensor([[-100, 3]]), "seen": [4, 2, 1]}
+    loss = LlavaEcgTrainer.compute_loss(trainer, model, inputs, num_items_in_batch=8)  # type: ignore[arg-type]
+    assert loss == 3.0, "times the number of processes, whose gradients are averaged"
+    assert (given["label_smoothing"], given["num_items_in_batch"], given["supervised_only"]) == (0.3, 8, True)
+    assert trainer._seen.tolist() == [4, 2, 1]
 
 
 def written(path: Path, *records: tuple[str, str | None, str, str]) -> str:

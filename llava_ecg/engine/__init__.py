@@ -1,0 +1,1 @@
+"""What runs a language model fast: embeddings in, ids or losses out. It knows no tokenizer and no ECG."""

@@ -1,0 +1,101 @@
+"""Every attention backend that runs here gives what the definition gives, and keeps sequences apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from llava_ecg.engine import attention
+from llava_ecg.engine.attention import BACKENDS, PACKED, choose
+
+varlen: Any = attention.varlen
+packed: Any = attention.packed
+
+LENGTHS = (5, 1, 17, 9)
+HERE = [name for name, (usable, _) in BACKENDS.items() if usable("cpu", torch.float32)]
+
+
+def case(heads: int = 4, key_heads: int = 2, width: int = 8, dtype: torch.dtype = torch.float64) -> Any:
+    torch.manual_seed(0)
+    total = sum(LENGTHS)
+    return [torch.randn(total, each, width, dtype=dtype) for each in (heads, key_heads, key_heads)]
+
+
+SEGMENTS = torch.tensor([0, *LENGTHS]).cumsum(0).int()
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("backend", HERE)
+def test_each_sequence_for_itself(backend: str, window: int | None) -> None:
+    query, key, value = case()
+    out = varlen(query, key, value, SEGMENTS, max(LENGTHS), backend=backend, window=window, scale=0.3)
+    for begin, end in zip(SEGMENTS[:-1].tolist(), SEGMENTS[1:].tolist(), strict=True):
+        for at in range(begin, end):
+            first = begin if window is None else max(begin, at - window + 1)
+            for head in range(4):
+                scores = key[first : at + 1, head // 2] @ query[at, head] * 0.3
+                torch.testing.assert_close(out[at, head], scores.softmax(0) @ value[first : at + 1, head // 2])
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_gradients(backend: str) -> None:
+    found = []
+    for name in (backend, "math"):
+        given = [each.requires_grad_() for each in case()]
+        varlen(*given, SEGMENTS, max(LENGTHS), backend=name).square().sum().backward()
+        found.append([each.grad for each in given])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_another_sequence_changes_nothing() -> None:
+    query, key, value = case(dtype=torch.float32)
+    before = varlen(query, key, value, SEGMENTS, max(LENGTHS))
+    for each in (query, key, value):
+        each[6:23] = float("nan")  # the third
+    after = varlen(query, key, value, SEGMENTS, max(LENGTHS))
+    kept = torch.ones(len(query), dtype=torch.bool)
+    kept[6:23] = False
+    assert torch.equal(before[kept], after[kept])
+    assert after[~kept].isnan().all()
+
+
+def test_the_face_that_transformers_sees() -> None:
+    query, key, value = case()
+    rows = [each.transpose(0, 1)[None] for each in (query, key, value)]
+    module = torch.nn.Identity()
+    out, weights = packed(module, *rows, None, cu_seq_lens_q=SEGMENTS, max_length_q=17, scaling=0.3)
+    torch.testing.assert_close(out[0], varlen(query, key, value, SEGMENTS, 17, scale=0.3))
+    assert weights is None
+    with pytest.raises(ValueError, match="cu_seq_lens_q"):
+        packed(module, *rows, None)
+    with pytest.raises(ValueError, match="without mask"):
+        packed(module, *rows, torch.ones(1), cu_seq_lens_q=SEGMENTS, max_length_q=17)
+    with pytest.raises(ValueError, match="dropout"):
+        packed(module, *rows, None, cu_seq_lens_q=SEGMENTS, max_length_q=17, dropout=0.1)
+    from transformers import AttentionInterface
+
+    assert AttentionInterface()[PACKED] is packed
+
+
+def test_backends_are_named_and_refused() -> None:
+    query, key, value = case()
+    assert choose("cpu", torch.float32) == "sdpa"
+    with pytest.raises(ValueError, match="unknown attention backend 'fast'"):
+        varlen(query, key, value, SEGMENTS, 17, backend="fast")
+    with pytest.raises(ValueError, match="torch_varlen can't do"):
+        varlen(query, key, value, SEGMENTS, 17, backend="torch_varlen")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("backend", ["torch_varlen", "flash_attn"])
+def test_on_cuda(backend: str) -> None:
+    if not BACKENDS[backend][0]("cuda", torch.bfloat16):
+        pytest.skip(f"{backend} is not installed")
+    wanted = varlen(*case(width=64), SEGMENTS, 17, backend="math")
+    given = [each.to("cuda", torch.bfloat16) for each in case(width=64)]
+    out = varlen(*given, SEGMENTS.cuda(), 17, backend=backend)
+    torch.testing.assert_close(out.cpu().double(), wanted, atol=2e-2, rtol=2e-2)

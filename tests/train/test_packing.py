@@ -1,0 +1,57 @@
+"""``--packing``: the step over a pack is the step over its samples."""
+
+# ruff: noqa: F811 (fixtures)
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llava_ecg.train.run import main
+
+from .test_run import flags, losses, parts, toy  # noqa: F401  (fixtures)
+
+
+def test_a_step_over_packs_is_the_step_over_samples(
+    toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = ("--max_steps", "2", "--optim", "sgd", "--learning_rate", "0.1", "--max_grad_norm", "0")
+    records = json.loads((toy / "train.json").read_text())[:4]
+    for key in ("ecg", "image"):
+        records[1].pop(key, None)
+    records[1]["conversations"] = [{"from": "human", "value": "Say yes."}, {"from": "gpt", "value": "yes, a long yes"}]
+    data = tmp_path / "train.json"
+    data.write_text(json.dumps(records))
+    given = (*step, "--data_path", str(data), "--model_max_length", "1500")
+    assert main([*flags(toy, parts, tmp_path / "padded", *given), "--per_device_train_batch_size", "4"]) == 0
+    padded = losses(capsys.readouterr().out)
+    both = ("--packing", "--per_device_train_batch_size", "4")
+    assert main([*flags(toy, parts, tmp_path / "packed", *given), *both]) == 0
+    packed = losses(capsys.readouterr().out)
+    assert packed == pytest.approx(padded, abs=2e-3)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("padded", "packed"))
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4)
+    config = json.loads((tmp_path / "packed" / "config.json").read_text())
+    assert "llava_ecg_packed" not in json.dumps(config)
+
+
+def test_with_an_adapter_and_dropout_of_modalities(
+    toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    more = ("--packing", "--lora_enable", "--lora_r", "4", "--modality_dropout", "0.5", "--gradient_checkpointing")
+    assert main([*flags(toy, parts, tmp_path / "out", *more), "--per_device_train_batch_size", "1"]) == 0
+    said = losses(capsys.readouterr().out)
+    assert said[-1] < said[0]
+
+
+def test_grouping_by_length_beside_it_is_refused(
+    toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(toy, parts, tmp_path / "out", "--packing", "--group_by_modality_length", "True")) == 2
+    assert "--packing leaves no padding" in capsys.readouterr().err
