@@ -1,9 +1,10 @@
-"""What a person types: ``llava-ecg ask | chat | audit | measure | render | list | fetch | inspect | convert | merge``.
+"""What a person types: ``llava-ecg ask | chat | audit | measure | render | list | fetch | inspect | convert | merge |
+validate``.
 
 One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them
 share. Everything heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no
-numpy; ``audit``, ``measure``, ``render`` and ``inspect`` no torch. Exit codes: 0 done, 2 something the person gave
-can't be used (one sentence on stderr), 130 Ctrl-C.
+numpy; ``audit``, ``measure``, ``render`` and ``inspect`` no torch. Exit codes: 0 done, 1 ``validate`` found
+problems, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from llava_ecg import __version__
-from llava_ecg.cli import ask, audit, checkpoints, plugins, signal
+from llava_ecg.cli import ask, audit, checkpoints, plugins, signal, validate
 from llava_ecg.cli.flags import Opener
 from llava_ecg.cli.parser import Parser
 from llava_ecg.errors import InputError
 from llava_ecg.files import printable_line
 from llava_ecg.terminal import RESEARCH_USE, show
 
-FAMILIES = (ask, audit, signal, plugins, checkpoints)
+FAMILIES = (ask, audit, signal, plugins, checkpoints, validate)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,8 @@ A record of LLaVA JSON, with GEM's ``ecg`` field::
      "conversations": [{"from": "human", "value": "<image>\\nRhythm?"}, {"from": "gpt", "value": "Sinus rhythm."}]}
 
 ``<image>`` marks the place of all streams: at each marker stands first the ECG, then the image (either may be absent).
+Where there are several, ``ecg`` and ``image`` are lists, an entry a marker, ``null`` where a marker has none of that
+kind. The id is text, a number or absent.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Any, Literal
 from llava_ecg.errors import InputError
 
 MARKER = "<image>"
+STREAMS = ("ecg", "image")
+"""What a record may bring, under these names."""
 _ROLES: dict[str, Literal["user", "assistant"]] = {
     "human": "user",
     "user": "user",
@@ -24,6 +28,18 @@ _ROLES: dict[str, Literal["user", "assistant"]] = {
     "assistant": "assistant",
 }
 _FROM = {"user": "human", "assistant": "gpt"}
+
+
+class RecordError(InputError):
+    """A record that is no conversation.
+
+    Attributes:
+        kind: ``record``, ``turns`` or ``markers``: what of it is wrong.
+    """
+
+    def __init__(self, sentence: str, kind: str = "record") -> None:
+        super().__init__(sentence)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,8 @@ class Conversation:
 
     Attributes:
         turns: the utterances; markers (``<image>``) stand where the sources belong.
-        sources: stream name (``ecg``, ``image``) -> the files, one a marker, as written in the record.
+        sources: stream name (``ecg``, ``image``) -> the files, one a marker, as written in the record; an empty name
+            where a marker has none, and fewer than there are markers where the last ones have none.
         id: the record's id.
     """
 
@@ -53,8 +70,12 @@ class Conversation:
         """How many places for sources the text has."""
         return sum(turn.text.count(MARKER) for turn in self.turns)
 
+    def at(self, marker: int) -> dict[str, str]:
+        """The files at one marker: stream name -> file."""
+        return {name: files[marker] for name, files in self.sources.items() if marker < len(files) and files[marker]}
 
-def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")) -> Conversation:
+
+def parse(record: Mapping[str, Any], streams: tuple[str, ...] = STREAMS) -> Conversation:
     """One record of LLaVA JSON.
 
     Turns that come before the first human one are dropped, as LLaVA does. In a turn with a marker, where the record has
@@ -62,29 +83,32 @@ def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")
     ``preprocess_multimodal``). A record with sources and no marker gets one at the front of its first turn.
 
     Raises:
-        InputError: no conversations, unknown speaker, two turns of the same speaker in a row, or markers that do not
-            match the sources.
+        RecordError: no conversations, unknown speaker, two turns of the same speaker in a row, an id that is neither
+            text nor number, or markers that do not match the sources.
     """
-    name = str(record.get("id", ""))
+    name = _name(record.get("id"))
     spoken = record.get("conversations")
     if not isinstance(spoken, list) or not spoken:
-        raise InputError(f"record {name!r} has no conversations")
+        raise RecordError(f"record {name!r} has no conversations", "turns")
     turns: list[Turn] = []
     for number, said in enumerate(spoken, 1):
         speaker = said.get("from", said.get("role")) if isinstance(said, Mapping) else None
         text = said.get("value", said.get("content")) if isinstance(said, Mapping) else None
         if speaker not in _ROLES or not isinstance(text, str):
-            raise InputError(f"turn {number} of record {name!r} is not {{'from': 'human' or 'gpt', 'value': text}}")
+            raise RecordError(
+                f"turn {number} of record {name!r} is not {{'from': 'human' or 'gpt', 'value': text}}", "turns"
+            )
         role = _ROLES[speaker]
         if not turns and role == "assistant":
             continue
         if turns and turns[-1].role == role:
-            raise InputError(
-                f"turns {number - 1} and {number} of record {name!r} are both of {speaker!r}; speakers must alternate"
+            raise RecordError(
+                f"turns {number - 1} and {number} of record {name!r} are both of {speaker!r}; speakers must alternate",
+                "turns",
             )
         turns.append(Turn(role, text))
     if not turns:
-        raise InputError(f"record {name!r} has no human turn")
+        raise RecordError(f"record {name!r} has no human turn", "turns")
 
     sources = {stream: _as_tuple(record[stream], name, stream) for stream in streams if record.get(stream)}
     count = max(map(len, sources.values()), default=0)
@@ -95,8 +119,21 @@ def parse(record: Mapping[str, Any], streams: tuple[str, ...] = ("ecg", "image")
         turns[0] = Turn("user", f"{MARKER}\n{turns[0].text}")
         conversation = Conversation(tuple(turns), sources, name)
     if conversation.markers != count:
-        raise InputError(f"record {name!r} has {conversation.markers} {MARKER} markers for {count} ECGs or images")
+        raise RecordError(
+            f"record {name!r} has {conversation.markers} {MARKER} markers for {count} ECGs or images", "markers"
+        )
+    for marker in range(count):
+        if not conversation.at(marker):
+            raise RecordError(
+                f"record {name!r} has neither an ECG nor an image for its {MARKER} marker {marker + 1}", "markers"
+            )
     return conversation
+
+
+def _name(value: Any) -> str:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+        raise RecordError(f"the id of a record is text or a number, not {str(value)[:60]!r}")
+    return "" if value is None else str(value)
 
 
 def marker_first(text: str) -> str:
@@ -110,13 +147,13 @@ def to_record(conversation: Conversation) -> dict[str, Any]:
     """LLaVA JSON of a conversation (the inverse of `parse` for records that are already in its form)."""
     record: dict[str, Any] = {"id": conversation.id}
     for stream, files in conversation.sources.items():
-        record[stream] = files[0] if len(files) == 1 else list(files)
+        record[stream] = files[0] if len(files) == 1 else [file or None for file in files]
     record["conversations"] = [{"from": _FROM[turn.role], "value": turn.text} for turn in conversation.turns]
     return record
 
 
 def _as_tuple(value: Any, record: str, stream: str) -> tuple[str, ...]:
     files = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
-    if not files or not all(isinstance(file, str) for file in files):
-        raise InputError(f"the {stream!r} of record {record!r} is neither a file name nor a list of them")
-    return files
+    if not files or not all(file is None or (isinstance(file, str) and file) for file in files):
+        raise RecordError(f"the {stream!r} of record {record!r} is neither a file name nor a list of them")
+    return tuple(file or "" for file in files)

@@ -33,6 +33,7 @@ class Encoded:
         slots: int8 [S]; 0 for text, k for the k-th stream.
         streams: stream name -> what was prepared, in order of place.
         needed: places up to the end of the last answer, before anything was cut; 0 without an answer.
+        record: id of the record that it was made from; empty where there is none.
     """
 
     ids: torch.Tensor
@@ -40,6 +41,7 @@ class Encoded:
     slots: torch.Tensor
     streams: Mapping[str, tuple[Prepared, ...]]
     needed: int = 0
+    record: str = ""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -179,7 +181,9 @@ def truncate(encoded: Encoded, length: int, *, streams: Literal["keep", "cut"] =
             )
         for slot, name in enumerate(kept, 1):
             kept[name] = _first(kept[name], int((encoded.slots[:length] == slot).sum()))
-    return Encoded(encoded.ids[:length], encoded.labels[:length], encoded.slots[:length], kept, encoded.needed)
+    return Encoded(
+        encoded.ids[:length], encoded.labels[:length], encoded.slots[:length], kept, encoded.needed, encoded.record
+    )
 
 
 def _first(prepared: Sequence[Prepared], count: int) -> tuple[Prepared, ...]:

@@ -167,6 +167,7 @@ def _flash_attn(
     return out
 
 
+@torch.compiler.disable
 def _sdpa(
     query: torch.Tensor,
     key: torch.Tensor,

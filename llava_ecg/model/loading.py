@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from llava_ecg.checkpoint import quantize
 from llava_ecg.checkpoint.building import build, fill
 from llava_ecg.checkpoint.files.headers import read_header, read_json
 from llava_ecg.checkpoint.keymaps import GEM, renamed
 from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.checkpoint.places.find import find
-from llava_ecg.checkpoint.source import TowerSource, tower_alone
+from llava_ecg.checkpoint.source import Source, TowerSource, tower_alone
 from llava_ecg.checkpoint.tokenizer import load_tokenizer as load_tokenizer  # who trains asks for it here
 from llava_ecg.checkpoint.towers.clip import MODEL_TYPES
 from llava_ecg.errors import InputError
@@ -181,21 +182,15 @@ def tower_stream(folder: Path, **more: Any) -> StreamConfig:
     )
 
 
-def compose(
+def composed_source(
     base: str,
     streams: Mapping[str, StreamConfig],
     *,
     template: str,
     tower_folders: Mapping[str, Path] | None = None,
     model_max_length: int = 4096,
-    dtype: torch.dtype = torch.float32,
-    trust_pickle: bool = False,
-) -> LlavaEcgForCausalLM:
-    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh
-    projectors.
-
-    `trust_pickle` as for `load`.
-    """
+) -> Source:
+    """What `compose` builds: the config, and where each tensor lies; headers are read and no tensors."""
     below = open_source(base)
     templates.get(template)
     named = {name: StreamConfig.of(stream) for name, stream in streams.items()}
@@ -213,11 +208,44 @@ def compose(
             fresh.append(f"towers.{name}.")
         else:
             tensors |= {f"towers.{name}.{key}": ref for key, ref in alone.tensors.items()}
-    source = replace(below, config=config, tensors=tensors, fresh=tuple(fresh))
-    model: LlavaEcgForCausalLM = build(source, LlavaEcgForCausalLM.of, dtype=dtype, trust_pickle=trust_pickle)
-    for name, stream in named.items():
-        if f"towers.{name}." in fresh:
-            model.towers[name] = build_tower(stream.tower, stream.tower_config).to(dtype)  # drawn as it draws itself
+    return replace(below, config=config, tensors=tensors, fresh=tuple(fresh))
+
+
+def compose(
+    base: str,
+    streams: Mapping[str, StreamConfig],
+    *,
+    template: str,
+    tower_folders: Mapping[str, Path] | None = None,
+    model_max_length: int = 4096,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    stream_dtype: torch.dtype | None = None,
+    quantization: str | None = None,
+    trust_pickle: bool = False,
+) -> LlavaEcgForCausalLM:
+    """A new model: a language model (of any layout), towers (from folders of `save_tower` where given) and fresh
+    projectors.
+
+    `device`, `quantization` and `trust_pickle` as for `load`; `stream_dtype` of towers and projectors, `dtype` if None.
+    """
+    source = composed_source(
+        base, streams, template=template, tower_folders=tower_folders, model_max_length=model_max_length
+    )
+    if quantization is not None:
+        quantize.check(quantization, device)
+    model: LlavaEcgForCausalLM = build(
+        source,
+        LlavaEcgForCausalLM.of,
+        device,
+        dtype,
+        stream_dtype,
+        quantization=quantization,
+        trust_pickle=trust_pickle,
+    )
+    for name, stream in ((name, StreamConfig.of(stream)) for name, stream in streams.items()):
+        if f"towers.{name}." in source.fresh:  # drawn as it draws itself
+            model.towers[name] = build_tower(stream.tower, stream.tower_config).to(device, stream_dtype or dtype)
     return model
 
 

@@ -101,7 +101,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     folder = folder.resolve()  # where a link leads, since the link itself stays
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(folder)
+    clear_leftovers(folder)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
     with _held(temporary), stops_orderly():
         try:
@@ -175,7 +175,7 @@ def _carry_over(aside: Path, folder: Path) -> None:
             path.rename(folder / path.name)
 
 
-def _clear_leftovers(folder: Path) -> None:
+def clear_leftovers(folder: Path) -> None:
     """Delete what killed saves have left beside the folder; where one was killed between its two renames, the old
     folder comes back."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):

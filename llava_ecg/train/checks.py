@@ -13,10 +13,12 @@ from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import is_replaced
-from llava_ecg.train.arguments import DataArguments, ModelArguments
+from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments
 
 
-def check_streams(model: Any, model_args: ModelArguments, data_args: DataArguments) -> None:
+def check_streams(
+    model: Any, model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments | None = None
+) -> None:
     """Refuse flags for a stream that the model does not have.
 
     Raises:
@@ -26,6 +28,7 @@ def check_streams(model: Any, model_args: ModelArguments, data_args: DataArgumen
     of_the_ecg = {
         "unfreeze_ecg_tower": model_args.unfreeze_ecg_tower,
         "ecg_projector_type": model_args.ecg_projector_type,
+        "ecg_projector_lr": args is not None and args.ecg_projector_lr is not None,
     }
     of_the_image = {
         "unfreeze_vision_tower": model_args.unfreeze_vision_tower,
@@ -50,7 +53,8 @@ def check_output(config: Any, model_args: ModelArguments, folder: Path) -> None:
         InputError: it does.
     """
     refuse_standing(config, folder)
-    given: list[Path] = [Path(model_args.pretrain_mm_mlp_adapter)] if model_args.pretrain_mm_mlp_adapter else []
+    files = (model_args.pretrain_mm_mlp_adapter, model_args.pretrain_ecg_projector)
+    given: list[Path] = [Path(file) for file in files if file]
     for stream, name in zip(RELEASED, (model_args.ecg_tower, model_args.vision_tower), strict=True):
         if name:
             given += sorted({ref.path for ref in open_tower(find(name, "tower"), stream).tensors.values()})

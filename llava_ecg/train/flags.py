@@ -40,7 +40,7 @@ _PIP = {"azure_ml": "azureml-core", "comet_ml": "comet-ml"}
 
 _NO_EVALUATION = "training here takes no data to evaluate on; leave it away, and ask the saved model instead"
 _NO_HUB = "nothing is pushed to a hub from here; leave it away, and upload the saved folder with: hf upload"
-_NO_RESUME = "a run can't be resumed yet; go on from its result with --model_name_or_path"
+_EXACT_RESUME = "a run goes on as if it had not been cut off; leave it away"
 _NO_SHARDS = (
     "the model is held whole in every process, since shards of it can't be saved here; leave it away and start "
     "with torchrun"
@@ -89,9 +89,7 @@ _IDLE = {
         ),
         _NO_HUB,
     ),
-    **dict.fromkeys(
-        ("resume_from_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint"), _NO_RESUME
-    ),
+    **dict.fromkeys(("ignore_data_skip", "restore_callback_states_from_checkpoint"), _EXACT_RESUME),
     **dict.fromkeys(("fsdp", "fsdp_config", "parallelism_config"), _NO_SHARDS),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), "there are no kernels for this model; leave it away"),
     "use_cache": "a training step has no cache; leave it away",
@@ -108,6 +106,9 @@ _NEEDED = (
         "--unfreeze_ecg_tower or --unfreeze_vision_tower",
         lambda m, a: m.unfreeze_ecg_tower or m.unfreeze_vision_tower,
     ),
+    (("ecg_tower_lr",), "--unfreeze_ecg_tower", lambda m, a: m.unfreeze_ecg_tower),
+    (("vision_tower_lr",), "--unfreeze_vision_tower", lambda m, a: m.unfreeze_vision_tower),
+    (("quant_type", "double_quant"), "--bits 4", lambda m, a: m.bits == 4),
     (
         ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
         "--gradient_checkpointing",
@@ -163,7 +164,11 @@ _RANGES = {
         _number(1),
     ),
     **dict.fromkeys(
-        ("learning_rate", "mm_projector_lr", "tower_lr", "weight_decay", "max_grad_norm", "adam_epsilon"), _number(0)
+        (
+            *("learning_rate", "mm_projector_lr", "ecg_projector_lr", "tower_lr", "ecg_tower_lr", "vision_tower_lr"),
+            *("weight_decay", "max_grad_norm", "adam_epsilon"),
+        ),
+        _number(0),
     ),
     **dict.fromkeys(("adam_beta1", "adam_beta2", "label_smoothing_factor", "lora_dropout"), _number(0, 1, below=True)),
     **dict.fromkeys(("seed", "data_seed"), _SEED),
@@ -199,13 +204,19 @@ def check_flags(
     _check_steps(args)
     if model_args is not None:
         _check_needed(args, model_args)
+        _check_bits(model_args)
     _check_optimizer(args)
     _check_places(args)
     _check_reporters(args)
 
 
-def notes(args: TrainingArguments) -> Iterator[str]:
-    """What LLaVA's scripts pass as a matter of course, and what does nothing here, each as a line."""
+def notes(args: TrainingArguments, model_args: ModelArguments | None = None) -> Iterator[str]:
+    """What LLaVA's and GEM's scripts pass as a matter of course, and what does nothing here, each as a line."""
+    yield from args.notices
+    if model_args is not None and model_args.open_clip_config:
+        yield "note: --open_clip_config has no effect here, since the ECG tower's own files tell its form"
+    if model_args is not None and model_args.freeze_backbone and model_args.lora_enable:
+        yield "note: --freeze_backbone has no effect here, since --lora_enable trains adapters beside frozen weights"
     if "per_device_eval_batch_size" in args.given:
         yield "note: --per_device_eval_batch_size has no effect here, since training takes no data to evaluate on"
     if "num_train_epochs" in args.given and args.max_steps > 0:
@@ -274,6 +285,20 @@ def _check_needed(args: TrainingArguments, model_args: ModelArguments) -> None:
             raise InputError(f"--{given[0]} comes to nothing without {needed}; give both or neither")
 
 
+def _check_bits(model_args: ModelArguments) -> None:
+    if model_args.bits not in (4, 8, 16):
+        raise InputError(f"--bits {model_args.bits} means nothing; it is 4 (nf4), 8 (int8) or 16 (not quantised)")
+    if model_args.bits < 16 and not (model_args.lora_enable or model_args.base_is_kept):
+        raise InputError(
+            f"--bits {model_args.bits} holds a quantised language model, which can't be trained itself; train a LoRA "
+            "over it (--lora_enable True) or the projectors alone (--tune_mm_mlp_adapter True)"
+        )
+    if model_args.quant_type != "nf4":
+        raise InputError(f"--quant_type {model_args.quant_type} is not known here; --bits 4 is nf4, so leave it away")
+    if not model_args.double_quant:
+        raise InputError("--double_quant False can't be done here: scales are always quantised too; leave it away")
+
+
 def _check_optimizer(args: TrainingArguments) -> None:
     kind = str(getattr(args.optim, "value", args.optim))
     if kind.startswith(_WHOLE_MODEL_OPTIMIZERS):
@@ -323,6 +348,10 @@ def _check_places(args: TrainingArguments) -> None:
 
 
 def _check_reporters(args: TrainingArguments) -> None:
+    if os.environ.get("WANDB_MODE", "").lower() in ("disabled", "off"):  # else wandb would be needed to do nothing
+        args.report_to = [name for name in args.report_to or () if name != "wandb"]
+        if "report_to" in args.given:
+            args.notices += ("note: wandb has no effect here, since the environment variable WANDB_MODE turns it off",)
     for name in args.report_to or ():
         if name not in INTEGRATION_TO_CALLBACK:
             raise InputError(f"unknown --report_to {name}; known are none, all, {', '.join(INTEGRATION_TO_CALLBACK)}")

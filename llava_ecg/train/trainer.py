@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import Trainer
 
 from llava_ecg.data.batch import counted, pack, pad
@@ -15,8 +16,16 @@ from llava_ecg.data.encode import Encoded
 from llava_ecg.data.grouping import EpochSampler, GroupedSampler
 from llava_ecg.data.packing import PackedDataset
 from llava_ecg.engine.attention import PACKED
+from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
+from llava_ecg.train.flags import reason
+from llava_ecg.train.optimizer import StochasticAdamW
+from llava_ecg.train.recompute import contexts
+from llava_ecg.train.resume import last_checkpoint, restore
+
+_LOOK_EVERY = 16  # batches: how late a loss that is no number may be seen on a GPU
+_NAMED = 8
 
 
 class Collator:
@@ -27,12 +36,13 @@ class Collator:
 
     def __call__(self, given: Sequence[Encoded] | Sequence[list[Encoded]]) -> dict[str, Any]:
         """A batch of `pad` or `pack`, `counted`, with ``seen`` [3]: how many samples there are, how many of them have
-        an answer that is cut away in part, and how many one that is cut away wholly."""
+        an answer that is cut away in part, and how many one that is cut away wholly; and ``records``, their ids."""
         packed = isinstance(given[0], list)
         samples: list[Encoded] = [each for pack in given for each in pack] if packed else list(given)  # type: ignore[arg-type,union-attr]
         batch = pack(samples) if packed else pad(samples, self.pad_id)
         seen = [len(samples), sum(each.cut for each in samples), sum(not each.taught for each in samples)]
-        return counted(batch, list(samples[0].streams)) | {"seen": seen}
+        told = {"seen": seen, "records": [each.record for each in samples]}
+        return counted(batch, list(samples[0].streams)) | told
 
 
 def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
@@ -55,8 +65,30 @@ def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
     return out
 
 
+def _listed(records: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, records[:_NAMED]))
+    return f"records {shown}" + (f" and {len(records) - _NAMED} more" if len(records) > _NAMED else "")
+
+
 def _samples(dataset: Any) -> ConversationDataset:
     return dataset.dataset if isinstance(dataset, PackedDataset) else dataset
+
+
+def _recompute_some(args: Any) -> None:
+    """Gradient checkpointing with a context, under the names that this version of transformers has for it."""
+    for name in ("gradient_checkpointing", "activation_checkpointing"):
+        if hasattr(args, name):
+            setattr(args, name, True)
+            setattr(args, f"{name}_kwargs", {"use_reentrant": False, "context_fn": contexts})
+
+
+def _compile_layers(model: LlavaEcgForCausalLM, args: Any) -> None:
+    """torch.compile of each decoder layer, in place, if the flags ask for it."""
+    if not (args.torch_compile or args.torch_compile_backend or args.torch_compile_mode):
+        return
+    decoder: Any = model.language_model.get_decoder()
+    for layer in decoder.layers:
+        layer.compile(backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode, dynamic=True)
 
 
 class LlavaEcgTrainer(Trainer):
@@ -65,11 +97,16 @@ class LlavaEcgTrainer(Trainer):
     model_accepts_loss_kwargs = True
 
     def __init__(self, *, model: LlavaEcgForCausalLM, **kwargs: Any) -> None:
+        settings: Any = kwargs["args"]
+        if settings.selective_checkpointing:
+            _recompute_some(settings)
+        _compile_layers(model, settings)
         super().__init__(model=model, **kwargs)
         if isinstance(self.train_dataset, PackedDataset):
             language_model: Any = model.language_model
             language_model.set_attn_implementation(PACKED)
         model.register_forward_hook(_connect, with_kwargs=True)
+        self._recent: list[tuple[list[str], torch.Tensor]] = []  # records and loss of the batches since the last look
         self._seen = torch.zeros(3, dtype=torch.long)  # samples, those with an answer cut, those with nothing to learn
 
     def cut_report(self) -> str | None:
@@ -92,9 +129,7 @@ class LlavaEcgTrainer(Trainer):
         if isinstance(dataset, PackedDataset):
             return EpochSampler(len(dataset), seed=seed)
         order = self._grouped(dataset, seed) if args.train_sampling_strategy == "group_by_length" else None
-        if dataset.modality_dropout:
-            return EpochSampler(len(dataset), order, seed=seed)
-        return super()._get_train_sampler(train_dataset) if order is None else order
+        return EpochSampler(len(dataset), order, seed=seed)
 
     def _grouped(self, dataset: Any, seed: int) -> GroupedSampler:
         args: Any = self.args
@@ -116,6 +151,7 @@ class LlavaEcgTrainer(Trainer):
         """
         args: Any = self.args
         self._seen += torch.tensor(inputs.pop("seen", [0, 0, 0]))
+        records = inputs.pop("records", [])
         if num_items_in_batch is not None:
             num_items_in_batch = torch.as_tensor(num_items_in_batch, device=inputs["labels"].device).clamp(
                 min=1
@@ -127,6 +163,9 @@ class LlavaEcgTrainer(Trainer):
             label_smoothing=args.label_smoothing_factor,
         )
         loss = out.loss
+        self._recent.append((records, loss.detach()))
+        if loss.device.type == "cpu" or len(self._recent) == _LOOK_EVERY:  # a look at a GPU's number has to wait for it
+            self.refuse_no_number()
         if num_items_in_batch is not None and args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes
         return (loss, out) if return_outputs else loss
@@ -137,7 +176,13 @@ class LlavaEcgTrainer(Trainer):
             args: Any = self.args
             bare: Any = self.model
             trained = [(name, value) for name, value in bare.named_parameters() if value.requires_grad]
-            rates = {"projectors.": args.mm_projector_lr, "towers.": args.tower_lr}
+            rates = {  # the first that fits and is given
+                "projectors.ecg.": args.ecg_projector_lr,
+                "projectors.": args.mm_projector_lr,
+                "towers.ecg.": args.ecg_tower_lr,
+                "towers.image.": args.vision_tower_lr,
+                "towers.": args.tower_lr,
+            }
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, value in trained:
                 rate = next(
@@ -147,11 +192,45 @@ class LlavaEcgTrainer(Trainer):
                 decay = 0.0 if value.ndim < 2 else self.args.weight_decay
                 groups.setdefault((rate, decay), []).append(value)
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            if args.pure_bf16 and kind is torch.optim.AdamW:
+                kind, settings = StochasticAdamW, {key: settings[key] for key in ("lr", "betas", "eps")}
             self.optimizer = kind(
                 [{"params": values, "lr": rate, "weight_decay": decay} for (rate, decay), values in groups.items()],
                 **settings,
             )
         return self.optimizer
+
+    def refuse_no_number(self) -> None:
+        """Look at the losses since the last look.
+
+        Raises:
+            InputError: one is NaN or infinite; names the records of its batch and the last checkpoint.
+        """
+        recent, self._recent = self._recent, []
+        if not recent or bool(torch.stack([loss for _, loss in recent]).isfinite().all()):
+            return
+        records = next(records for records, loss in recent if not loss.isfinite())
+        last = last_checkpoint(Path(str(self.args.output_dir)))
+        kept = f"the last checkpoint, {last}, is whole" if last else "nothing was saved before"
+        raise InputError(
+            f"the loss is no number at step {self.state.global_step + 1}, in the batch of {_listed(records)}; {kept}. "
+            "Look at these records (llava-ecg validate), or give a smaller --learning_rate"
+        )
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.refuse_no_number()
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:  # each library says a full disk in its own way
+            last = last_checkpoint(Path(str(self.args.output_dir)))
+            kept = f"the last whole checkpoint is {last}" if last else "there is no checkpoint before it"
+            raise InputError(
+                f"the checkpoint of step {self.state.global_step} can't be saved ({reason(error)}); {kept}. Make room "
+                "and give the same command again"
+            ) from error
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        restore(self.accelerator.unwrap_model(self.model if model is None else model), Path(resume_from_checkpoint))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         args: Any = self.args

@@ -104,6 +104,7 @@ def test_label_smoothing_has_its_effect(toy: Path, parts: Path, tmp_path: Path) 
 def test_the_loss_is_smoothed_and_divided_as_the_flags_say(tmp_path: Path) -> None:
     args = arguments.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, label_smoothing_factor=0.3)
     trainer = SimpleNamespace(args=args, accelerator=SimpleNamespace(num_processes=2), _seen=torch.zeros(3).long())
+    trainer._recent, trainer.refuse_no_number = [], lambda: None
     given = {}
 
     def model(**kwargs: Any) -> Any:

@@ -54,7 +54,7 @@ def said(words: str, folder: Path) -> str | None:
             "--save_strategy best",
         ),
         *("--push_to_hub", "--hub_model_id a/b", "--hub_always_push", "--hub_strategy end"),
-        *("--resume_from_checkpoint x", "--ignore_data_skip", "--restore_callback_states_from_checkpoint"),
+        *("--ignore_data_skip", "--restore_callback_states_from_checkpoint"),
         *(
             "--fsdp",
             "--fsdp_config x.json",

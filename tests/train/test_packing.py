@@ -55,3 +55,26 @@ def test_grouping_by_length_beside_it_is_refused(
 ) -> None:
     assert main(flags(toy, parts, tmp_path / "out", "--packing", "--group_by_modality_length", "True")) == 2
     assert "--packing leaves no padding" in capsys.readouterr().err
+
+
+def test_in_bfloat16_alone(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--packing", "--pure_bf16", "--selective_checkpointing", "--per_device_train_batch_size", "1")
+    assert main([*flags(toy, parts, tmp_path / "out", *more)]) == 0
+    said = losses(capsys.readouterr().out)
+    assert said[-1] < said[0]
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    kinds = {name.split(".")[0]: value.dtype for name, value in saved.items()}
+    assert kinds == {"language_model": torch.bfloat16, "projectors": torch.float32, "towers": torch.float32}
+
+
+def test_compiled_layers_are_the_same_model(
+    toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name, more in (("plain", ()), ("compiled", ("--torch_compile_backend", "aot_eager"))):
+        step = ("--packing", "--max_steps", "2", "--per_device_train_batch_size", "1", *more)
+        assert main([*flags(toy, parts, tmp_path / name, *step)]) == 0
+        said.append(losses(capsys.readouterr().out))
+    assert said[0] == pytest.approx(said[1], abs=2e-3)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "compiled"))
+    assert one.keys() == other.keys()

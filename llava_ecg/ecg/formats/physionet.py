@@ -1,10 +1,11 @@
 """WFDB records of PhysioNet: a text header (.hea) and its signal files (.dat, or .mat as in the CinC challenges). The
 one door to wfdb.
 
-`llava_ecg.ecg.formats.wfdb_header` reads the header. wfdb reads the samples, from a record made for it in a temporary
-folder: a header of plain fields, gain 1, beside links to the signal files. So a field that it can't parse is no reason
-to refuse a record, a signal keeps all the samples of its frames (wfdb averages them, missing ones included), and the
-segments of a record are put together here, each in its own unit.
+`llava_ecg.ecg.formats.wfdb_header` reads the header, `llava_ecg.ecg.formats.wfdb_format16` the samples of plain
+records. Those of all others wfdb reads, from a record made for it in a temporary folder: a header of plain fields, gain
+1, beside links to the signal files. So a field that it can't parse is no reason to refuse a record, a signal keeps all
+the samples of its frames (wfdb averages them, missing ones included), and the segments of a record are put together
+here, each in its own unit.
 
 Axes: L leads, T samples. A frame is the samples of all signals in one period of the header's rate.
 """
@@ -26,6 +27,7 @@ import numpy as np
 from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.formats import wfdb_header
 from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per, one_line
+from llava_ecg.ecg.formats.wfdb_format16 import is_plain, read_steps
 from llava_ecg.ecg.formats.wfdb_header import DEFAULT_GAIN, DEFAULT_RATE, NO_FILE, Header, Signal
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
@@ -79,7 +81,7 @@ class Wfdb:
         if not header_path.is_file():
             raise InputError(f"{path} is the signal file of a WFDB record; put its header {header_path.name} beside it")
         header = wfdb_header.parse(header_path)
-        channels = _read_segments(header, options) if header.segments else _read_signals(header)
+        channels = _read_segments(header, options) if header.segments else read_signals(header)
         frame_rate = DEFAULT_RATE if header.rate is None else header.rate
         values, frame, notes = _same_rate(channels, options)
         if header.rate is None:
@@ -180,7 +182,7 @@ def _read_segment(master: Header, name: str, samples: int) -> list[_Channel]:
             f"{path} is at {rate:g} Hz, and {master.path.name}, whose segment it is, at {whole:g} Hz; they must be "
             "the same"
         )
-    channels = _read_signals(header)
+    channels = read_signals(header)
     held = max(len(channel.values) // channel.frame for channel in channels)
     if held < samples:
         raise InputError(
@@ -222,24 +224,27 @@ def _join(path: Path, parts: Sequence[tuple[int, _Channel]], frames: int, option
 # -- a record of one segment -------------------------------------------------------------------------------------------
 
 
-def _read_signals(header: Header) -> list[_Channel]:
+def read_signals(header: Header) -> list[_Channel]:
     """The signals of a record of one segment, in their units.
 
     Raises:
         InputError: a signal file is absent, empty or cut, or wfdb can't read it.
     """
-    files = _check_files(header)
+    files = check_files(header)
     filed = [signal for signal in header.signals if signal.file != NO_FILE]
     frames = header.samples or min((held for held in _held(files).values() if held is not None), default=None)
     if frames == 0:
         raise InputError(f"{header.path} describes no samples: its signal files are shorter than one of each signal")
-    steps = iter(_steps(header.path, filed, files, frames) if filed else [])
+    steps = iter(_samples(header.path, filed, files, frames) if filed else [])
     channels = []
     for signal in header.signals:
         if signal.file == NO_FILE:
             values = _nothing(header.path, (frames or 0) * signal.frame)
         else:
-            values = (next(steps) - signal.baseline) / (signal.gain or DEFAULT_GAIN)
+            values = next(steps)
+            if signal.baseline:
+                values -= signal.baseline
+            values /= signal.gain or DEFAULT_GAIN
         channels.append(_Channel(signal.name, signal.unit, signal.frame, values))
     if not any(len(channel.values) for channel in channels):
         raise InputError(f"{header.path} describes no samples")
@@ -254,13 +259,16 @@ def _nothing(path: Path, count: int) -> np.ndarray:
     return np.full(count, np.nan)
 
 
-def _check_files(header: Header) -> dict[Path, list[Signal]]:
+def check_files(header: Header) -> dict[Path, list[Signal]]:
     """The signal files with their signals. Raises where one is absent or shorter than the header promises."""
     path = header.path
     files: dict[Path, list[Signal]] = defaultdict(list)
+    beside: dict[str, Path] = {}  # the twelve signals of a record name the same file
     for signal in header.signals:
         if signal.file != NO_FILE:
-            files[_beside(path, signal.file)].append(signal)
+            if signal.file not in beside:
+                beside[signal.file] = _beside(path, signal.file)
+            files[beside[signal.file]].append(signal)
     for file, held in _held(files).items():
         if held is not None and header.samples and held < header.samples:
             raise InputError(
@@ -296,6 +304,21 @@ def _held(files: dict[Path, list[Signal]]) -> dict[Path, int | None]:
             int((size + 0.999) // per_frame) if per_frame else None
         )  # the last packed sample may end within a byte
     return found
+
+
+def _samples(
+    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
+) -> list[np.ndarray]:
+    """As `_steps`, without wfdb where the signals are plain ones of format 16."""
+    by_file = [signal for held in files.values() for signal in held]
+    in_turn = all(one is other for one, other in zip(by_file, signals, strict=True))
+    if frames is None or not in_turn or not is_plain(files, frames):
+        return _steps(path, signals, files, frames)
+    try:
+        read = [read_steps(file, len(held), held[0].offset, frames) for file, held in files.items()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as a WFDB record: {one_line(error)}") from error
+    return [row for rows in read for row in rows]
 
 
 def _steps(

@@ -44,6 +44,7 @@ class ClipTower(nn.Module):
         check_selection(select_layer, select_feature, config.num_hidden_layers)
         self.vision_tower = CLIPVisionModel(config)
         self.select_layer, self.select_feature = select_layer, select_feature
+        self.depth = select_layer if select_layer >= 0 else config.num_hidden_layers + 1 + select_layer
         self.width: int = config.hidden_size
         self.image_size: int = config.image_size
         self.side: int = config.image_size // config.patch_size
@@ -51,9 +52,11 @@ class ClipTower(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float [B, 3, H, W], normalised -> [B, P, D]."""
-        weight: torch.Tensor = self.vision_tower.get_input_embeddings().weight  # type: ignore[assignment]
-        states = self.vision_tower(images.to(weight.dtype), output_hidden_states=True).hidden_states
-        tokens = states[self.select_layer]
+        parts: Any = self.vision_tower  # its own forward also runs the layers behind the selected one
+        tokens = parts.pre_layrnorm(parts.embeddings(images.to(parts.get_input_embeddings().weight.dtype)))
+        for layer in parts.encoder.layers[: self.depth]:
+            out = layer(tokens, attention_mask=None)
+            tokens = out[0] if isinstance(out, tuple) else out
         return tokens if self.select_feature == "cls_patch" else tokens[:, 1:]
 
     def preparer(self, **preparation: Any) -> ImagePreparation:
