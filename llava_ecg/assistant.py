@@ -200,8 +200,8 @@ def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | 
     if case.more:
         found = audit_answer(question, text, None, whole=whole)
         return replace(found, verdicts=tuple(replace(verdict, reason=SEVERAL) for verdict in found.verdicts))
-    sex = None if case.recording is None else case.recording.metadata.get("sex")
-    return audit_answer(question, text, case.within(shown), whole=whole, sex=sex)
+    who = {} if case.recording is None else case.recording.metadata
+    return audit_answer(question, text, case.within(shown), whole=whole, sex=who.get("sex"), age=who.get("age"))
 
 
 def _shown(sample: Encoded) -> tuple[float, float] | None:

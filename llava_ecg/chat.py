@@ -7,10 +7,8 @@ real ones.
 from __future__ import annotations
 
 import difflib
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +151,7 @@ class Chat:
 
         self._write("\n")
         try:
-            with self._stoppable():
+            with terminal.stoppable(self._stop):
                 answer = self.assistant.ask(turns, self.case, self._decoding, on_text=show, cancelled=self._stop.is_set)
         except KeyboardInterrupt:  # the second Ctrl-C: the model did not look at the flag in time
             answer = self._broken_off(question, "".join(pieces))
@@ -195,26 +193,6 @@ class Chat:
             audit=checked,
             shown=shown,
         )
-
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """Within, the first Ctrl-C sets the flag that the assistant looks at, and the second raises
-        KeyboardInterrupt."""
-        self._stop.clear()
-        if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
-            yield
-            return
-
-        def on_interrupt(number: int, frame: Any) -> None:
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            self._stop.set()
-
-        former = signal.signal(signal.SIGINT, on_interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, former)
 
     # -- commands
 
@@ -322,18 +300,7 @@ class Chat:
                 "recording": None if recording is None else report.recording_dict(recording),
                 "image": self.image_file or None,
                 "measurements": None if measurements is None else measurements.to_dict(per_beat=False),
-                "exchanges": [
-                    {
-                        "question": exchange.question,
-                        "answer": exchange.answer.text,
-                        "finished": exchange.answer.finished,
-                        "audit": None if exchange.answer.audit is None else exchange.answer.audit.to_dict(),
-                        "tokens": exchange.answer.tokens,
-                        "seconds": exchange.answer.seconds,
-                        "notes": exchange.answer.notes,
-                    }
-                    for exchange in self.exchanges
-                ],
+                "exchanges": [report.exchange_dict(exchange.question, exchange.answer) for exchange in self.exchanges],
             }
         )
 

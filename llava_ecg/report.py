@@ -145,6 +145,19 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
     )
 
 
+def exchange_dict(question: str, answer: Answer) -> dict[str, Any]:
+    """A question of a conversation and its answer; docs/chat.md describes the keys."""
+    return {
+        "question": question,
+        "answer": answer.text,
+        "finished": answer.finished,
+        "audit": None if answer.audit is None else answer.audit.to_dict(),
+        "tokens": answer.tokens,
+        "seconds": answer.seconds,
+        "notes": answer.notes,
+    }
+
+
 def _part(answer: Answer, case: Case) -> dict[str, Any] | None:
     """The measurements that the audit goes by, where they are of a part of the recording."""
     part = case.within(answer.shown)

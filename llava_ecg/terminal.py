@@ -6,8 +6,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -107,6 +110,26 @@ class Stream:
         self._write(self._gap + self._word)
         self._column += len(self._gap) + len(self._word)
         self._word, self._gap = "", ""
+
+
+@contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Within, the first Ctrl-C sets `stop`, which whoever writes looks at, and the second raises KeyboardInterrupt."""
+    stop.clear()
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        yield
+        return
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    former = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def line_reader(commands: Mapping[str, str], with_file: Collection[str]) -> Callable[[str], str]:

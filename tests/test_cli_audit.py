@@ -143,6 +143,18 @@ def test_the_sex_sets_the_threshold_of_qtc(tmp_path: Path, run: Run) -> None:
     assert "460" in run(*words, "--sex", "female")[1]
 
 
+def test_the_age_sets_the_threshold_of_st_in_v2_and_v3(tmp_path: Path, run: Run) -> None:
+    signal = simulate(Heart(rate_bpm=60, st_territory="anterior", st_mv=0.27), seed=1)[0].signal
+    np.save(tmp_path / "st.npy", signal)
+    (tmp_path / "t.txt").write_text("There is ST elevation in V2 and V3.")
+    words = ["--ecg", tmp_path / "st.npy", "--rate", "500", "--unit", "mV", "--leads", "standard"]
+    words += ["--text", tmp_path / "t.txt", "--sex", "male"]
+    assert "0.2 mV in V2 and V3, the threshold of men from 40; narrowly" in run(*words, "--age", "64")[1]
+    assert "0.25 mV in V2 and V3, the threshold of men below 40" in run(*words, "--age", "22")[1]
+    with pytest.raises(SystemExit, match="2"):
+        run(*words, "--age", "200")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "can't read the text"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00\x9f", "is not UTF-8")],

@@ -72,7 +72,7 @@ ROOMS = {
         ("source", "shapes", "released", "words"),
         ("companions", "fit", "weights"),
         ("opening", "tokenizer", "quantize", "listing"),
-        ("standing", "inspect", "building"),
+        ("standing", "inspected", "inspect", "building"),
     ),
     "model": (
         ("config",),

@@ -52,6 +52,12 @@ def add(commands: Any) -> None:
         choices=("male", "female"),
         help="for the thresholds that depend on it (default: what the ECG's file says)",
     )
+    audit.add_argument(
+        "--age",
+        type=flags.number("age", float, 0, 125),
+        metavar="YEARS",
+        help="for the threshold of ST elevation in V2 and V3 (default: what the ECG's file says)",
+    )
     audit.add_argument("--json", action="store_true", help="print one JSON object and nothing else to standard output")
     audit.add_argument(
         "--page",
@@ -74,10 +80,10 @@ def run_audit(arguments: argparse.Namespace, _: Opener | None) -> int:
     text = _text(arguments.text)
     recording = files.read_recording(arguments.ecg, **flags.reading(arguments))
     sex = arguments.sex or recording.metadata.get("sex")
-    measurements = measure(recording, sex=sex)
-    found = audit_answer(
-        files.check_question(arguments.question) if arguments.question else "", text, measurements, sex=sex
-    )
+    age = arguments.age if arguments.age is not None else recording.metadata.get("age")
+    measurements = measure(recording, sex=sex, age=age)
+    question = files.check_question(arguments.question) if arguments.question else ""
+    found = audit_answer(question, text, measurements, sex=sex, age=age)
     if arguments.page is not None:
         from llava_ecg.grounding.picture import picture
 

@@ -8,11 +8,10 @@ research.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from llava_ecg.ecg.hints import POOR_R_MV, unit_note
 from llava_ecg.ecg.measurements import Finding, LeadMeasurements, Measurements
-from llava_ecg.ecg.person import age_of, sex_of
+from llava_ecg.ecg.person import Person
 from llava_ecg.ecg.territories import contiguous, territory
 
 SOURCES = {
@@ -31,27 +30,15 @@ SOURCES = {
 _NONE_HERE = "not measured"
 
 
-@dataclass(frozen=True)
-class Person:
-    """What thresholds depend on; None where it is not known.
-
-    Attributes:
-        male: True, False or None.
-        age: years.
-    """
-
-    male: bool | None
-    age: float | None
-
-
 def findings(measured: Measurements, *, sex: str | None = None, age: float | None = None) -> dict[str, Finding]:
     """All of `FINDINGS` on one recording.
 
     Args:
         measured: everything but the findings themselves.
-        sex, age: for the thresholds of QTc, ST and Cornell; where unknown the stricter threshold holds, which is said.
+        sex, age: for the thresholds of QTc, ST and Cornell; what holds where they are unknown, `Person` says, and
+            `Finding.because` that it does.
     """
-    person = Person({"male": True, "female": False}.get(sex_of(sex) or ""), age_of(age))
+    person = Person.of(sex, age)
     return {name: rule(name, measured, person) for name, rule in FINDINGS.items()}
 
 
@@ -100,12 +87,11 @@ def _rate(name: str, m: Measurements, person: Person) -> Finding:
 
 
 def _long_qt(name: str, m: Measurements, person: Person) -> Finding:
-    limit = 450 if person.male else 460
-    whose = "men" if person.male else "women" if person.male is False else "women, used as the sex is not known"
+    limit, whose = person.qtc_ms
     if m.qtc_bazett_ms is None:
         return Finding(name, None, because=m.reasons.get("qtc_bazett_ms", _NONE_HERE), source=SOURCES["repolarisation"])
     wide = m.qrs_ms is not None and m.qrs_ms >= 120
-    because = f"QTc (Bazett) {m.qtc_bazett_ms:.0f} ms, threshold {limit} ms ({whose})" + (
+    because = f"QTc (Bazett) {m.qtc_bazett_ms:.0f} ms, threshold {limit:g} ms ({whose})" + (
         "; QRS is wide, which lengthens QT" if wide else ""
     )
     return Finding(name, m.qtc_bazett_ms > limit, because=because, source=SOURCES["repolarisation"])
@@ -199,11 +185,13 @@ def _voltage(name: str, m: Measurements, person: Person) -> Finding:
     if name == "left ventricular hypertrophy by voltage":
         if m.sokolow_lyon_mv is None and m.cornell_mv is None:
             return Finding(name, None, because=m.reasons.get("sokolow_lyon_mv", _NONE_HERE), source=source)
-        cornell = 2.0 if person.male is False else 2.8
+        cornell, whose = person.cornell_mv
         tall = m.sokolow_lyon_mv is not None and m.sokolow_lyon_mv >= 3.5
         wide = m.cornell_mv is not None and m.cornell_mv > cornell
         parts = [f"Sokolow-Lyon {m.sokolow_lyon_mv:.2f} mV (3.5 asked)"] if m.sokolow_lyon_mv is not None else []
-        parts += [f"Cornell {m.cornell_mv:.2f} mV (above {cornell:g} asked)"] if m.cornell_mv is not None else []
+        parts += (
+            [f"Cornell {m.cornell_mv:.2f} mV (above {cornell:g} asked: {whose})"] if m.cornell_mv is not None else []
+        )
         return Finding(name, tall or wide, because=", ".join(parts), source=source)
     v1, v5 = m.leads.get("V1"), m.leads.get("V5")
     if v1 is None or v5 is None or v1.qrs_mv is None or v5.qrs_mv is None or m.axis_deg is None:
@@ -239,7 +227,10 @@ def _atrium(name: str, m: Measurements, person: Person) -> Finding:
 
 
 def _of_leads(
-    source: str, what: str, holds: Callable[[str, LeadMeasurements, Person], bool | None], volts: bool = True
+    source: str,
+    what: str | Callable[[Person], str],
+    holds: Callable[[str, LeadMeasurements, Person], bool | None],
+    volts: bool = True,
 ) -> Callable[[str, Measurements, Person], Finding]:
     """A finding of two contiguous leads."""
 
@@ -258,7 +249,8 @@ def _of_leads(
                 source=SOURCES[source],
             )
         leads = contiguous(key for key, value in known.items() if value)
-        because = f"{what} in {', '.join(leads)}" if leads else f"no two neighbouring leads with {what}"
+        sign = what if isinstance(what, str) else what(person)
+        because = f"{sign} in {', '.join(leads)}" if leads else f"no two neighbouring leads with {sign}"
         return Finding(
             name, bool(leads), leads=leads, territory=territory(leads), because=because, source=SOURCES[source]
         )
@@ -266,18 +258,13 @@ def _of_leads(
     return rule
 
 
-def st_threshold(lead: str, person: Person) -> float:
-    """The least ST elevation at J in mV: 0.1, in V2 and V3 more (women 0.15, men from 40 on 0.2, younger men 0.25; 0.2
-    if unknown)."""
-    if lead not in ("V2", "V3"):
-        return 0.1
-    if person.male is False:
-        return 0.15
-    return 0.25 if person.male and person.age is not None and person.age < 40 else 0.2
+def _elevation(person: Person) -> str:
+    limit, whose = person.st_elevation_mv("V2")
+    return f"ST elevation at J of 0.1 mV or more (V2 and V3: {limit:g}, {whose})"
 
 
 def _elevated(name: str, lead: LeadMeasurements, person: Person) -> bool | None:
-    return None if lead.st_j_mv is None else lead.st_j_mv >= st_threshold(name, person)
+    return None if lead.st_j_mv is None else lead.st_j_mv >= person.st_elevation_mv(name)[0]
 
 
 def _depressed(name: str, lead: LeadMeasurements, person: Person) -> bool | None:
@@ -368,7 +355,7 @@ FINDINGS: Mapping[str, Callable[[str, Measurements, Person], Finding]] = {
     "low voltage in the chest leads": _flag(
         "low_voltage_chest", "every chest lead below 1.0 mV", "a chest lead of 1.0 mV or more", "voltage"
     ),
-    "ST elevation": _of_leads("infarction", "ST elevation at J of 0.1 mV or more (V2, V3: 0.15 to 0.25)", _elevated),
+    "ST elevation": _of_leads("infarction", _elevation, _elevated),
     "ST depression": _of_leads("infarction", "ST depression of 0.05 mV or more at J and J + 60 ms", _depressed),
     "T inversion": _of_leads("infarction", "T of -0.1 mV or below where R exceeds S", _inverted),
     "pathological Q waves": _of_leads(

@@ -79,6 +79,7 @@ def audit_answer(
     whole: bool = True,
     tolerances: Tolerances = DEFAULT,
     sex: str | None = None,
+    age: float | str | None = None,
 ) -> Audit:
     """Hold an answer against what was measured, beside its question.
 
@@ -87,7 +88,7 @@ def audit_answer(
         answer: the text of the answer.
         measurements: of what the model was shown; None where there was only an image.
         whole: whether the answer came to its own end; if not, what stands at its very end is no claim.
-        tolerances, sex: as in `llava_ecg.grounding.audit.audit`.
+        tolerances, sex, age: as in `llava_ecg.grounding.audit.audit`.
 
     Returns:
         The audit of the answer's claims, with what was not checked in `Audit.unchecked` and remarks in `Audit.remarks`.
@@ -96,7 +97,7 @@ def audit_answer(
     if not whole:
         claims = [claim for claim in claims if not _broken(claim, answer)]
     claims = _yes_or_no(question, answer, claims) + claims
-    found = audit(claims, measurements, tolerances=tolerances, sex=sex)
+    found = audit(claims, measurements, tolerances=tolerances, sex=sex, age=age)
     remarks = (TREATMENT,) if _ADVICE.search(question) else ()
     return replace(found, unchecked=_unchecked(question, answer, found.verdicts), remarks=remarks)
 

@@ -4,10 +4,11 @@ tolerance and reason."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.person import Person
 from llava_ecg.grounding import judge_findings as facts
 from llava_ecg.grounding import judge_waves as waves
 from llava_ecg.grounding.claims import Claim, find_claims
@@ -73,6 +74,7 @@ def audit(
     *,
     tolerances: Tolerances = DEFAULT,
     sex: str | None = None,
+    age: float | str | None = None,
 ) -> Audit:
     """Hold each claim of an answer against what was measured.
 
@@ -86,19 +88,23 @@ def audit(
         answer: the text, or the claims that `find_claims` found in it.
         measurements: of the recording; None where there was only an image, which makes every claim unmeasurable.
         tolerances: see `Tolerances`.
-        sex: as the file says it, such as ``"male"`` or ``"F"``; sets the QTc threshold, 450 ms for men, else 460 ms.
+        sex, age: as the file says them, such as ``"male"`` or ``"F"`` and years; they set the thresholds of QTc, of
+            Cornell's voltage and of ST elevation in V2 and V3, see `llava_ecg.ecg.person.Person`.
 
     Returns:
         A verdict for each claim; each depends on nothing but its own claim.
     """
     claims = find_claims(answer) if isinstance(answer, str) else answer
-    once: dict[Claim, Claim] = {}
+    person = Person.of(sex, age)
+    once: dict[tuple[object, ...], Claim] = {}
     for claim in claims:
-        once.setdefault(replace(claim, span=(0, 0), text=""), claim)
-    return Audit(tuple(weigh(claim, judge(claim, measurements, tolerances, sex)) for claim in once.values()))
+        once.setdefault(claim.said, claim)
+    return Audit(tuple(weigh(claim, judge(claim, measurements, tolerances, person)) for claim in once.values()))
 
 
-def judge(claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT, sex: str | None = None) -> Found:
+def judge(
+    claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT, person: Person = waves.NOBODY
+) -> Found:
     """Whether the statement of a claim, taken without its "no" or "possibly", is so."""
     if claim.quantity == "diagnosis":
         return Found(State.OPEN, reason="a diagnosis can't be settled by measuring")
@@ -107,15 +113,19 @@ def judge(claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT
     if not isinstance(claim.value, str):
         return judge_number(claim, m, tolerances)
     if claim.quantity in MEASURED_AS:
-        return judge_category(claim, m, tolerances, sex)
+        return judge_category(claim, m, tolerances, person)
     if claim.quantity == "st_category":
-        return waves.judge_st(claim, m, tolerances)
+        return waves.judge_st(claim, m, tolerances, person)
+    if claim.quantity == "voltage":
+        return waves.judge_voltage(claim, m, person)
+    if claim.quantity == "normal_ecg":
+        return facts.judge_normal(claim, m, person)
     judges = {
         "rhythm_regular": facts.judge_regular, "rhythm": facts.judge_rhythm, "p_present": facts.judge_p,
         "av_block": facts.judge_av, "conduction": facts.judge_conduction, "premature": facts.judge_count,
         "pacing": facts.judge_count, "pause": facts.judge_count, "atrial": facts.judge_atrial,
-        "normal_ecg": facts.judge_normal, "t_category": waves.judge_t, "q_wave": waves.judge_q,
-        "r_progression": waves.judge_progression, "voltage": waves.judge_voltage,
+        "t_category": waves.judge_t, "q_wave": waves.judge_q,
+        "r_progression": waves.judge_progression,
     }  # fmt: skip
     found = judges[claim.quantity](claim, m) if claim.quantity in judges else Found(State.OPEN)
     return (

@@ -52,6 +52,14 @@ class Claim:
     text: str = ""
 
     @property
+    def said(self) -> tuple[object, ...]:
+        """What it says, wherever the text does: all but `span` and `text`."""
+        return (
+            self.quantity, self.value, self.unit, self.leads, self.territory, self.comparison, self.low, self.high,
+            self.negated, self.hedged,
+        )  # fmt: skip
+
+    @property
     def where(self) -> str:
         """The leads in words: the territory, else the names; empty for the whole ECG."""
         return f"{self.territory} leads" if self.territory else ", ".join(self.leads)

@@ -139,6 +139,8 @@ class Events(Walk):
     def _these_leads(self) -> None:
         """Put the names in for "the same leads" where the sentence itself named them before."""
         named, out = "", []
+        if not any(token.kind is Kind.LEAD and token.value == "same" for token in self.tokens):
+            return
         for token in self.tokens:
             if token.kind is Kind.LEAD and token.value == "same" and named:
                 token = token._replace(value=named)

@@ -6,25 +6,16 @@ claimed: a claim that is missed costs less than one that nobody made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from llava_ecg.grounding.claim import Claim
-from llava_ecg.grounding.places import Place, place_at
 from llava_ecg.grounding.readings import Reading, family_of, formula_of, is_bound, is_denied, read_number
-from llava_ecg.grounding.scope import SAID, Polarity, Unsaid, is_limit, p_waves, polarity
-from llava_ecg.grounding.tokens import Kind, Token, Walk
+from llava_ecg.grounding.scope import is_limit, polarity
+from llava_ecg.grounding.subjects import AXES, FAMILY, LONGEST_LIST, RHYTHM, Spoken, Subject
+from llava_ecg.grounding.tokens import Kind
 
-_TIMES = ("p_ms", "rr_ms", "pr_ms", "qrs_ms", "qrs_complex", "qt_ms", "qtc_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
-_FAMILY = {
-    "heart_rate_bpm": "bpm",
-    "response": "bpm",
-    **dict.fromkeys(("axis_deg", "p_axis_deg", "t_axis_deg"), "deg"),
-    **dict.fromkeys(_TIMES, "ms"),
-}
 _PLAUSIBLE = {"bpm": (15.0, 400.0), "ms": (10.0, 3000.0), "deg": (-180.0, 360.0)}  # of numbers without a unit
 _QTC = ("qt_ms", "qtc_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
-_RHYTHM = ("rhythm", "response", "rr_ms")
 _CATEGORY_OF: dict[tuple[str, str], tuple[str, str]] = {
     ("normal", "heart_rate_bpm"): ("rate_category", "normal"),
     ("normal", "pr_ms"): ("pr_category", "normal"),
@@ -35,7 +26,7 @@ _CATEGORY_OF: dict[tuple[str, str], tuple[str, str]] = {
     **{(word, name): ("qrs_category", word) for word in ("narrow", "wide") for name in ("qrs_ms", "qrs_complex")},
     **{(word, name): ("qtc_category", word) for word in ("short", "normal", "prolonged") for name in _QTC},
     **{(word, "axis_deg"): ("axis_category", word) for word in ("normal", "left", "right", "extreme")},
-    **{(word, name): ("rhythm_regular", word) for word in ("regular", "irregular") for name in _RHYTHM},
+    **{(word, name): ("rhythm_regular", word) for word in ("regular", "irregular") for name in RHYTHM},
 }
 _SUBJECT_OF_FULL = {
     "rate_category": "heart_rate_bpm",
@@ -44,9 +35,7 @@ _SUBJECT_OF_FULL = {
     "rhythm_regular": "rhythm",
 }
 _ADJECTIVES = ("the", "of", "sinus", "mean", "overall", "ventricular", "underlying")
-_LONGEST_LIST = 10  # "HR/PR/QRS/QT/QTc/axis"
 _INTERVALS = (("pr_category", "normal"), ("qrs_category", "narrow"), ("qtc_category", "normal"))
-_AXES = ("p_axis_deg", "axis_deg", "t_axis_deg")
 _LISTING = (Kind.AND, Kind.COMMA, Kind.OR)
 _NOUNS = (
     Kind.WORD,
@@ -63,33 +52,8 @@ _NOUNS = (
 
 
 @dataclass
-class _Subject:  # a quantity that was named; index -1 where only a unit named it
-    quantity: str
-    index: int
-    filled: bool = False
-    described: str = ""
-
-
-@dataclass
-class Intervals(Walk):
-    """One pass over one sentence; `same` are the leads that "these leads" means."""
-
-    text: str
-    tokens: Sequence[Token]
-    unsaid: Unsaid
-    same: tuple[str, ...] = ()
-    claims: list[Claim] = field(default_factory=list)
-    current: list[_Subject] = field(default_factory=list)  # what was named last; several after "PR and QRS"
-    rhythm: _Subject | None = None
-    qrs: _Subject | None = None
-    joinable: bool = False  # only list words since the last subject
-    gap: int = 0  # unknown words since it
-    comma: bool = False
-    other_rate: bool = False  # the last rate named is not the heart's
-    unit: str = ""  # "PR (ms): 160"
-    carried: str = ""  # what the sentence before spoke of last, and after `read` this one: "It is 158 ms"
-    ahead: int = -1  # a subject that the number before it has filled
-    described: dict[int, str] = field(default_factory=dict)  # subjects that the category word before them describes
+class Intervals(Spoken):
+    """One pass over one sentence."""
 
     def read(self) -> list[Claim]:
         """The claims of the sentence."""
@@ -97,11 +61,11 @@ class Intervals(Walk):
         while i < len(self.tokens):
             kind, step = self.tokens[i].kind, 1
             if kind is Kind.SUBJECT:
-                self._subject(i)
+                self.subject(i)
             elif kind in (Kind.FOREIGN, Kind.P_WAVE, Kind.ECTOPY, Kind.WAVE, Kind.FINDING):
-                self._noun(i)
+                self.noun(i)
             elif self.tokens[i].value == "it" and self.carried and not self.current:
-                self.current, self.gap, self.comma = [_Subject(self.carried, -1)], 0, False
+                self.current, self.gap, self.comma = [Subject(self.carried, -1)], 0, False
             elif kind is Kind.CATEGORY:
                 self._category(i)
             elif kind is Kind.FULL:
@@ -118,97 +82,6 @@ class Intervals(Walk):
         self.carried = named[-1] if named else self.carried
         return self.claims
 
-    # subjects
-
-    def _noun(self, i: int) -> None:
-        """Another noun lets go of what was named; a rhythm may be called regular, and "P 110 ms" is a duration."""
-        kind, value = self._kind(i), self._value(i)
-        self.current, self.other_rate = [], value == "rate"
-        if value.startswith("rhythm="):
-            self.rhythm = _Subject("rhythm", i)
-            self.current, self.gap, self.comma = [self.rhythm], 0, False
-        if kind is Kind.P_WAVE:
-            self._p_wave(i)
-            self.current, self.gap, self.comma = [_Subject("p_ms", i)], 0, False
-
-    def _subject(self, i: int) -> None:
-        if self._value(i) == "axes":
-            self.current, self.gap, self.comma, self.unit = [_Subject(name, i) for name in _AXES], 0, False, ""
-            return
-        new = _Subject(self.tokens[i].value, i, i == self.ahead, self.described.get(i, ""))
-        self.current = [*self.current, new] if self.joinable and len(self.current) < _LONGEST_LIST else [new]
-        self.joinable, self.gap, self.comma, self.other_rate, self.unit = True, 0, False, False, ""
-        if new.quantity in _RHYTHM:
-            self.rhythm = new
-        elif new.quantity in ("qrs_ms", "qrs_complex"):
-            self.qrs = new
-
-    def _say(
-        self,
-        subject: str,
-        quantity: str,
-        value: float | str | None,
-        at: tuple[int, int],
-        reading: Reading | None = None,
-        meant: Polarity = SAID,
-    ) -> None:
-        """Add a claim whose words are the tokens at[0] to at[1], unless they stand where nothing is said of this
-        ECG."""
-        if self.unsaid.silent[at[1]]:
-            return
-        if quantity in ("qrs_category", "p_present") and any(
-            at[0] - 6 <= e <= at[1] + 4 or e < at[0] for e in self.unsaid.ectopy
-        ):
-            return
-        start, end = self.tokens[at[0]].start, self.tokens[at[1]].end
-        place = self._place(at) if _FAMILY.get(subject) == "ms" or quantity == "p_present" else Place()
-        claim = Claim(
-            quantity, value, leads=place.leads, territory=place.territory, span=(start, end), text=self.text[start:end]
-        )
-        if reading is None:
-            if quantity == "rhythm_regular" and meant.negated:
-                claim = replace(claim, value="irregular" if value == "regular" else "regular")
-                meant = Polarity(False, meant.hedged)
-            self.claims.append(replace(claim, negated=meant.negated, hedged=meant.hedged and not meant.negated))
-            return
-        unit = _FAMILY[subject]
-        claim = replace(claim, unit=unit, comparison=reading.comparison)
-        if reading.comparison == "range":
-            low, high = reading.value, reading.high
-            if low > high and (unit != "deg" or low - high < 180):
-                low, high = high, low
-            claim = replace(claim, value=None, low=low, high=high)
-        self.claims.append(claim)
-
-    def _place(self, at: tuple[int, int]) -> Place:
-        """The leads right after the words ("160 ms in lead II") or right before their subject ("in lead II, the
-        PR")."""
-        after = at[1] + 1
-        while self._kind(after) in (Kind.GLUE, Kind.SEEN, Kind.CLOSE) and after < at[1] + 4:
-            after += 1
-        if self._kind(after) is Kind.LEAD:
-            return place_at(self.tokens, after, self.same)
-        own = self.current[-1].index if self.current else -1
-        inner = [j for j in range(max(own, 0), at[0]) if self._kind(j) is Kind.LEAD] if own >= 0 else []
-        if inner:  # "the QT interval in V5 is 390 ms"
-            return place_at(self.tokens, inner[-1], self.same)
-        before = (self.current[0].index if self.current and self.current[0].index >= 0 else at[0]) - 1
-        stop, apart = before - 3, False
-        while before > stop and self._kind(before) in (Kind.GLUE, Kind.COMMA, Kind.ARTICLE, Kind.COPULA, Kind.SEEN):
-            apart = apart or self._kind(before) is Kind.COMMA
-            before -= 1
-        while before > 0 and self._kind(before) is Kind.LEAD and self._kind(before - 1) is Kind.LEAD:
-            before -= 1
-        start = before - 1
-        while self._kind(start) in (Kind.GLUE, Kind.ARTICLE, Kind.TO):
-            start -= 1
-        if (
-            self._kind(before) is not Kind.LEAD
-            or self._kind(start) not in (None, Kind.BUT, Kind.COMMA, Kind.AND)[: 2 if apart else 4]
-        ):
-            return Place()
-        return place_at(self.tokens, before, self.same)
-
     # numbers
 
     def _numbers(self, i: int) -> int:
@@ -219,7 +92,7 @@ class Intervals(Walk):
             after += self._kind(after) is Kind.COMMA and self._kind(after + 1) is Kind.AND
             after += self._kind(after) in _LISTING
             if self._kind(after) is not Kind.NUMBER or (
-                self._kind(after - 1) not in _LISTING and self.current[0].quantity != _AXES[0]
+                self._kind(after - 1) not in _LISTING and self.current[0].quantity != AXES[0]
             ):
                 break
             readings.append(read_number(self.tokens, after))
@@ -227,7 +100,7 @@ class Intervals(Walk):
             unit = readings[-1].unit
             for subject, reading in zip(list(self.current), readings, strict=True):
                 own = reading.unit or (
-                    unit if unit != "other" and _FAMILY.get(subject.quantity) == family_of(unit) else ""
+                    unit if unit != "other" and FAMILY.get(subject.quantity) == family_of(unit) else ""
                 )
                 self._attach(reading._replace(unit=own), [subject])
             last = readings[-1].last
@@ -236,7 +109,7 @@ class Intervals(Walk):
             self._attach(readings[0], self.current)
         return last - i + 1
 
-    def _attach(self, reading: Reading, subjects: list[_Subject]) -> None:
+    def _attach(self, reading: Reading, subjects: list[Subject]) -> None:
         unit = reading.unit or self.unit
         family = family_of(unit)
         if (
@@ -270,7 +143,7 @@ class Intervals(Walk):
         if reading.comparison in ("<", ">") and subject.described:
             return
         again, subject.filled, self.gap = subject.filled, True, 0
-        family = _FAMILY[subject.quantity]
+        family = FAMILY[subject.quantity]
         if family == "ms" and (unit == "s" or (not unit and abs(reading.value) <= 3)):
             reading = reading._replace(value=round(reading.value * 1000, 6), high=round(reading.high * 1000, 6))
         if family != "deg":  # "PR -160": a dash, no sign
@@ -278,16 +151,16 @@ class Intervals(Walk):
         quantity = {"qrs_complex": "qrs_ms", "response": "heart_rate_bpm"}.get(subject.quantity, subject.quantity)
         if quantity == "qtc_ms":
             quantity = formula_of(self.tokens, subject.index, reading, only_after=again) or quantity
-        self._say(subject.quantity, quantity, reading.value, (reading.first, reading.last), reading)
+        self.say(subject.quantity, quantity, reading.value, (reading.first, reading.last), reading)
 
-    def _owner(self, reading: Reading, subjects: list[_Subject], family: str) -> _Subject | None:
+    def _owner(self, reading: Reading, subjects: list[Subject], family: str) -> Subject | None:
         """The subject that a number with a unit belongs to."""
-        named = [s for s in subjects if _FAMILY.get(s.quantity) == family]
+        named = [s for s in subjects if FAMILY.get(s.quantity) == family]
         near = range(max(0, reading.first - 6), reading.first)
         if any(self._kind(j) is Kind.FORMULA for j in near) and all(
             s.quantity == "qt_ms" and (s.filled or s.index < 0) for s in named
         ):
-            return _Subject("qtc_ms", near[0]) if family == "ms" else None  # "Corrected by Bazett it is 445 ms"
+            return Subject("qtc_ms", near[0]) if family == "ms" else None  # "Corrected by Bazett it is 445 ms"
         if self.gap <= 4:
             for subject in reversed(named):
                 if not subject.filled or (
@@ -295,12 +168,12 @@ class Intervals(Walk):
                 ):
                     return subject
         j = reading.last + 1
-        if self._kind(j) is Kind.SUBJECT and _FAMILY.get(self._value(j)) == family and not self._described_next(j):
+        if self._kind(j) is Kind.SUBJECT and FAMILY.get(self._value(j)) == family and not self._described_next(j):
             self.ahead = j
-            return _Subject(self._value(j), -1)
+            return Subject(self._value(j), -1)
         if family != "bpm" or self.other_rate:
             return None
-        subject = named[-1] if named else _Subject("heart_rate_bpm", -1)
+        subject = named[-1] if named else Subject("heart_rate_bpm", -1)
         self.current = [subject]
         return subject
 
@@ -311,9 +184,9 @@ class Intervals(Walk):
             after[0].kind is Kind.NUMBER or after[0].value == ":" or (len(after) > 1 and after[1].kind is Kind.NUMBER)
         )
 
-    def _bare(self, reading: Reading, subject: _Subject) -> bool:
+    def _bare(self, reading: Reading, subject: Subject) -> bool:
         """Whether a number without a unit can be that quantity's: nothing unknown follows and the size is possible."""
-        family = _FAMILY.get(subject.quantity)
+        family = FAMILY.get(subject.quantity)
         if (
             family is None
             or subject.quantity == "qrs_complex"
@@ -330,10 +203,10 @@ class Intervals(Walk):
         word = self._value(i)
         targets = self._rhythm_of(i) if word in ("regular", "irregular") else self._described_by(i, word)
         if not targets and word in ("regular", "irregular") and self._stands_alone(i):
-            targets = [_Subject("rhythm", -1)]
+            targets = [Subject("rhythm", -1)]
         if word == "normal" and not self._announces_limits(i) and self._all_intervals(i):
             for quantity, value in _INTERVALS:
-                self._say("", quantity, value, (i, i), meant=polarity(self.tokens, i, i))
+                self.say("", quantity, value, (i, i), meant=polarity(self.tokens, i, i))
             if self._kind(i + 1) is not Kind.SUBJECT:
                 return
         if not targets or (word == "normal" and self._announces_limits(i)):
@@ -344,13 +217,13 @@ class Intervals(Walk):
             if meaning is not None:
                 if not meant.negated:
                     subject.described = self.described[subject.index] = word
-                self._say(subject.quantity, meaning[0], meaning[1], (i, i), meant=meant)
+                self.say(subject.quantity, meaning[0], meaning[1], (i, i), meant=meant)
 
     def _full(self, i: int) -> None:
         quantity, _, value = self._value(i).partition("=")
-        subject = _Subject(_SUBJECT_OF_FULL[quantity], -1, described=value)
+        subject = Subject(_SUBJECT_OF_FULL[quantity], -1, described=value)
         meant = polarity(self.tokens, i, i)
-        self._say(subject.quantity, quantity, value, (i, i), meant=meant)
+        self.say(subject.quantity, quantity, value, (i, i), meant=meant)
         if quantity != "qrs_category":
             same = [s for s in self.current if s.quantity == subject.quantity]
             self.current = same or [subject]
@@ -371,18 +244,18 @@ class Intervals(Walk):
         j = i - 1 - (self._kind(i - 1) is Kind.COPULA)
         return self._value(j) == "intervals" and self._kind(j - 1) is not Kind.SUBJECT and not self.current
 
-    def _rhythm_of(self, i: int) -> list[_Subject]:
+    def _rhythm_of(self, i: int) -> list[Subject]:
         """The rhythm that "regular" or "irregular" at i describes: one that follows within three words, or was
         named."""
         joined = False
         for j in range(i + 1, min(i + 5, len(self.tokens))):
             token = self.tokens[j]
             if (
-                token.value in _RHYTHM
+                token.value in RHYTHM
                 or token.value.startswith("rhythm=")
                 or (token.kind is Kind.FULL and token.value.startswith("rate"))
             ):
-                return [_Subject("rhythm", -1)]
+                return [Subject("rhythm", -1)]
             if token.kind in (Kind.P_WAVE, Kind.FOREIGN, Kind.ECTOPY) and not joined:
                 return []
             joined = joined or token.kind is Kind.AND
@@ -397,13 +270,13 @@ class Intervals(Walk):
         if self._kind(i - 1) is Kind.AND and self._value(i - 2).startswith(
             "rate_category"
         ):  # "tachycardic and irregular"
-            return [_Subject("rhythm", -1)]
+            return [Subject("rhythm", -1)]
         noun = self._kind(i + 1) is Kind.WORD or (
             self._kind(i + 1) is Kind.SUBJECT and self._kind(i - 1) is not Kind.COPULA
         )
         return [self.rhythm] if self.rhythm and not noun else []
 
-    def _described_by(self, i: int, word: str) -> list[_Subject]:
+    def _described_by(self, i: int, word: str) -> list[Subject]:
         """The subjects that the category word at i describes: those it precedes, else those named before it."""
         if word == "wide" and self._kind(i - 1) is Kind.UNIT and self._kind(i - 2) is Kind.NUMBER:
             return []  # "QRS is 95 ms wide" says how wide
@@ -412,12 +285,12 @@ class Intervals(Walk):
             j += 1
         predicate = self._kind(i - 1) in (Kind.SUBJECT, Kind.COPULA) and bool(self.current)
         if self._kind(j) is Kind.SUBJECT and not (predicate and self._described_next(j)):
-            found = [_Subject(self._value(j), j)]
-            while self._kind(j + 1) in (Kind.AND, Kind.COMMA) and len(found) < _LONGEST_LIST:
+            found = [Subject(self._value(j), j)]
+            while self._kind(j + 1) in (Kind.AND, Kind.COMMA) and len(found) < LONGEST_LIST:
                 j += 2 + (self._kind(j + 2) is Kind.AND)
                 if self._kind(j) is not Kind.SUBJECT or self._has_own(j):
                     break
-                found.append(_Subject(self._value(j), j))
+                found.append(Subject(self._value(j), j))
             return found
         noun = self._kind(j) in _NOUNS or self._kind(i + 1) in _NOUNS or self._value(i + 1) == "intervals"
         attributive = self._kind(i - 1) is Kind.ARTICLE and self._value(i + 1) not in (
@@ -445,8 +318,3 @@ class Intervals(Walk):
         """Whether "normal" at i only names a reference: "(normal 120-200 ms)", "normal: < 120 ms"."""
         j = i + 1 + (self._kind(i + 1) is Kind.COPULA)
         return self._kind(i - 1) is not Kind.COPULA and j < len(self.tokens) and is_limit(self.tokens, j)
-
-    def _p_wave(self, i: int) -> None:
-        found = p_waves(self.tokens, i)
-        if found is not None:
-            self._say("p_present", "p_present", found[0], found[1:])

@@ -4,9 +4,10 @@ measured."""
 from __future__ import annotations
 
 from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.person import Person
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.judge_numbers import usable, why_not
-from llava_ecg.grounding.judge_waves import judge_q, judge_st, judge_t
+from llava_ecg.grounding.judge_waves import NOBODY, judge_q, judge_st, judge_t
 from llava_ecg.grounding.tolerances import DEFAULT
 from llava_ecg.grounding.verdicts import Found, State, number
 
@@ -338,16 +339,16 @@ def judge_atrial(claim: Claim, m: Measurements) -> Found:
     return Found(state, f"P in II {number(lead.p_mv, 'mV')} mV", reason="0.25 mV or more in II")
 
 
-def judge_normal(claim: Claim, m: Measurements) -> Found:
+def judge_normal(claim: Claim, m: Measurements, person: Person = NOBODY) -> Found:
     """ "Normal ECG" is contradicted by a clear abnormal finding, and never confirmed: that no one would find anything
     can't be measured."""
-    clear = abnormalities(m)
+    clear = abnormalities(m, person)
     if clear:
         return Found(State.NO, "; ".join(clear[:3]))
     return Found(State.OPEN, reason="no clear abnormality was measured, which does not make an ECG normal")
 
 
-def abnormalities(m: Measurements) -> list[str]:
+def abnormalities(m: Measurements, person: Person = NOBODY) -> list[str]:
     """What no reader would call normal, each far beyond its threshold."""
     found = []
     if m.heart_rate_bpm is not None and not 45 <= m.heart_rate_bpm <= 115:
@@ -367,7 +368,7 @@ def abnormalities(m: Measurements) -> list[str]:
     if _mostly_paced(m):
         found.append("paced beats")
     for word in ("elevation", "depression"):
-        st = judge_st(Claim("st_category", word), m, DEFAULT)
+        st = judge_st(Claim("st_category", word), m, DEFAULT, person)
         if st.state is State.YES:
             found.append(f"ST {word}, {st.measured}")
     if judge_t(Claim("t_category", "inverted"), m).state is State.YES:

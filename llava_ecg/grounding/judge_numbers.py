@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
-from llava_ecg.ecg.person import sex_of
+from llava_ecg.ecg.person import Person
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.tolerances import (
     CATEGORIES,
@@ -14,8 +14,6 @@ from llava_ecg.grounding.tolerances import (
     MEASURED_AS,
     NO_LIMIT,
     PER_LEAD,
-    QTC_LIMIT,
-    QTC_LIMIT_UNKNOWN,
     QTC_SHORT,
     Bounds,
     Tolerances,
@@ -136,7 +134,7 @@ def _distance(claim: Claim, name: str, measured: float) -> float:
     return circular(measured, claim.value) if name.endswith("axis_deg") else abs(measured - claim.value)
 
 
-def judge_category(claim: Claim, measurements: Measurements, tolerances: Tolerances, sex: str | None) -> Found:
+def judge_category(claim: Claim, measurements: Measurements, tolerances: Tolerances, person: Person) -> Found:
     """A category of rate, PR, QRS, QTc or axis.
 
     Yes where the measured value lies inside by more than its own uncertainty, half the tolerance or less; no where it
@@ -151,7 +149,7 @@ def judge_category(claim: Claim, measurements: Measurements, tolerances: Toleran
         return Found(State.UNKNOWN, reason=measurements.lead_reversal)
     if claim.quantity != "qtc_category" and (claim.quantity, str(claim.value)) not in CATEGORIES:
         return Found(State.OPEN, reason=f"{claim.value} has no bounds in the frontal plane")
-    bounds, note = _bounds(claim, sex)
+    bounds, note = _bounds(claim, person)
     allowed, near = tolerances.of(name, measured, measurements), tolerances.near(name, measured, measurements)
     distance = outside(name, measured, bounds)
     if distance > 0:
@@ -167,7 +165,7 @@ def _depth(name: str, measured: float, bounds: Bounds) -> float:
     return min(distance(measured, edge) for edge in bounds if math.isfinite(edge))
 
 
-def _bounds(claim: Claim, sex: str | None) -> tuple[Bounds, str]:
+def _bounds(claim: Claim, person: Person) -> tuple[Bounds, str]:
     """The interval that a category word stands for, and how to read it."""
     if claim.quantity != "qtc_category":
         bounds = CATEGORIES[claim.quantity, str(claim.value)]
@@ -176,7 +174,7 @@ def _bounds(claim: Claim, sex: str | None) -> tuple[Bounds, str]:
         return bounds, f"{claim.value} is {_words(bounds)} {unit_of(claim.quantity)}"
     if claim.value == "short":
         return Bounds(-NO_LIMIT, QTC_SHORT), f"short is below {QTC_SHORT:g} ms (Bazett)"
-    limit, whose = QTC_LIMIT.get(sex_of(sex) or "", QTC_LIMIT_UNKNOWN)
+    limit, whose = person.qtc_ms
     bounds = Bounds(limit, NO_LIMIT) if claim.value == "prolonged" else Bounds(-NO_LIMIT, limit)
     return bounds, f"{claim.value} is {_words(bounds)} ms (Bazett; the threshold of {whose})"
 

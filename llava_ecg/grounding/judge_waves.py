@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.person import Person
 from llava_ecg.grounding.claim import TERRITORIES, Claim
 from llava_ecg.grounding.judge_numbers import untrusted_amplitude, usable
 from llava_ecg.grounding.tolerances import Tolerances
@@ -24,8 +25,9 @@ CONTIGUOUS = frozenset(
     for pair in zip(order, order[1:], strict=False)
 ) | {frozenset(("II", "III")), frozenset(("I", "V6")), frozenset(("aVL", "V6")), frozenset(("I", "V5"))}  # fmt: skip
 
-ST_ELEVATION_MV, ST_ELEVATION_V2_V3_MV = 0.1, 0.2
+ST_ELEVATION_MV = 0.1  # in V2 and V3 more: `Person.st_elevation_mv`
 ST_DEPRESSION_MV = -0.05
+NOBODY = Person()  # of unknown sex and age
 CLEARLY_LEVEL_MV = 0.02
 T_INVERTED_MV, T_UPRIGHT_MV, T_FLAT_MV = -0.05, 0.1, 0.1
 
@@ -36,13 +38,14 @@ def clear_pair(leads: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if any(frozenset((name, other)) in CONTIGUOUS for other in names))
 
 
-def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances) -> Found:
-    """ "ST elevation", "ST depression", "normal ST segments"."""
+def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances, person: Person = NOBODY) -> Found:
+    """ "ST elevation", "ST depression", "normal ST segments"; in V2 and V3 by the threshold of the person's sex and
+    age."""
     leads, why = _leads(claim, measurements)
     if not leads:
         return Found(State.UNKNOWN, reason=why)
     if claim.value == "normal":
-        return _st_normal(claim, leads, tolerances)
+        return _st_normal(claim, leads, tolerances, person)
     up = claim.value == "elevation"
     far = {name: _level(lead, up=up, far=True) for name, lead in leads.items()}
     near = {name: _level(lead, up=up, far=False) for name, lead in leads.items()}
@@ -52,7 +55,7 @@ def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances) -
     allowed = tolerances.near_st_mv
     size = {name: sign * value for name, value in far.items() if value is not None}
     sure = {name: sign * value for name, value in near.items() if value is not None}
-    threshold = {name: _st_threshold(name, up) for name in size}
+    threshold = {name: _st_threshold(name, up, person) for name in size}
     loosely = [
         name
         for name, value in size.items()
@@ -65,12 +68,14 @@ def judge_st(claim: Claim, measurements: Measurements, tolerances: Tolerances) -
     ]
     worst = max(size, key=lambda name: size[name])
     measured = f"{number(sign * size[worst], 'mV')} mV in {worst}"
+    whose = person.st_elevation_mv(worst)[1] if up and person.male is not None else ""
+    note = f"from {threshold[worst]:g} mV in V2 and V3, the threshold of {whose}" if whose else ""
     if _enough(surely, claim):
-        return Found(State.YES, measured)
+        return Found(State.YES, measured, reason=note)
     if _enough([name for name, value in size.items() if value >= threshold[name]], claim):
-        return Found(State.PROBABLY, measured)
+        return Found(State.PROBABLY, measured, reason=note)
     level = CLEARLY_LEVEL_MV if not up else ST_ELEVATION_MV / 2
-    return Found(State.NO if not loosely and size[worst] < level else State.PROBABLY_NOT, measured)
+    return Found(State.NO if not loosely and size[worst] < level else State.PROBABLY_NOT, measured, reason=note)
 
 
 def _enough(names: Sequence[str], claim: Claim) -> bool:
@@ -79,10 +84,8 @@ def _enough(names: Sequence[str], claim: Claim) -> bool:
     return len(names) >= min(2, len(claim.leads)) if claim.leads else bool(clear_pair(names))
 
 
-def _st_threshold(name: str, up: bool) -> float:
-    if not up:
-        return abs(ST_DEPRESSION_MV)
-    return ST_ELEVATION_V2_V3_MV if name in ("V2", "V3") else ST_ELEVATION_MV
+def _st_threshold(name: str, up: bool, person: Person) -> float:
+    return person.st_elevation_mv(name)[0] if up else abs(ST_DEPRESSION_MV)
 
 
 def _level(lead: LeadMeasurements, *, up: bool, far: bool) -> float | None:
@@ -93,14 +96,14 @@ def _level(lead: LeadMeasurements, *, up: bool, far: bool) -> float | None:
     return max(levels) if up == far else min(levels)
 
 
-def _st_normal(claim: Claim, leads: Mapping[str, LeadMeasurements], tolerances: Tolerances) -> Found:
+def _st_normal(claim: Claim, leads: Mapping[str, LeadMeasurements], tolerances: Tolerances, person: Person) -> Found:
     """Whether no two contiguous leads (or not the one that is named) are clearly shifted."""
     shifted = []
     for name, lead in leads.items():
         low, high = _level(lead, up=True, far=False), _level(lead, up=True, far=True)
         if low is None or high is None:
             continue
-        up = low >= _st_threshold(name, True) + tolerances.near_st_mv
+        up = low >= _st_threshold(name, True, person) + tolerances.near_st_mv
         if up or high <= ST_DEPRESSION_MV - tolerances.near_st_mv:
             shifted.append(name)
     clear = shifted if len(claim.leads) == 1 else clear_pair(shifted)
@@ -281,12 +284,12 @@ def _falls(r: Mapping[str, float], share: float) -> bool:
     return any(b < share * a and a > 0.1 for a, b in zip(values, values[1:], strict=False))
 
 
-def judge_voltage(claim: Claim, measurements: Measurements) -> Found:
-    """Hypertrophy "by voltage", low, high or normal voltage."""
+def judge_voltage(claim: Claim, measurements: Measurements, person: Person = NOBODY) -> Found:
+    """Hypertrophy "by voltage", low, high or normal voltage; Cornell's by the threshold of the person's sex."""
     note = untrusted_amplitude(measurements)
     if note:
         return Found(State.UNKNOWN, reason=note)
-    judges = {
+    judges: dict[str, Callable[[Claim, Measurements, Person], Found]] = {
         "left ventricular hypertrophy": _left,
         "right ventricular hypertrophy": _right,
         "low": _low,
@@ -294,7 +297,7 @@ def judge_voltage(claim: Claim, measurements: Measurements) -> Found:
         "normal": _normal,
     }
     judge = judges.get(str(claim.value))
-    return judge(claim, measurements) if judge else Found(State.OPEN)
+    return judge(claim, measurements, person) if judge else Found(State.OPEN)
 
 
 def _sums(m: Measurements) -> str:
@@ -302,22 +305,31 @@ def _sums(m: Measurements) -> str:
     return ", ".join(f"{name} {number(value, 'mV')} mV" for name, value in parts if value is not None)
 
 
-def _left(claim: Claim, m: Measurements) -> Found:
-    """Sokolow-Lyon from 3.5 mV or Cornell above 2.8 mV; clearly not below 2.8 and 1.7 mV (the women's 2.0 less its
-    tolerance)."""
+def _left(claim: Claim, m: Measurements, person: Person) -> Found:
+    """Sokolow-Lyon from 3.5 mV or Cornell above 2.8 (men) or 2.0 mV (women); surely so from 10 % more on, clearly not
+    below 2.8 mV and 85 % of Cornell's threshold (of unknown sex: of the women's)."""
     if m.sokolow_lyon_mv is None and m.cornell_mv is None:
         return Found(State.UNKNOWN, reason=m.reasons.get("sokolow_lyon_mv", "the voltages were not measured"))
     sokolow, cornell = m.sokolow_lyon_mv or 0.0, m.cornell_mv or 0.0
-    if sokolow >= 3.85 or cornell >= 3.08:
-        return Found(State.YES, _sums(m))
+    limit, whose = person.cornell_mv
+    least = limit if person.male is not None else Person(male=False).cornell_mv[0]
+    note = f"Cornell above {limit:g} mV, the threshold of {whose}" if person.male is not None else ""
+    if sokolow >= 3.85 or cornell >= 1.1 * limit:
+        return Found(State.YES, _sums(m), reason=note)
     lead = m.leads.get("aVL")
     tall = lead is not None and (lead.r_mv or 0.0) >= 1.0
-    clear = sokolow < 2.8 and cornell < 1.7 and not tall and m.sokolow_lyon_mv is not None and m.cornell_mv is not None
-    state = State.NO if clear else State.PROBABLY if sokolow >= 3.5 or cornell > 2.8 else State.PROBABLY_NOT
-    return Found(state, _sums(m), reason="by voltage" if clear else "")
+    clear = (
+        sokolow < 2.8
+        and cornell < 0.85 * least
+        and not tall
+        and m.sokolow_lyon_mv is not None
+        and m.cornell_mv is not None
+    )
+    state = State.NO if clear else State.PROBABLY if sokolow >= 3.5 or cornell > limit else State.PROBABLY_NOT
+    return Found(state, _sums(m), reason="; ".join(filter(None, ("by voltage" if clear else "", note))))
 
 
-def _right(claim: Claim, m: Measurements) -> Found:
+def _right(claim: Claim, m: Measurements, person: Person) -> Found:
     lead = m.leads.get("V1")
     if lead is None or lead.qrs_mv is None or lead.quality != "ok":
         return Found(State.UNKNOWN, reason="V1 was not measured")
@@ -333,7 +345,7 @@ def _right(claim: Claim, m: Measurements) -> Found:
     )
 
 
-def _low(claim: Claim, m: Measurements) -> Found:
+def _low(claim: Claim, m: Measurements, person: Person) -> Found:
     """Every limb lead below 0.5 mV, every chest lead below 1.0 mV; of named leads those."""
     groups: list[tuple[tuple[str, ...], float]] = [(LIMB, 0.5), (CHEST, 1.0)]
     if claim.leads:
@@ -358,8 +370,8 @@ def _low(claim: Claim, m: Measurements) -> Found:
     return Found(state, told)
 
 
-def _high(claim: Claim, m: Measurements) -> Found:
-    left = _left(claim, m)
+def _high(claim: Claim, m: Measurements, person: Person) -> Found:
+    left = _left(claim, m, person)
     if left.state is not State.NO:
         return left
     leads, _ = usable(m, claim.leads or (*LIMB, *CHEST))
@@ -367,8 +379,8 @@ def _high(claim: Claim, m: Measurements) -> Found:
     return Found(State.NO if tallest < 1.2 else State.OPEN, left.measured)
 
 
-def _normal(claim: Claim, m: Measurements) -> Found:
-    low, left = _low(Claim("voltage", "low"), m), _left(claim, m)
+def _normal(claim: Claim, m: Measurements, person: Person) -> Found:
+    low, left = _low(Claim("voltage", "low"), m, person), _left(claim, m, person)
     if State.YES in (low.state, left.state):
         return Found(State.NO, low.measured if low.state is State.YES else left.measured)
     return Found(State.PROBABLY if State.UNKNOWN in (low.state, left.state) else State.YES, left.measured)

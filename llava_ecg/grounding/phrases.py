@@ -2,7 +2,8 @@
 
 Every character keeps its place (normalising maps one character to one), so a token's span is a span of the text. A
 phrase is found by its first word and the longest one wins; nothing looks further ahead than the longest phrase, so the
-time is linear in the text.
+time is linear in the text. What depends on a word alone (its spelling, whether it names a lead) is kept for the last
+few thousand words, since a text says the same words again and again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.grounding.claim import TERRITORIES
@@ -32,7 +34,8 @@ _FOLD = str.maketrans(
     | dict(zip("₁₂₃₄₅₆", "123456", strict=True))
     | {"º": "°", "˚": "°", "’": "'", "‘": "'", "（": "(", "）": ")", "：": ":", "；": ";"}
 )
-_RAW = re.compile(r"\s+|[0-9][0-9.,]*[0-9]|[0-9]|(?<![\w.])\.[0-9]+|[^\W\d_][^\W_]*(?:'[a-z]{1,3})?|.", re.DOTALL)
+# White space matches from its first line end on, and else not at all, which is to say that it is passed over.
+_RAW = re.compile(r"\n\s*|[0-9][0-9.,]*[0-9]|[0-9]|(?<![\w.])\.[0-9]+|[^\W\d_][^\W_]*(?:'[a-z]{1,3})?|\S")
 _NUMBER = re.compile(
     r"[0-9]{0,6}\.[0-9]{1,6}|[0-9]{1,6}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,6})?|0,[0-9]{1,3}|[0-9]{1,3},[0-9]"
 )
@@ -51,16 +54,40 @@ _OFTEN_WRONG = dict.fromkeys(("rythm", "rhythmn", "rhythym", "rythym", "rhytm", 
 _LEAST_FUZZY = 7  # letters of a word that may be misspelled
 
 
+Meaning = tuple[Kind, str]
+_WORDS_KEPT = 4096
+
+
 @cache
-def _phrases() -> dict[str, dict[tuple[str, ...], tuple[Kind, str]]]:
+def _phrases() -> dict[str, dict[tuple[str, ...], Meaning]]:
     """First word -> the phrases (as words) that begin with it."""
-    found: dict[str, dict[tuple[str, ...], tuple[Kind, str]]] = {"|": {("|",): (Kind.GLUE, "|")}}
+    found: dict[str, dict[tuple[str, ...], Meaning]] = {"|": {("|",): (Kind.GLUE, "|")}}
     for kind, value, spellings in TABLE:
         for phrase in spellings.split("|"):
             plain = re.sub(r"\b([123])(st|nd|rd)\b", r"\1 \2", phrase)
             for written in {plain, *(plain.translate(table) for table in _WITHOUT_UMLAUT)}:
                 words = tuple(written.split())
                 found.setdefault(words[0], {}).setdefault(words, (kind, value or phrase))
+    return found
+
+
+class _Entry(NamedTuple):
+    """What begins with a word: its own meaning, and second word -> the longer phrases, the longest first."""
+
+    alone: Meaning | None
+    longer: dict[str, list[tuple[list[str], Meaning]]]
+
+
+@cache
+def _index() -> dict[str, _Entry]:
+    """`_phrases` as it is looked up."""
+    found = {}
+    for first, phrases in _phrases().items():
+        longer: dict[str, list[tuple[list[str], Meaning]]] = {}
+        for words, meaning in sorted(phrases.items(), key=lambda item: -len(item[0])):
+            if len(words) > 1:
+                longer.setdefault(words[1], []).append((list(words), meaning))
+        found[first] = _Entry(phrases.get((first,)), longer)
     return found
 
 
@@ -89,6 +116,7 @@ def _known() -> frozenset[str]:
     return frozenset(word for phrases in _phrases().values() for phrase in phrases for word in phrase)
 
 
+@lru_cache(_WORDS_KEPT)
 def _spelling(word: str) -> str:
     """A word of the tables that differs from this one by one letter (left out, put in, changed, or two swapped), else
     the word."""
@@ -114,20 +142,22 @@ def _raw(text: str) -> list[Token]:
     folded = text.translate(_FOLD)
     out: list[Token] = []
     fresh, line = True, 0  # at the start of a line, which began at `line`
+    behind = 0  # the last word or sign
     for match in _RAW.finditer(folded):
-        word, start, end = match.group(), match.start(), match.end()
-        if word.isspace():
-            lines = word.count("\n")
+        word = match.group()
+        start, end = match.span()
+        if word[0] == "\n":
+            start, lines = behind, word.count("\n")
             listed = (
                 _BULLET.match(text, end)
                 or _LABEL.match(folded, end)
                 or (start - line < _SHORT_LINE and text[end : end + 1].isupper())
             )
-            if lines > 1 or (lines and listed):
+            if lines > 1 or listed:
                 out.append(Token(Kind.STOP, "\n", start, end))
-            if lines:
-                fresh, line = True, end
+            fresh, line, behind = True, end, end
             continue
+        behind = end
         if word[0] in "0123456789." and len(word) <= 16 and _NUMBER.fullmatch(word):
             number = float(word.replace(",", "." if re.fullmatch(r"0,.*|.*,[0-9]", word) else ""))
             out.append(Token(Kind.NUMBER, word, start, end, number))
@@ -143,6 +173,9 @@ def _raw(text: str) -> list[Token]:
             out.append(Token(Kind.WORD, _spelling(word), start, end))
         fresh = False
     return out
+
+
+_SIGNS = ("minus", "negative", "-", "+")
 
 
 def _signed(raw: list[Token], i: int, folded_before: str) -> bool:
@@ -161,6 +194,8 @@ def _signed(raw: list[Token], i: int, folded_before: str) -> bool:
 def _lead(raw: list[Token], i: int) -> tuple[tuple[str, ...], int]:
     """The leads named from raw[i] on, as canonical names, and the index after them; ((), i) where none is."""
     announced = raw[i].value in _ANNOUNCE
+    if not announced and not _standard(raw[i].value):
+        return (), i
     strict = raw[i].value == "in" or not announced  # "I" alone is a pronoun, a grade or a type
     names: list[str] = []
     j = after = i + announced
@@ -204,12 +239,19 @@ def _named(raw: list[Token], j: int, names: list[str], joint: str, *, bare: bool
     if word in _SHORT_LIMB:
         limb = bool(names) and names[-1] in STANDARD[:6] and joint in (",", "/")
         return [_SHORT_LIMB[word]] if limb and not (j + 1 < len(raw) and raw[j + 1].kind is Kind.NUMBER) else []
-    name = canonical(word)
+    name = _standard(word)
     if word == "i" and [t.value for t in raw[j + 1 : j + 3]] == [".", "e"]:
         return []
-    if name not in STANDARD or word in _ANNOUNCE or (joint == " " and word == "i") or (bare and word.startswith("c")):
+    if not name or word in _ANNOUNCE or (joint == " " and word == "i") or (bare and word.startswith("c")):
         return []
     return [name]
+
+
+@lru_cache(_WORDS_KEPT)
+def _standard(word: str) -> str:
+    """The standard lead that a word names, "" for none."""
+    name = canonical(word)
+    return name if name in STANDARD else ""
 
 
 _NO_LEAD_AFTER = ("mm", "mv", "ms", "bpm", "°", "degrees", "beats", "leads", "s", "%")
@@ -236,25 +278,26 @@ def _stands_alone(raw: list[Token], i: int, announced: bool, after: int) -> bool
 
 def tokens(text: str) -> list[Token]:
     """The phrases of a text, in order, without gaps of meaning: what is no known phrase is a WORD."""
-    raw, table = _raw(text), _phrases()
+    raw, table = _raw(text), _index()
     words = [token.value for token in raw]
     out: list[Token] = []
     i = 0
     while i < len(raw):
         here = raw[i]
+        is_word = here.kind is Kind.WORD
         phrase, step = _phrase(words, i, table)
-        leads, after = _lead(raw, i) if here.kind is Kind.WORD else ((), i)
+        leads, after = _lead(raw, i) if is_word else ((), i)
         if leads and after - i >= step:
             out.append(Token(Kind.LEAD, ", ".join(leads), here.start, raw[after - 1].end))
             i = after
             continue
-        if here.kind is Kind.WORD and _signed(raw, i, text[here.start - 1 : here.start]):
+        if is_word and here.value in _SIGNS and _signed(raw, i, text[here.start - 1 : here.start]):
             number = raw[i + 1]
             sign = 1.0 if here.value == "+" else -1.0
             out.append(Token(Kind.NUMBER, number.value, here.start, number.end, sign * number.number))
             i += 2
             continue
-        spelled = read_words(words, i) if here.kind is Kind.WORD else None
+        spelled = read_words(words, i) if is_word else None
         if spelled is not None:
             value, after = spelled
             sign = bool(out) and words[i - 1] in ("minus", "negative") and out[-1].start == raw[i - 1].start
@@ -262,7 +305,7 @@ def tokens(text: str) -> list[Token]:
             out.append(Token(Kind.NUMBER, here.value, start, raw[after - 1].end, -value if sign else value))
             i = after
             continue
-        if phrase is None and here.kind is Kind.WORD and here.value.endswith("n't"):
+        if phrase is None and is_word and here.value.endswith("n't"):
             phrase = (Kind.NEGATION, "not")
         if here.value == "s" and step <= 2 and out:
             if out[-1].kind in (Kind.NUMBER, Kind.OPEN) or out[-1].value == "/":
@@ -271,7 +314,7 @@ def tokens(text: str) -> list[Token]:
                 phrase = (Kind.WAVE, "s")
         if phrase == (Kind.UNIT, "other") and here.value == ":" and not (out and out[-1].kind is Kind.NUMBER):
             phrase, step = _phrase(words[i : i + 1], 0, table)  # "2:1" is a ratio, "ST: 1 mm" is not
-        if phrase is None or (here.kind is not Kind.WORD and step == 1):
+        if phrase is None or (not is_word and step == 1):
             out.append(here)
             i += 1
             continue
@@ -286,15 +329,16 @@ def tokens(text: str) -> list[Token]:
     return out
 
 
-def _phrase(
-    words: list[str], i: int, table: dict[str, dict[tuple[str, ...], tuple[Kind, str]]]
-) -> tuple[tuple[Kind, str] | None, int]:
-    """The longest phrase that begins at word i, and how many words it has."""
-    found, step = None, 1
-    for phrase, meaning in table.get(words[i], {}).items():
-        if len(phrase) >= step and tuple(words[i : i + len(phrase)]) == phrase:
-            found, step = meaning, len(phrase)
-    return found, step
+def _phrase(words: list[str], i: int, table: dict[str, _Entry]) -> tuple[Meaning | None, int]:
+    """The longest phrase that begins at word i, and how many words it has; (None, 1) where none does."""
+    entry = table.get(words[i])
+    if entry is None:
+        return None, 1
+    if entry.longer and i + 1 < len(words):
+        for phrase, meaning in entry.longer.get(words[i + 1], ()):
+            if words[i : i + len(phrase)] == phrase:
+                return meaning, len(phrase)
+    return entry.alone, 1
 
 
 def _lead_of(token: Token) -> Token:

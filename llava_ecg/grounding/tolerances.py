@@ -127,8 +127,6 @@ CATEGORIES: dict[tuple[str, str], Bounds] = {
     ("axis_type", "rechtstyp"): Bounds(90, 120),
     ("axis_type", "ueberdrehter rechtstyp"): Bounds(120, -150),
 }
-QTC_LIMIT = {**dict.fromkeys(("m", "male"), (450.0, "men")), **dict.fromkeys(("f", "female"), (460.0, "women"))}
-QTC_LIMIT_UNKNOWN = (460.0, "women, used as the sex is not known")
 QTC_SHORT = 360.0
 
 MEASURED_AS = {

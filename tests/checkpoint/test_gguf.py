@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llava_ecg.checkpoint.files.gguf import (
-    Gguf,
-    byte_level_tokenizer,
-    llama_config,
-    llama_weights,
-    read_gguf,
-    unpermute,
-)
+from llava_ecg.checkpoint.files.gguf import Gguf, read_gguf
+from llava_ecg.checkpoint.files.gguf_llama import byte_level_tokenizer, llama_config, llama_weights, unpermute
 from llava_ecg.errors import InputError
 
 KINDS = {

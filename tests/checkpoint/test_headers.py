@@ -27,7 +27,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from llava_ecg.checkpoint.files import pickles, torch_files
+from llava_ecg.checkpoint.files import pickles, torch_files, torch_names
 from llava_ecg.checkpoint.files.headers import Header, read_folder, read_header, read_json, weight_files
 from llava_ecg.errors import InputError
 
@@ -189,7 +189,7 @@ def test_parameters_with_attributes_and_on_meta(tmp_path: Path) -> None:
 def test_torchs_own_list_is_ours() -> None:
     """What is refused is what the installed torch refuses."""
     own = torch._weights_only_unpickler._get_allowed_globals()
-    assert set(own) == pickles.ALLOWED
+    assert set(own) == torch_names.ALLOWED
 
 
 @pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])

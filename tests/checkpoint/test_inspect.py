@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llava_ecg.checkpoint.fit import fit, refuse_faults
-from llava_ecg.checkpoint.inspect import LAYOUTS, Part, Report, inspect
+from llava_ecg.checkpoint.inspect import inspect
+from llava_ecg.checkpoint.inspected import LAYOUTS, Part, Report
 from llava_ecg.checkpoint.opening import open_source
 from llava_ecg.checkpoint.words import stream_report
 from llava_ecg.errors import InputError

@@ -93,13 +93,30 @@ def test_the_threshold_of_qtc_depends_on_the_sex(sex: str | None, present: bool)
 
 
 @pytest.mark.parametrize(
-    ("sex", "age", "level", "present"), [("F", None, 0.16, True), ("M", 30.0, 0.2, False), ("M", 50.0, 0.2, True)]
-)
+    ("sex", "age", "level", "present"),
+    [
+        ("F", 30.0, 0.15, True), ("F", None, 0.14, False), ("M", 39.0, 0.24, False), ("M", 39.0, 0.25, True),
+        ("M", 40.0, 0.2, True), ("M", 40.0, 0.19, False), ("M", None, 0.2, True), (None, 30.0, 0.19, False),
+        (None, None, 0.2, True),
+    ],
+)  # fmt: skip
 def test_st_elevation_in_v2_and_v3_depends_on_sex_and_age(
     sex: str, age: float | None, level: float, present: bool
 ) -> None:
     m = made(leads=dict.fromkeys(("V2", "V3"), {"st_j_mv": level}))
-    assert findings(m, sex=sex, age=age)["ST elevation"].present is present
+    found = findings(m, sex=sex, age=age)["ST elevation"]
+    assert found.present is present
+    assert ("not known" in found.because) is (sex is None or (sex == "M" and age is None))
+
+
+@pytest.mark.parametrize(
+    ("sex", "cornell", "present"), [("F", 2.01, True), ("F", 2.0, False), ("M", 2.8, False), ("M", 2.81, True)]
+)
+def test_the_threshold_of_cornell_depends_on_the_sex(sex: str, cornell: float, present: bool) -> None:
+    name = "left ventricular hypertrophy by voltage"
+    assert findings(made(cornell_mv=cornell), sex=sex)[name].present is present
+    unknown = findings(made(cornell_mv=2.5))[name]
+    assert unknown.present is False and "men, used as the sex is not known" in unknown.because
 
 
 def test_leads_and_territory_are_named() -> None:

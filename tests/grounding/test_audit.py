@@ -183,6 +183,54 @@ def test_the_qtc_threshold_is_that_of_the_sex_and_it_says_so_when_unknown() -> N
     assert "450 ms (Bazett; the threshold of men)" in audit("a normal QTc", long, sex="M").lines()[0]
 
 
+def shown(level: float, cornell: float = 1.0) -> Measurements:
+    """ST of that many mV in V2 and V3 and none elsewhere; Cornell's sum."""
+    leads = {
+        name: LeadMeasurements(st_j_mv=st_mv, st60_mv=st_mv, qrs_mv=1.5, r_mv=0.8, s_mv=-0.7)
+        for name, st_mv in (("V1", 0.0), ("V2", level), ("V3", level), ("V4", 0.0))
+    }
+    return replace(NORMAL, leads=leads, sokolow_lyon_mv=2.0, cornell_mv=cornell)
+
+
+@pytest.mark.parametrize(
+    ("level", "sex", "age", "status"),
+    [
+        (0.19, "F", 30, "supported"), (0.19, "M", 30, "borderline"), (0.24, "M", 50, "supported"),
+        (0.24, "M", "50", "supported"), (0.24, "M", 39, "borderline"), (0.29, "M", 39, "supported"),
+        (0.24, "M", None, "supported"), (0.19, None, None, "borderline"),
+    ],
+)  # fmt: skip
+def test_st_elevation_in_v2_and_v3_has_the_threshold_of_sex_and_age(
+    level: float, sex: str | None, age: float | str | None, status: str
+) -> None:
+    for text in ("ST elevation in V2 and V3", "There is ST elevation."):
+        assert statuses(text, shown(level), sex=sex, age=age) == [status]
+
+
+def test_it_says_whose_threshold_it_was() -> None:
+    lines = audit("ST elevation in V2 and V3", shown(0.19), sex="F", age=30).lines()
+    assert "from 0.15 mV in V2 and V3, the threshold of women" in lines[0]
+    assert "threshold" not in audit("ST elevation in V2 and V3", shown(0.3)).lines()[0]
+
+
+@pytest.mark.parametrize("level", [0.2, 0.24])
+def test_a_normal_st_and_a_normal_ecg_go_by_it_too(level: float) -> None:
+    for text, young in (("Normal ST segments.", "supported"), ("Normal ECG.", "not checked")):
+        assert statuses(text, shown(level), sex="F") == ["contradicted"]
+        assert statuses(text, shown(level), sex="M", age=30) == [young]
+
+
+@pytest.mark.parametrize(
+    ("cornell", "sex", "status"),
+    [
+        (2.3, "F", "supported"), (2.3, "M", "contradicted"), (2.3, None, "borderline"), (2.1, "F", "supported"),
+        (1.9, "F", "borderline"), (1.65, "F", "contradicted"), (3.1, "M", "supported"), (2.7, "M", "borderline"),
+    ],
+)  # fmt: skip
+def test_hypertrophy_by_cornell_has_the_threshold_of_the_sex(cornell: float, sex: str | None, status: str) -> None:
+    assert statuses("Left ventricular hypertrophy by voltage criteria", shown(0.0, cornell), sex=sex) == [status]
+
+
 def test_without_a_signal_nothing_is_right_or_wrong() -> None:
     result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
     assert result.counts == {"supported": 0, "contradicted": 0, "borderline": 0, "unmeasurable": 4, "not checked": 0}

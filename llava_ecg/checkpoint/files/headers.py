@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llava_ecg.checkpoint.files.pickles import AGAIN, ITEMSIZE, Damaged, check, natural, shown
+from llava_ecg.checkpoint.files.pickles import AGAIN, Damaged, check, natural, shown
 from llava_ecg.checkpoint.files.torch_files import Reader, is_legacy, read_legacy, read_zip
+from llava_ecg.checkpoint.files.torch_names import ITEMSIZE
 from llava_ecg.errors import InputError
 
 HEADER_LIMIT = 100_000_000  # bytes, the safetensors format's own limit

@@ -12,145 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from llava_ecg.checkpoint.files.torch_names import (
+    ALLOWED,
+    DENSE,
+    DENSE_V3,
+    DTYPES,
+    FROM_CPU,
+    FROM_TYPE,
+    ITEMSIZE,
+    OPCODES,
+    PARAMETER,
+    STORAGE_CLASSES,
+)  # fmt: skip
+
 STEP_LIMIT = 2_000_000  # opcodes in a file, some 5 s; a 7B shard has 0.03 million
 AXES_LIMIT = 64  # of a tensor, as in torch
 NAME_LIMIT = 1000  # characters of what is to be imported
 REFUSED_LIMIT = 100  # refused names that are kept
 AGAIN = "download or copy it again"
 
-ITEMSIZE = {  # dtype as torch calls it -> bytes of an element
-    **dict.fromkeys(("bool", "bits8", "bits1x8", "bits2x4", "bits4x2", "qint8", "quint8", "quint4x2", "quint2x4"), 1),
-    **{f"{sign}int{bits}": max(1, bits // 8) for sign in ("", "u") for bits in (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)},
-    **dict.fromkeys(
-        ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"), 1
-    ),
-    **{
-        "float16": 2,
-        "bfloat16": 2,
-        "bits16": 2,
-        "float32": 4,
-        "complex32": 4,
-        "qint32": 4,
-        "float64": 8,
-        "complex64": 8,
-        "complex128": 16,
-    },
-}
-_STORAGES = {  # torch.FloatStorage -> float32
-    **{
-        "Byte": "uint8",
-        "Char": "int8",
-        "Short": "int16",
-        "Int": "int32",
-        "Long": "int64",
-        "Bool": "bool",
-        "Half": "float16",
-    },
-    **{
-        "BFloat16": "bfloat16",
-        "Float": "float32",
-        "Double": "float64",
-        "ComplexFloat": "complex64",
-        "ComplexDouble": "complex128",
-    },
-    **{"QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32", "QUInt4x2": "quint4x2", "QUInt2x4": "quint2x4"},
-}
-_STORAGE_CLASSES = {f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()} | {
-    "torch.storage.UntypedStorage": "uint8"
-}
-_DTYPES = {f"torch.{name}": name for name in ITEMSIZE}
-_DENSE = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_qtensor")
-_DENSE_V3 = "torch._utils._rebuild_tensor_v3"
-_PARAMETER = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
-_FROM_CPU = "torch._utils._rebuild_device_tensor_from_cpu_tensor"
-_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
-_PLAIN = ("Byte", "Char", "Short", "Int", "Long", "Half", "BFloat16", "Float", "Double")
-_SCHEMES = ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric", "channel_affine_float_qparams")
-_OTHER_REBUILD = (
-    "sparse_tensor",
-    "nested_tensor",
-    "wrapper_subclass",
-    "meta_tensor_no_storage",
-    "device_tensor_from_numpy",
-)
-# The names that torch.load(weights_only=True) follows by default (torch 2.13, torch/_weights_only_unpickler.py).
-ALLOWED = frozenset(
-    (
-        *(
-            "collections.OrderedDict",
-            "collections.Counter",
-            "_codecs.encode",
-            "builtins.bytearray",
-            "builtins.set",
-            "builtins.complex",
-        ),
-        *(
-            "torch.nn.parameter.Parameter",
-            "torch.serialization._get_layout",
-            "torch.Size",
-            "torch.Tensor",
-            "torch.device",
-        ),
-        *(
-            "torch.storage.TypedStorage",
-            *_STORAGE_CLASSES,
-            *(f"torch.cuda.{name}Storage" for name in _STORAGES if name[0] != "Q"),
-        ),
-        *(f"torch{place}.{name}Tensor" for place in ("", ".cuda", ".sparse", ".cuda.sparse") for name in _PLAIN),
-        *("torch.BoolTensor", "torch.cuda.BoolTensor", *_DTYPES, *(f"torch.per_{scheme}" for scheme in _SCHEMES)),
-        *(
-            *_DENSE,
-            _DENSE_V3,
-            *_PARAMETER,
-            _FROM_CPU,
-            _FROM_TYPE,
-            *(f"torch._utils._rebuild_{kind}" for kind in _OTHER_REBUILD),
-        ),
-    )
-)
-# The opcodes that it follows; another one (most of pickle protocol 4) stops it.
-OPCODES = frozenset(
-    (
-        *(
-            "NEWOBJ",
-            "REDUCE",
-            "BUILD",
-            "APPEND",
-            "APPENDS",
-            "SETITEM",
-            "SETITEMS",
-            "MARK",
-            "TUPLE",
-            "TUPLE1",
-            "TUPLE2",
-            "TUPLE3",
-        ),
-        *(
-            "NONE",
-            "NEWFALSE",
-            "NEWTRUE",
-            "EMPTY_TUPLE",
-            "EMPTY_LIST",
-            "EMPTY_DICT",
-            "EMPTY_SET",
-            "BININT",
-            "BININT1",
-            "BININT2",
-        ),
-        *(
-            "BINFLOAT",
-            "BINUNICODE",
-            "SHORT_BINSTRING",
-            "LONG1",
-            "BINPERSID",
-            "BINGET",
-            "LONG_BINGET",
-            "BINPUT",
-            "LONG_BINPUT",
-        ),
-        *("GLOBAL", "PROTO", "STOP"),
-    )
-)
 _VALUES = frozenset(
     (
         *(
@@ -417,7 +297,7 @@ class Pickle:
         ):
             raise ValueError("a reference to something that is no storage")
         key, numel, view = value[2], value[4], value[5] if len(value) == 6 else None
-        dtype = _STORAGE_CLASSES.get(value[1].name)
+        dtype = STORAGE_CLASSES.get(value[1].name)
         if dtype is None or not isinstance(key, str) or not natural(numel) or not natural(numel * ITEMSIZE[dtype]):
             raise ValueError("a storage without a known class, key or size")
         storage = Storage(dtype, numel)
@@ -438,7 +318,7 @@ class Pickle:
         """What a call makes: a tensor, a mapping or a shape if the function is known, else a `Made`."""
         while (
             isinstance(function, Global)
-            and function.name == _FROM_TYPE
+            and function.name == FROM_TYPE
             and isinstance(arguments, tuple)
             and len(arguments) == 4
         ):
@@ -448,14 +328,14 @@ class Pickle:
         if isinstance(function, Made):
             return Made(function.by)
         match function.name:
-            case name if name in _DENSE:
+            case name if name in DENSE:
                 return _tensor(*_first(4, arguments))
-            case name if name == _DENSE_V3:
+            case name if name == DENSE_V3:
                 storage, offset, size, stride, _, _, dtype = _first(7, arguments)
                 return _tensor(storage, offset, size, stride, _dtype(dtype))
-            case name if name in _PARAMETER:
+            case name if name in PARAMETER:
                 return arguments[0]
-            case name if name == _FROM_CPU and isinstance(arguments[0], Tensor):
+            case name if name == FROM_CPU and isinstance(arguments[0], Tensor):
                 return replace(arguments[0], dtype=_dtype(arguments[1]))
             case "torch.Size":
                 sizes = arguments[0] if isinstance(arguments[0], list | tuple) else ()
@@ -488,9 +368,9 @@ def _first(count: int, values: Any) -> Sequence[Any]:
 
 
 def _dtype(value: Any) -> str:
-    if not isinstance(value, Global) or value.name not in _DTYPES:
+    if not isinstance(value, Global) or value.name not in DTYPES:
         raise ValueError("a dtype that torch has not")
-    return _DTYPES[value.name]
+    return DTYPES[value.name]
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, dtype: str = "") -> Tensor:

