@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from llava_ecg.cli import flags
 from llava_ecg.cli.flags import Opener
+from llava_ecg.data.bar import Bar
 from llava_ecg.errors import InputError
 from llava_ecg.terminal import show, show_json
 
 if TYPE_CHECKING:
     from llava_ecg.data.checker import Checker
-
-_EVERY_S = 0.2
-_SLOW_S = 2.0  # before which no progress is shown
 
 
 def add(commands: Any) -> None:
@@ -129,26 +126,3 @@ def _checker(arguments: argparse.Namespace) -> Checker:
     encoder = replace(processor.encoder, derive=arguments.render_pages)
     longest = processor.model_max_length if arguments.max_length is None else arguments.max_length
     return Checker(files, folders, encoder, longest)
-
-
-class Bar:
-    """A line on standard error that says how far the looking has come; nothing while it is quick."""
-
-    def __init__(self) -> None:
-        self.begun = self.shown = time.monotonic()
-        self.wrote = False
-
-    def __call__(self, done: int, whole: int) -> None:
-        now = time.monotonic()
-        if now - self.begun < _SLOW_S or now - self.shown < _EVERY_S:
-            return
-        self.shown, self.wrote = now, True
-        left = (now - self.begun) / done * (whole - done)
-        sys.stderr.write(f"\r{done:,} of {whole:,} records, {left:.0f} s left\x1b[K")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self.wrote:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

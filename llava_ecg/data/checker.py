@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 KINDS = {
     "json": "the line or the list is no JSON, or no object",
     "record": "a field has a value that it can't have",
-    "turns": "no turns, turns of an unknown form or twice the same speaker, or a question at the end without an answer",
+    "turns": "no turns, turns of an unknown form or twice the same speaker",
+    "unanswered": "a question at the end, without an answer",
     "markers": "as many <image> markers as ECGs or images are needed, each with one of them",
     "missing": "a file that is not there",
     "unreadable": "a file that can't be read",
@@ -28,10 +29,13 @@ KINDS = {
     "leads": "an ECG without some of the twelve leads (with a model: without those that it takes)",
     "preparation": "a file that the model's preparation refuses",
     "streams": "no file of a kind that the model takes",
-    "long": "an answer is cut, or a signal does not fit, at the longest sequence",
+    "long": "a signal does not fit into the longest sequence",
+    "cut": "a part of an answer lies behind the longest sequence",
     "untaught": "no token is learnt from",
 }
 """What a problem may be of."""
+MILD = frozenset({"unanswered", "cut", "untaught"})
+"""Kinds that training takes, and tells of as they come up: what is left of such a record is right."""
 _KEPT = 100_000  # findings of files that a process remembers: records share their ECGs
 
 
@@ -85,13 +89,18 @@ class Checker:
             return [Finding(error.kind, str(error)), *self._findings_of_files(record)]
         found = []
         if conversation.turns[-1].role == "user":
-            found.append(Finding("turns", f"its last turn ({len(conversation.turns)}) is a question without an answer"))
+            found.append(
+                Finding("unanswered", f"its last turn ({len(conversation.turns)}) is a question without an answer")
+            )
         elif not any(turn.text.strip() for turn in conversation.turns if turn.role == "assistant"):
             found.append(Finding("untaught", "its answers are empty, so nothing is learnt from it"))
         for stream, names in conversation.sources.items():
             found += [each for name in names if name for each in self._file(stream, name).findings]
         found = list(dict.fromkeys(found))
-        return found if found or self.encoder is None else self._misfits(conversation, self.encoder)
+        if self.encoder is not None and all(each.kind in MILD for each in found):
+            misfits = self._misfits(conversation, self.encoder)
+            found += [each for each in misfits if not (found and each.kind == "untaught")]  # said already
+        return found
 
     def _findings_of_files(self, record: Mapping[str, Any]) -> list[Finding]:
         """What is wrong with the files that a record names which is no conversation."""
@@ -158,7 +167,7 @@ class Checker:
             what = "a part of its answers is" if sample.taught else "all of its answer is"
             return [
                 Finding(
-                    "long" if sample.taught else "untaught",
+                    "cut" if sample.taught else "untaught",
                     f"{what} cut at {self.max_length} tokens; --model_max_length {sample.needed} holds it whole",
                 )
             ]

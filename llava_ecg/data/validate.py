@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llava_ecg.data.checker import Checker, Finding
+from llava_ecg.data.checker import MILD, Checker, Finding
 from llava_ecg.data.conversation import Conversation
 from llava_ecg.data.mixture import SUFFIXES, Mixture, Set, read_sets
 from llava_ecg.data.records import Records, scan, stamp_of
@@ -88,12 +88,20 @@ class _Place(NamedTuple):
     fault: str | None
 
 
-def validate(path: Path, checker: Checker, *, processes: int = 1, progress: Progress | None = None) -> Checked:
+def validate(
+    path: Path,
+    checker: Checker,
+    *,
+    mild: Collection[str] = (),
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Checked:
     """Every problem of a file of records, or of the files of a mixture.
 
     Args:
         path: JSON, JSONL or ``data.yaml``.
         checker: what is asked of a record.
+        mild: kinds of problem that a record is kept with, and that are not told.
         processes: that look at records; 1 is this one.
         progress: is told of the records of one file after the other.
 
@@ -101,12 +109,12 @@ def validate(path: Path, checker: Checker, *, processes: int = 1, progress: Prog
         InputError: the file can't be opened, is no list, or is a mixture with a mistake; a process was killed.
     """
     if path.suffix.lower() not in SUFFIXES:
-        return _validate_one(path, checker, processes, progress)
+        return _validate_one(path, checker, mild, processes, progress)
     parts, sets = [], []
     for settings in read_sets(path):
         folders = {name: settings[key] for name in checker.files if (key := f"{name}_folder") in settings}
         own = replace(checker, folders={**checker.folders, **folders})
-        parts.append(_validate_one(settings["path"], own, processes, progress))
+        parts.append(_validate_one(settings["path"], own, mild, processes, progress))
         sets.append(Set(parts[-1].conversations, settings["weight"], folders))
     return Checked(
         sum(part.records for part in parts),
@@ -119,12 +127,13 @@ def validate(path: Path, checker: Checker, *, processes: int = 1, progress: Prog
 def sound_conversations(
     path: Path, checker: Checker, *, skip_bad: int = 0, processes: int = 1, progress: Progress | None = None
 ) -> Checked:
-    """As `validate`, for training: no more records than ``skip_bad`` may have a problem, and they are left out.
+    """As `validate`, for training: no more records than ``skip_bad`` may have a problem that is not `MILD`, and those
+    are left out.
 
     Raises:
         InputError: more have, or none is left; it names the first, and how to see them all.
     """
-    found = validate(path, checker, processes=processes, progress=progress)
+    found = validate(path, checker, mild=MILD, processes=processes, progress=progress)
     if found.bad == found.records:
         why = f"; the first: {found.problems[0]}" if found.problems else ""
         raise InputError(f"{path} holds no record to train on{why}")
@@ -165,12 +174,14 @@ def _places(path: Path) -> _File:
     return _File(path, np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(lines, dtype=np.int64), faults)
 
 
-def _validate_one(path: Path, checker: Checker, processes: int, progress: Progress | None) -> Checked:
+def _validate_one(
+    path: Path, checker: Checker, mild: Collection[str], processes: int, progress: Progress | None
+) -> Checked:
     before, file = stamp_of(path), _places(path)
     good = np.ones(len(file.lines), dtype=bool)
     problems = []
     for done, (place, name, findings) in enumerate(_looked_at(file, checker, processes), 1):
-        for finding in findings:
+        for finding in [each for each in findings if each.kind not in mild]:
             good[place.number] = False
             problems.append(Problem(str(path), place.number + 1, place.line, name, finding.kind, finding.text))
         if progress is not None:

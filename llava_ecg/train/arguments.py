@@ -114,6 +114,25 @@ class DataArguments:
     modality_dropout: float = field(
         default=0.0, metadata={"help": "share of samples in which the ECG or the image is left out"}
     )
+    skip_bad: int = field(
+        default=0,
+        metadata={"help": "train without up to so many records that have a problem (llava-ecg validate lists them)"},
+    )
+    prepared_dir: str | None = field(
+        default=None, metadata={"help": "folder that keeps prepared inputs for later epochs and runs"}
+    )
+    prepared_gb: float = field(default=100.0, metadata={"help": "the most that it may hold, 10^9 bytes"})
+    augment_wander_mv: float = field(
+        default=0.0, metadata={"help": "of each ECG: largest amplitude of a wander of the baseline, mV"}
+    )
+    augment_noise_mv: float = field(
+        default=0.0, metadata={"help": "of each ECG: largest standard deviation of white noise, mV"}
+    )
+    augment_drop_leads: float = field(default=0.0, metadata={"help": "probability of each lead to fall off"})
+    augment_shift_s: float = field(default=0.0, metadata={"help": "an ECG begins up to so many seconds later"})
+    augment_gain: float = field(
+        default=0.0, metadata={"help": "an ECG's voltages are multiplied by a factor of 1 - this to 1 + this"}
+    )
 
 
 @dataclass

@@ -174,6 +174,8 @@ _RANGES = {
     **dict.fromkeys(("seed", "data_seed"), _SEED),
     "neftune_noise_alpha": _number(0, above=True),
     "modality_dropout": _number(0, 1),
+    "skip_bad": _number(0),
+    "prepared_gb": _number(0, above=True),
     "model_max_length": _number(2),
     "dataloader_num_workers": _number(0),
     "dataloader_prefetch_factor": _number(1),

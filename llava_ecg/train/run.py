@@ -13,14 +13,11 @@ import torch
 from transformers import TrainerCallback
 
 from llava_ecg.checkpoint import quantize
-from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.checkpoint.words import stream_report
-from llava_ecg.data.dataset import ConversationDataset, load_conversations
+from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.data.packing import PackedDataset
-from llava_ecg.ecg.formats import read
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
-from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
 from llava_ecg.train.checks import check_answers, check_output, check_streams
 from llava_ecg.train.dry_run import count_tokens, hollow_model, memory_of, memory_report, token_report
@@ -30,6 +27,7 @@ from llava_ecg.train.parts import freeze_report
 from llava_ecg.train.resume import is_finished, restore, resume_point
 from llava_ecg.train.room import is_out_of_memory, out_of_memory
 from llava_ecg.train.run_folder import RECIPE, RUN, RunLog, recipe_text, run_text
+from llava_ecg.train.samples import build_dataset
 from llava_ecg.train.starting import build, language_dtype, look, stand_on, tokenizer_of
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
 
@@ -121,38 +119,6 @@ def _say(args: TrainingArguments, *lines: str) -> None:
 def _visible(letter: str) -> str:
     """What steers a terminal, from a file's name or a flag's value, as text."""
     return letter if letter.isprintable() else repr(letter)[1:-1]
-
-
-def warn(text: str) -> None:
-    """A warning on standard error, from a data worker too."""
-    print(f"llava_ecg.train: warning: {text}", file=sys.stderr, flush=True)
-
-
-def build_dataset(
-    model: LlavaEcgForCausalLM, tokenizer: Any, data_args: DataArguments, args: TrainingArguments
-) -> ConversationDataset:
-    """The conversations, prepared as the model's config says."""
-    config: Any = model.config
-    if "model_max_length" in args.given:  # also over what the checkpoint was trained with
-        longest = min(
-            args.model_max_length, getattr(config.text_config, "max_position_embeddings", args.model_max_length)
-        )
-        config.model_max_length = max(longest, config.model_max_length)
-    else:
-        longest = config.model_max_length
-    return ConversationDataset(
-        conversations=load_conversations(Path(data_args.data_path)),
-        template=templates.get(config.template),
-        tokenizer=tokenizer,
-        preparers=model.preparers(),
-        folders=dict(zip(RELEASED, (Path(data_args.ecg_folder), Path(data_args.image_folder)), strict=True)),
-        max_length=longest,
-        derive=data_args.render_pages,
-        readers={next(iter(RELEASED)): read},
-        modality_dropout=data_args.modality_dropout,
-        seed=args.seed,
-        tell=warn,
-    )
 
 
 def build_trainer(

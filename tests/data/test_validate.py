@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llava_ecg.data.checker import KINDS, Checker
+from llava_ecg.data.checker import KINDS, MILD, Checker
 from llava_ecg.data.conversation import MARKER
 from llava_ecg.data.encoder import Encoder
 from llava_ecg.data.mixture import Mixture
@@ -49,7 +49,7 @@ RECORDS: list[tuple[dict[str, Any] | str, list[str]]] = [
     (said("q", "a", id=True), ["record"]),
     (said("q", "a", id=6, ecg=6), ["record"]),
     ({"id": 7}, ["turns"]),
-    (said("q", "a", "r", id=8), ["turns"]),
+    (said("q", "a", "r", id=8), ["unanswered"]),
     (
         {"id": 9, "conversations": [{"from": "human", "value": "a"}] * 2, "ecg": ["missing", "fine"]},
         ["turns", "missing"],
@@ -62,7 +62,7 @@ RECORDS: list[tuple[dict[str, Any] | str, list[str]]] = [
     (said("q", "a", id=15, ecg="leads"), ["leads"]),
     (said("q", "", id=16), ["untaught"]),
     (said("q" * 50, "a", id=17), ["untaught"]),
-    (said("q", "a" * 50, id=18), ["long"]),
+    (said("q", "a" * 50, id=18), ["cut"]),
     (said("q" * 50 + MARKER * 2, "a", id=19, ecg=["fine", "fine"]), ["long"]),
     (said("q", "a", id=20, ecg="refused"), ["preparation"]),
     (said("q", "a", id=21, image="fine"), []),
@@ -116,7 +116,7 @@ def test_a_model_is_asked_too(tmp_path: Path) -> None:
     longest = tmp_path / "b.jsonl"
     longest.write_text(json.dumps(said("q", "a", ecg="fine")))
     for derive, fits in ((False, 11), (True, 14)):
-        for length, expected_kinds in ((fits - 1, ["long"]), (fits, [])):
+        for length, expected_kinds in ((fits - 1, ["cut"]), (fits, [])):
             one = validate(longest, Checker(FILES, {}, encoder(derive), max_length=length))
             assert [each.kind for each in one.problems] == expected_kinds, (derive, length)
 
@@ -167,13 +167,14 @@ def test_files_are_looked_at_once(tmp_path: Path) -> None:
 
 def test_training_refuses_more_than_it_may_skip(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl")
-    bad = validate(path, Checker(FILES)).bad
+    bad = validate(path, Checker(FILES), mild=MILD).bad
+    assert bad == validate(path, Checker(FILES)).bad - 2, "the question without an answer, and the empty answer"
     with pytest.raises(
         InputError, match=rf"{bad} of 21 records have problems, the first: .*a.jsonl:5: .*--skip_bad {bad}"
     ):
         sound_conversations(path, Checker(FILES), skip_bad=bad - 1)
     found = sound_conversations(path, Checker(FILES), skip_bad=bad)
-    assert found.kept[0].tolist() == [0, 1, 16, 17, 18, 19, 20] and len(found.conversations) == 7
+    assert found.kept[0].tolist() == [0, 1, 7, 15, 16, 17, 18, 19, 20] and len(found.conversations) == 9
     (tmp_path / "b.jsonl").write_text("{")
     with pytest.raises(InputError, match="no record to train on; the first: .*b.jsonl:1"):
         sound_conversations(tmp_path / "b.jsonl", Checker(FILES), skip_bad=5)

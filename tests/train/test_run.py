@@ -173,7 +173,7 @@ def test_mistakes_are_one_sentence(toy: Path, parts: Path, tmp_path: Path, capsy
     for change, fault in (
         (["--lora_enabel", "true"], "unknown flag --lora_enabel; did you mean --lora_enable"),
         (["--version", "v7"], "unknown template 'v7'"),
-        (["--ecg_folder", str(tmp_path)], "record '000"),
+        (["--ecg_folder", str(tmp_path)], "'000000': missing"),
         (["--ecg_tower", str(tmp_path)], "holds no tower"),
         (["--data_path", str(tmp_path / "none.json")], "can't read"),
         (["--model_max_length", "20"], "reach to place"),
