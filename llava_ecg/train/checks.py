@@ -11,6 +11,7 @@ from llava_ecg.checkpoint.places.find import find
 from llava_ecg.checkpoint.standing import places, refuse_standing
 from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.data.dataset import ConversationDataset
+from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import is_replaced
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments
@@ -99,3 +100,27 @@ def check_answers(dataset: ConversationDataset, batch: int = 1) -> None:
         "learn; raise "
         f"--model_max_length to at least {least}, which holds record {name!r} whole"
     )
+
+
+def check_tokenizer(tokenizer: Any, name: str, template: Template) -> list[str]:
+    """What a user should know of how template and tokenizer go together, a line each.
+
+    Raises:
+        InputError: nothing can stand for padding.
+    """
+    lines = []
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                "the tokenizer has neither a pad token nor an eos token, so a batch can't be padded; name one of them "
+                "in its tokenizer_config.json"
+            )
+        lines.append(f"note: the tokenizer has no pad token; {tokenizer.eos_token!r} stands for it, without a loss")
+    end = template.stop.strip()
+    count = len(tokenizer(end, add_special_tokens=False)["input_ids"]) if end.startswith("<") else 1
+    if count > 1:
+        lines.append(
+            f"warning: the template {name} ends an answer with {end!r}, which is {count} tokens of this tokenizer and "
+            "not its end-of-text token, so answers may run on; llava-ecg list templates names others (--version)"
+        )
+    return lines

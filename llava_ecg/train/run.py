@@ -18,8 +18,9 @@ from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.data.packing import PackedDataset
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
+from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments, parse
-from llava_ecg.train.checks import check_answers, check_output, check_streams
+from llava_ecg.train.checks import check_answers, check_output, check_streams, check_tokenizer
 from llava_ecg.train.dry_run import count_tokens, hollow_model, memory_of, memory_report, token_report
 from llava_ecg.train.flags import check_flags, notes, reason
 from llava_ecg.train.parts import freeze as freeze
@@ -72,6 +73,7 @@ def _train(model_args: ModelArguments, data_args: DataArguments, args: TrainingA
     lines = [freeze_report(model)]
     for name, settings in model.config.streams.items():
         lines += [f"warning: {name}: {warning}" for warning in stream_report(name, settings).warnings]
+    lines += check_tokenizer(tokenizer, model.config.template, templates.get(model.config.template))
     lines += notes(args, model_args)
     dataset = build_dataset(model, tokenizer, data_args, args)
     if dataset.max_length < args.model_max_length and "model_max_length" in args.given:

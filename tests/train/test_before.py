@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from llava_ecg.errors import InputError
+from llava_ecg.plugins import templates
 from llava_ecg.train import arguments
 from llava_ecg.train import flags as rules
+from llava_ecg.train.checks import check_tokenizer
 from llava_ecg.train.run import main
 from llava_ecg.train.trainer import LlavaEcgTrainer
 
@@ -156,7 +159,7 @@ def test_answers_behind_the_limit_are_refused(
     assert enough is not None
     assert main([*words, enough[1]]) == 0
     captured = capsys.readouterr()
-    assert "warning" not in captured.out + "".join(
+    assert "warning: of" not in captured.out + "".join(
         line for line in captured.err.splitlines(True) if line.startswith("llava_ecg")
     )
     assert main([*words, str(int(enough[1]) - 1)]) == 0
@@ -201,3 +204,17 @@ def test_records_without_an_answer_are_told(
     )
     assert main([*words, "--data_path", written(tmp_path / "none.json", ("mute", None, "Why?", ""))]) == 2
     assert "no record has an answer" in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_a_tokenizer_and_its_template_are_held_together(letters: Any) -> None:
+    said = check_tokenizer(letters, "v1", templates.get("v1"))
+    assert len(said) == 1
+    assert "the template v1 ends an answer with '</s>', which is 4 tokens" in said[0]
+    known = copy.deepcopy(letters)
+    known.add_special_tokens({"eos_token": "</s>"})
+    assert check_tokenizer(known, "v1", templates.get("v1")) == []
+    known.pad_token = None
+    assert "'</s>' stands for it" in check_tokenizer(known, "v1", templates.get("v1"))[0]
+    known.eos_token = None
+    with pytest.raises(InputError, match="neither a pad token nor an eos token"):
+        check_tokenizer(known, "v1", templates.get("v1"))
