@@ -1,0 +1,48 @@
+"""scripts/bench/train.py measures what it says: both ways the same loss, and a result with its machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts.bench import train as bench
+
+TINY = replace(
+    bench.PRESETS["cpu"],
+    text=bench.PRESETS["cpu"].text
+    | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 99},
+    samples=5,
+    batch=2,
+)
+
+
+def test_both_ways_have_the_same_loss() -> None:
+    model, samples, steps = bench.ways(TINY, "cpu", "none")
+    labels = [int((each.labels[1:] != -100).sum()) for each in samples]
+    batches = [labels[:2], labels[2:4], labels[4:]]
+    padded = sum(step() * sum(each) for step, each in zip(steps["baseline"](), batches, strict=True))
+    packs = bench.packs_of([len(each) for each in samples], TINY.longest)
+    counts = [sum(labels[number] for number in pack) for pack in packs]
+    packed = sum(step() * count for step, count in zip(steps["ours"](), counts, strict=True))
+    torch.testing.assert_close(padded, packed, rtol=1e-5, atol=0)
+
+
+def test_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(bench.PRESETS, "cpu", TINY)
+    monkeypatch.setattr(bench, "_in_a_process", lambda way, options: 1 << 20)
+    path = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["train.py", "--rounds", "1", "--threads", "1", "--json", str(path)])
+    bench.main()
+    found = json.loads(path.read_text())
+    assert found["tokens_per_second"].keys() == found["padding"].keys() == {"baseline", "ours"}
+    assert 0 < found["padding"]["baseline"] < 1
+    assert found["ratio"]["lowest"] == found["ratio"]["highest"] > 0
+    assert found["attention"] == "sdpa"
+    assert "tokens/s" in capsys.readouterr().out
+    if Path("/proc/self/clear_refs").exists():
+        assert bench.memory(TINY, "cpu", "ours", "some") >= 0
