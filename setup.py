@@ -28,10 +28,13 @@ BASE = [
     "pydicom>=3.0",
     "sleepecg>=0.5.9",
     "prompt_toolkit>=3.0.40",
+    "pyyaml>=6.0",
 ]
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
 QUANT = ["bitsandbytes>=0.50"]
+FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12"]
 TEST = [
+    *FORMATS,
     *QUANT,
     "accelerate>=1.10",
     "peft>=0.19",
@@ -42,6 +45,7 @@ TEST = [
 ]
 EXTRAS = {
     "flash": ["flash-attn>=2.7"],
+    "formats": FORMATS,
     "quant": QUANT,
     "train": TRAIN,
     "test": TEST,

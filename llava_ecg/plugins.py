@@ -10,6 +10,7 @@ readers = Registry(
     {
         "wfdb": "llava_ecg.ecg.formats.physionet:Wfdb",
         "dicom": "llava_ecg.ecg.formats.dicom:Dicom",
+        "vendor": "llava_ecg.ecg.formats.vendor:Vendor",
         "numpy": "llava_ecg.ecg.formats.arrays:Numpy",
         "csv": "llava_ecg.ecg.formats.arrays:Csv",
     },

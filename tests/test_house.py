@@ -41,6 +41,7 @@ DOORS = {
     "wfdb": ("ecg.formats.physionet",),
     "pydicom": ("ecg.formats.dicom",),
     "h5py": ("ecg.formats.hdf5",),
+    "ecgdatakit": ("ecg.formats.vendor",),
     "sleepecg": ("ecg.waves.rules",),
     "open_clip": ("model.towers.ecg_coca",),
     "bitsandbytes": ("checkpoint.quantize",),

@@ -25,7 +25,9 @@ def add(commands: Any) -> None:
         "measure rate, intervals, axis and amplitudes of an ECG",
         "llava-ecg measure patient.hea --json",
     )
-    measure.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
+    measure.add_argument(
+        "file", type=Path, metavar="FILE", help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, SCP, npy, npz, csv, ..."
+    )
     flags.add_reading(measure)
     measure.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else to standard output"
@@ -35,7 +37,9 @@ def add(commands: Any) -> None:
     render = flags.command(
         commands, "render", "draw an ECG as a 12-lead page at true scale", "llava-ecg render patient.hea -o page.png"
     )
-    render.add_argument("file", type=Path, metavar="FILE", help="the ECG: WFDB header, DICOM, npy, npz or csv")
+    render.add_argument(
+        "file", type=Path, metavar="FILE", help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, SCP, npy, npz, csv, ..."
+    )
     render.add_argument(
         "-o",
         "--output",
@@ -82,6 +86,7 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the measurements of one recording."""
     from llava_ecg import files, report
     from llava_ecg.ecg.measure import measure
+    from llava_ecg.ecg.measurement_table import device_table
 
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
     measurements = measure(recording)
@@ -89,7 +94,9 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
         found = {"recording": report.recording_dict(recording), "measurements": report.plain(measurements.to_dict())}
         show_json(found)
     else:
-        show(*report.recording_lines(recording), "", *measurements.table().split("\n"), "", RESEARCH_USE)
+        device = device_table(measurements, recording.metadata)
+        lines = [*report.recording_lines(recording), "", *measurements.table().split("\n")]
+        show(*lines, *(["", *device.split("\n")] if device else []), "", RESEARCH_USE)
     return 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from llava_ecg.ecg.measurements import Measurements
@@ -107,6 +108,26 @@ def table(measured: Measurements) -> str:
             "",
             *(line for note in notes for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      ")),
         ]
+    return "\n".join(lines)
+
+
+def device_table(measured: Measurements, metadata: Mapping[str, Any]) -> str:
+    """What the device that recorded the ECG measured, beside ours, and what it said; empty where the file has neither.
+
+    Args:
+        metadata: a recording's; ``device_measurements`` by our names of them, ``device_statements``.
+    """
+    values, said = metadata.get("device_measurements", {}), metadata.get("device_statements", [])
+    if not values and not said:
+        return ""
+    lines = [f"{'of the device':<16}{'device':>7}     {'ours':>7}"] if values else ["of the device"]
+    for name, (label, unit, spec) in _ROWS.items():
+        if name in values:
+            ours = getattr(measured, name)
+            shown = "-" if ours is None else format(ours, spec)
+            lines.append(f"{label:<16}{values[name]:>7g} {unit:<4}{shown:>7}")
+    for text in said:
+        lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)
 
 

@@ -43,7 +43,9 @@ def read(
     found, head = _open(path)
     name = reader if reader is not None else _recognise(found, head)
     recording = readers.get(name)().read(found, options)
-    recording = replace(recording, source=str(found), format=name, metadata=person(recording.metadata))
+    recording = replace(
+        recording, source=str(found), format=recording.format or name, metadata=person(recording.metadata)
+    )
     return check_millivolts(recording, found, options)
 
 

@@ -1,0 +1,284 @@
+"""Formats of manufacturers and standards bodies: GE MUSE XML, Philips Sierra XML, HL7 aECG, SCP-ECG, ISHNE, MFER,
+Mortara ELI XML and AliveCor Kardia JSON. The one door to ecgdatakit, which parses them.
+
+What a file is, is told from its first bytes here, without the library; where it is not installed, a sentence says how
+to get it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+_ROOTS = {
+    "restingecgdata": "sierra_xml",
+    "restingecg": "ge_muse_xml",
+    "museinfo": "ge_muse_xml",
+    "annotatedecg": "hl7_aecg",
+    "ecg": "mortara_el250",
+}
+NAMES = {
+    "sierra_xml": "Philips Sierra XML",
+    "ge_muse_xml": "GE MUSE XML",
+    "hl7_aecg": "HL7 aECG",
+    "mortara_el250": "Mortara ELI XML",
+    "scp_ecg": "SCP-ECG",
+    "ishne_holter": "ISHNE",
+    "mfer": "MFER",
+    "alivecor_kardia": "AliveCor Kardia JSON",
+}
+"""The library's name of a format -> ours."""
+_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s>/]")
+_INCREMENT = re.compile(rb'<(?:\w+:)?increment\s[^>]*?value="([0-9.eE+-]+)"[^>]*?unit="(s|ms|us)"')
+_SECONDS = {b"s": Fraction(1), b"ms": Fraction(1, 1000), b"us": Fraction(1, 1_000_000)}
+_MEASURED = {
+    "heart_rate": "heart_rate_bpm",
+    "pr_interval": "pr_ms",
+    "qrs_duration": "qrs_ms",
+    "qt_interval": "qt_ms",
+    "qtc_bazett": "qtc_bazett_ms",
+    "qtc_fridericia": "qtc_fridericia_ms",
+    "p_axis": "p_axis_deg",
+    "qrs_axis": "axis_deg",
+    "t_axis": "t_axis_deg",
+}
+_NAMED = re.compile(
+    r"confirm|overread|review|referred|technician|physician|doctor|\bdr\b|\bmd\b|electronically|signed", re.I
+)
+"""Statements that tell who looked at the ECG, not what it shows."""
+_PULSE_MV = 1.0
+
+
+class Vendor:
+    """The reader of what ecgdatakit parses."""
+
+    suffixes = (".xml", ".scp", ".mwf", ".mfer", ".mfr", ".ecg", ".json")
+
+    def recognises(self, head: bytes, path: Path) -> bool:
+        """By the root element, the magic number or the first sections; see `kind_of`."""
+        return kind_of(head) is not None
+
+    def read(self, path: Path, options: Options) -> Recording:
+        """The rhythm recording in the file, in mV.
+
+        Raises:
+            InputError: ecgdatakit is not installed, or the file is in none of these formats or damaged.
+        """
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        kind = kind_of(head)
+        if kind is None:
+            raise InputError(f"{path} is {looks_like(head)} and none of {', '.join(NAMES.values())}")
+        if find_spec("ecgdatakit") is None:
+            raise InputError(
+                f"{path} is {NAMES[kind]}, which needs ecgdatakit; get it with: pip install 'llava-ecg[formats]'"
+            )
+        record, said = _parsed(path, kind)
+        return _recording(path, record, kind, said, options)
+
+
+def kind_of(head: bytes) -> str | None:
+    """The library's name of the format that a file's first bytes are of, or None."""
+    if head.startswith(b"ISHNE1.0"):
+        return "ishne_holter"
+    if head[:1] == b"\x40" and head[2:6] == b"MFR ":
+        return "mfer"
+    if _is_scp(head):
+        return "scp_ecg"
+    text = _text(head).lstrip("\ufeff \t\r\n")
+    if text.startswith("{") and '"recordedAt"' in text:
+        return "alivecor_kardia"
+    if not text.startswith("<"):
+        return None
+    bare = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\])?[^>]*>", "", text, flags=re.DOTALL)
+    root = _ROOT.search(bare)
+    kind = _ROOTS.get(root[1].lower()) if root else None
+    if kind == "mortara_el250" and not re.search(r"mortara|<channel|eli", bare, re.IGNORECASE):
+        return None  # any program may call its root element ECG
+    return kind
+
+
+def _is_scp(head: bytes) -> bool:
+    """Section 0 behind the checksum and the length of the record (EN 1064, 5.3)."""
+    if len(head) < 32:
+        return False
+    number, length = int.from_bytes(head[8:10], "little"), int.from_bytes(head[10:14], "little")
+    return (
+        number == 0
+        and length >= 26
+        and (length - 16) % 10 == 0
+        and head[22:24] == b"\0\0"
+        and head[28:32] == b"\7\0\0\0"
+    )
+
+
+def _text(head: bytes) -> str:
+    """The bytes as text, in UTF-16 where they say so."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
+        if head.startswith(mark):
+            return head[: len(head) // 2 * 2].decode(encoding, "replace")
+    if head[:1] == b"<" and head[1:2] == b"\0":
+        return head[: len(head) // 2 * 2].decode("utf-16-le", "replace")
+    return head.decode("utf-8", "replace")
+
+
+def _parsed(path: Path, kind: str) -> tuple[Any, list[str]]:
+    """What the library makes of a file, and what it warns of."""
+    from ecgdatakit.parsing import parsers  # noqa: F401  (finds the parsers)
+    from ecgdatakit.parsing.parser import FileParser
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            record = FileParser.parse(path)
+        except Exception as error:  # its own, and whatever the bytes provoke in it
+            raise InputError(f"{path} can't be read as {NAMES[kind]}: {one_line(error)}") from error
+    if record.source_format != kind:
+        raise InputError(f"{path} begins as {NAMES[kind]} and is read as {record.source_format}; it can't be trusted")
+    return record, [one_line(each.message) for each in caught if isinstance(each.message, Warning)]
+
+
+def _recording(path: Path, record: Any, kind: str, said: list[str], options: Options) -> Recording:
+    leads = [lead for lead in record.leads if len(lead.samples)]
+    if not leads:
+        raise InputError(f"{path} holds no samples")
+    rates = {lead.sampling_rate for lead in leads}
+    notes = _notes(said, kind)
+    if len(rates) > 1:
+        most = max(rates, key=lambda rate: sum(lead.sampling_rate == rate for lead in leads))
+        notes += [
+            f"{lead.label} is left out: it has {lead.sampling_rate} Hz" for lead in leads if lead.sampling_rate != most
+        ]
+        leads = [lead for lead in leads if lead.sampling_rate == most]
+    length = max(len(lead.samples) for lead in leads)
+    values = np.full((len(leads), length), np.nan)
+    for row, lead in zip(values, leads, strict=True):
+        row[: len(lead.samples)] = lead.samples
+    rate = _rate(path, kind, float(leads[0].sampling_rate))
+    if kind == "sierra_xml":
+        values, told = _without_pulse(values, rate)
+        notes += told
+    made = assemble(
+        path,
+        values,
+        options,
+        rate=rate or None,
+        units=[None if lead.is_raw or not lead.units else str(lead.units) for lead in leads],
+        leads=[str(lead.label) or None for lead in leads],
+        start=record.recording.date,
+        metadata=_metadata(record),
+        notes=notes,
+    )
+    return replace(made, format=NAMES[kind])
+
+
+def _rate(path: Path, kind: str, rounded: float) -> float:
+    """The sampling rate as the file has it; the library's are whole numbers, so that 62.5 Hz would be 62."""
+    found = _RATES[kind](path.read_bytes()) if kind in _RATES else ()
+    return next((rate for rate in found if abs(rate - rounded) < 1), rounded)
+
+
+def _of_aecg(content: bytes) -> Iterator[float]:
+    for value, unit in _INCREMENT.findall(content):
+        try:
+            step = Fraction(value.decode()) * _SECONDS[unit]
+        except ValueError:
+            continue
+        if step > 0:
+            yield float(1 / step)
+
+
+def _of_kardia(content: bytes) -> Iterator[float]:
+    rate = json.loads(content)["data"]["raw"]["frequency"]
+    if isinstance(rate, int | float):
+        yield float(rate)
+
+
+def _of_mfer(content: bytes) -> Iterator[float]:
+    """The sampling interval (tag 0x0B): 0 Hz or 1 seconds, an exponent of ten, and the number (ISO 22077-1)."""
+    at, order = 0, "big"
+    while at + 2 <= len(content) and content[at] not in (0x1E, 0x80):  # up to the samples or the end
+        tag, length = content[at], content[at + 1]
+        at += 2
+        if length > 0x7F:
+            more = length - 0x80
+            length = int.from_bytes(content[at : at + more], "big")
+            at += more
+        value = content[at : at + length]
+        at += length
+        if tag == 0x01 and value:
+            order = "little" if value[0] else "big"
+        if tag == 0x0B and length > 2:
+            number = Fraction(int.from_bytes(value[2:], order))  # type: ignore[arg-type]
+            number *= Fraction(10) ** int.from_bytes(value[1:2], "big", signed=True)
+            if number > 0:
+                yield float(number if value[0] == 0 else 1 / number)
+
+
+_RATES: dict[str, Callable[[bytes], Iterator[float]]] = {
+    "hl7_aecg": _of_aecg,
+    "alivecor_kardia": _of_kardia,
+    "mfer": _of_mfer,
+}
+
+
+def _without_pulse(values: np.ndarray, rate: float) -> tuple[np.ndarray, list[str]]:
+    """Without the calibration pulse of 1 mV that a Sierra file may carry at the end of every lead.
+
+    Args:
+        values: [L, T] in mV.
+        rate: Hz.
+    """
+    if len(values) < 2 or not rate:
+        return values, []
+    differ = np.flatnonzero(np.nanmax(values, axis=0) - np.nanmin(values, axis=0) > 1e-6)
+    first = int(differ[-1]) + 1 if len(differ) else 0
+    tail = values[0, first:]
+    seconds = len(tail) / rate
+    if not (0.05 <= seconds <= 1.0 and (np.abs(tail - _PULSE_MV) < 0.02).sum() >= 0.05 * rate):
+        return values, []
+    return values[:, :first], [f"the last {seconds:.2f} s, a calibration pulse of 1 mV in every lead, are left out"]
+
+
+def _notes(said: Sequence[str], kind: str) -> list[str]:
+    """The library's warnings, those that are one for each lead together."""
+    checks = [text for text in said if text.startswith("CRC32 mismatch")]
+    others = [f"{NAMES[kind]}: {text}" for text in dict.fromkeys(said) if text not in checks]
+    damaged = (
+        [f"the checksums of {len(checks)} waveforms in the file are wrong, so it may be damaged"] if checks else []
+    )
+    return damaged + others
+
+
+def _metadata(record: Any) -> dict[str, Any]:
+    """Age and sex, and what the device measured and said; nothing that names a person."""
+    measured = {
+        ours: float(value)
+        for theirs, ours in _MEASURED.items()
+        if (value := getattr(record.measurements, theirs)) is not None and math.isfinite(value)
+    }
+    statements = [
+        " ".join(f"{text} ({reason})".split()) if reason else " ".join(str(text).split())
+        for text, reason in record.interpretation.statements
+        if text and not _NAMED.search(f"{text} {reason}")
+    ]
+    told: dict[str, Any] = {"age": record.patient.age, "sex": record.patient.sex}
+    if measured:
+        told["device_measurements"] = measured
+    if statements:
+        told["device_statements"] = statements
+    return {key: value for key, value in told.items() if value not in (None, "")}

@@ -1,0 +1,201 @@
+"""Vendors' formats: leads, rates and voltages against the files' own numbers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from llava_ecg.cli import main
+from llava_ecg.ecg.formats import read, vendor
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.errors import InputError
+
+LIMBS_AND_CHEST = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+@pytest.fixture(autouse=True)
+def _library() -> None:
+    pytest.importorskip("ecgdatakit")
+
+
+@pytest.mark.parametrize("name", ["muse_synthetic_muse.xml", "muse_guangxi_teaching_sinus_rhythm.xml"])
+def test_muse_is_its_own_samples(shared: Path, name: str) -> None:
+    path = shared / "data" / "formats" / name
+    recording = read(path)
+    assert (recording.format, recording.rate, recording.leads) == ("GE MUSE XML", 500.0, LIMBS_AND_CHEST)
+    root = ElementTree.parse(path).getroot()
+    rhythm = next(each for each in root.iter("Waveform") if each.findtext("WaveformType", "").strip() == "Rhythm")
+    for lead in rhythm.iter("LeadData"):
+        steps = np.frombuffer(base64.b64decode(lead.findtext("WaveFormData", "")), "<i2")
+        scale = float(lead.findtext("LeadAmplitudeUnitsPerBit", "")) / 1000
+        np.testing.assert_allclose(recording.lead(lead.findtext("LeadID", "").strip()), steps * scale, atol=1e-6)
+
+
+def test_an_aecg_is_its_own_digits(shared: Path) -> None:
+    path = shared / "data" / "formats" / "hl7_aecg_example.xml"
+    recording = read(path)
+    assert (recording.format, recording.rate, recording.signal.shape) == ("HL7 aECG", 500.0, (12, 5000))
+    digits = [np.array(each.split(), float) for each in re.findall(r"<digits>([^<]*)</digits>", path.read_text())]
+    np.testing.assert_allclose(recording.lead("I"), digits[0] * 2.5e-3, atol=1e-6)
+    assert recording.start == datetime(2002, 11, 22, 9, 10)
+    assert recording.metadata["sex"] == "male"
+
+
+def test_a_sierra_file_agrees_with_its_own_measurements(shared: Path) -> None:
+    for name in ("sierra_repbeats_example.xml", "sierra_ad4d3d80-d165_1-04_orig.xml"):
+        recording = read(shared / "data" / "formats" / name)
+        assert (recording.format, recording.rate, len(recording.leads)) == ("Philips Sierra XML", 500.0, 12)
+        assert any("calibration pulse of 1 mV" in note for note in recording.notes)
+        assert recording.duration > 10
+        assert not (np.ptp(recording.signal[:, -50:], axis=0) == 0).all(), "the pulse is gone"
+        content = (shared / "data" / "formats" / name).read_bytes()
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8")
+        measured = measure(recording)
+        for lead, ramp in re.findall(r'<leadmeasurement leadname="(\w+)".*?<ramp>(\d+)</ramp>', text, re.DOTALL):
+            ours = measured.leads[lead].r_mv
+            if int(ramp) > 300 and ours is not None:
+                assert ours == pytest.approx(int(ramp) / 1000, rel=0.25, abs=0.1), (name, lead)
+        assert measured.heart_rate_bpm == pytest.approx(
+            recording.metadata["device_measurements"]["heart_rate_bpm"], abs=2
+        )
+
+
+def test_what_the_device_said_stands_beside_ours(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", str(shared / "data" / "formats" / "sierra_repbeats_example.xml")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^of the device +device +ours$", out, re.MULTILINE)
+    assert re.search(r"^heart rate +41 bpm +4\d\.\d$", out, re.MULTILINE)
+    assert "- Sinus bradycardia (rate< 50)" in out
+
+
+def test_a_type_that_is_not_known_is_one_sentence(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", str(shared / "data" / "formats" / "sierra_invalid-doc-type.xml")]) == 2
+    assert "can't be read as Philips Sierra XML" in capsys.readouterr().err
+
+
+def ishne(path: Path, millivolts: np.ndarray, rate: int) -> Path:
+    """A file by the standard's table: 10 bytes, a block of 512, frames of a sample a lead; 2,500 nV a step."""
+    block = bytearray(512)
+    leads = len(millivolts)
+    struct.pack_into("<4i", block, 0, 0, millivolts.shape[1], 522, 522)
+    block[18:23], block[58:62] = b"Given", b"Name"
+    struct.pack_into("<h", block, 118, 2)  # female
+    struct.pack_into("<3h", block, 128, 24, 12, 2025)
+    struct.pack_into("<3h", block, 140, 22, 30, 5)
+    struct.pack_into("<h", block, 146, leads)
+    struct.pack_into("<12h", block, 148, *([6, 11, 15, *[-9] * 9][:12]))
+    struct.pack_into("<12h", block, 196, *[2500] * leads, *[-9] * (12 - leads))
+    struct.pack_into("<h", block, 262, rate)
+    samples = np.rint(millivolts.T / 2.5e-3).astype("<i2")
+    path.write_bytes(b"ISHNE1.0" + b"\0\0" + bytes(block) + samples.tobytes())
+    return path
+
+
+def test_ishne(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("II", "V1", "V5"))
+    recording = read(ishne(tmp_path / "holter.ecg", made.signal, 500))
+    assert (recording.format, recording.rate, recording.leads) == ("ISHNE", 500.0, ("II", "V1", "V5"))
+    np.testing.assert_allclose(recording.signal, made.signal, atol=1.3e-3)
+    assert recording.start == datetime(2025, 12, 24, 22, 30, 5)
+    assert recording.metadata == {"sex": "female"}, "no name comes along"
+
+
+def kardia(path: Path, millivolts: np.ndarray, rate: float) -> Path:
+    raw: dict[str, Any] = {"frequency": rate, "amplitudeResolution": 500, "numLeads": 1, "mainsFrequency": 60}
+    raw["samples"] = {"leadI": np.rint(millivolts / 5e-4).astype(int).tolist()}
+    told = {"recordedAt": "2026-01-02T03:04:05Z", "patientID": "secret", "heartRate": 71, "data": {"raw": raw}}
+    path.write_text(json.dumps(told | {"algorithmDetermination": "normal"}))
+    return path
+
+
+def test_kardia_json_with_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("I",)).resample(312.5)
+    recording = read(kardia(tmp_path / "kardia.json", made.signal[0], 312.5))
+    assert (recording.format, recording.rate, recording.leads) == ("AliveCor Kardia JSON", 312.5, ("I",))
+    np.testing.assert_allclose(recording.signal[0], made.signal[0], atol=3e-4)
+    assert recording.metadata == {"device_measurements": {"heart_rate_bpm": 71.0}, "device_statements": ["normal"]}
+
+
+def mfer(path: Path, steps: np.ndarray, rate_tenths: int) -> Path:
+    """Lead II in steps of 5 uV, its rate in tenths of a hertz."""
+
+    def tag(number: int, value: bytes) -> bytes:
+        size = bytes([len(value)]) if len(value) < 128 else b"\x84" + len(value).to_bytes(4, "big")
+        return bytes([number]) + size + value
+
+    parts = [
+        tag(0x40, b"MFR  Standard 12 leads ECG\0"),
+        tag(0x01, b"\x01"),  # little endian
+        tag(0x08, b"\x01"),
+        tag(0x0B, b"\x00\xff" + rate_tenths.to_bytes(4, "little")),
+        tag(0x0C, b"\x00\xfa" + (5).to_bytes(2, "little")),  # 5e-6 V
+        tag(0x04, len(steps).to_bytes(4, "little")),
+        tag(0x05, (1).to_bytes(2, "little")),
+        tag(0x06, (1).to_bytes(2, "little")),
+        b"\x3f\x00\x04" + tag(0x09, (2).to_bytes(2, "little")),  # of channel 0: lead II
+        tag(0x1E, steps.astype("<i2").tobytes()),
+        b"\x80\x00",
+    ]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_mfer_with_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("II",)).resample(62.5)
+    recording = read(mfer(tmp_path / "a.mwf", np.rint(made.signal[0] / 5e-3), 625))
+    assert (recording.format, recording.rate, recording.leads) == ("MFER", 62.5, ("II",))
+    np.testing.assert_allclose(recording.signal[0], made.signal[0], atol=2.6e-3)
+
+
+def test_an_aecg_with_a_rate_that_is_no_whole_number(shared: Path, tmp_path: Path) -> None:
+    text = (shared / "data" / "formats" / "hl7_aecg_example.xml").read_text()
+    assert '<increment value="0.002" unit="s"/>' in text
+    path = tmp_path / "slow.xml"
+    path.write_text(text.replace('<increment value="0.002" unit="s"/>', '<increment value="16" unit="ms"/>'))
+    assert read(path).rate == 62.5
+
+
+def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kardia(tmp_path / "kardia.json", np.zeros(600), 300)
+    monkeypatch.setattr(vendor, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"is AliveCor Kardia JSON, which needs ecgdatakit; .* 'llava-ecg\[formats\]'"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"<?xml version='1.0'?>\n<!DOCTYPE RestingECG SYSTEM 'restecg.dtd'>\n<RestingECG>", "ge_muse_xml"),
+        ("\ufeff<?xml version='1.0' encoding='UTF-16'?><restingecgdata x=''>".encode("utf-16-le"), "sierra_xml"),
+        (b"<!-- a <RestingECG> --><x:AnnotatedECG xmlns:x='urn:hl7-org:v3'>", "hl7_aecg"),
+        (b"<html><body>restingecg</body>", None),
+        (b"<ECG><something/></ECG>", None),
+        (b'{"rate": 500, "unit": "mV"}', None),
+        (b"", None),
+        (bytes(64), None),
+    ],
+)
+def test_the_kind_is_told_from_the_content(head: bytes, kind: str | None) -> None:
+    assert vendor.kind_of(head) == kind
+
+
+def test_who_looked_at_it_is_no_statement() -> None:
+    from types import SimpleNamespace
+
+    said = [("Sinus rhythm", ""), ("Confirmed by DR. A. NAME", ""), ("Long QT", "QTc > 480"), ("", "")]
+    record = SimpleNamespace(
+        interpretation=SimpleNamespace(statements=said),
+        measurements=SimpleNamespace(**dict.fromkeys(vendor._MEASURED)),
+        patient=SimpleNamespace(age=None, sex=""),
+    )
+    assert vendor._metadata(record) == {"device_statements": ["Sinus rhythm", "Long QT (QTc > 480)"]}
