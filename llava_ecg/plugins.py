@@ -10,6 +10,8 @@ readers = Registry(
     {
         "wfdb": "llava_ecg.ecg.formats.physionet:Wfdb",
         "dicom": "llava_ecg.ecg.formats.dicom:Dicom",
+        "edf": "llava_ecg.ecg.formats.edf:Edf",
+        "hdf5": "llava_ecg.ecg.formats.hdf5:Hdf5",
         "vendor": "llava_ecg.ecg.formats.vendor:Vendor",
         "numpy": "llava_ecg.ecg.formats.arrays:Numpy",
         "csv": "llava_ecg.ecg.formats.arrays:Csv",

@@ -42,6 +42,7 @@ DOORS = {
     "pydicom": ("ecg.formats.dicom",),
     "h5py": ("ecg.formats.hdf5",),
     "ecgdatakit": ("ecg.formats.vendor",),
+    "edfio": ("ecg.formats.edf",),
     "sleepecg": ("ecg.waves.rules",),
     "open_clip": ("model.towers.ecg_coca",),
     "bitsandbytes": ("checkpoint.quantize",),

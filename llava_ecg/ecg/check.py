@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llava_ecg.ecg.formats import read
+from llava_ecg.ecg.formats.reader import split_record
 from llava_ecg.ecg.images import read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def check_ecg(path: Path) -> tuple[Recording | None, list[tuple[str, str]]]:
     """An ECG file: ``missing``, ``unreadable``, ``unit`` (its values can't be millivolts) or ``leads`` (some of the
     twelve are neither recorded nor implied by others, or hold nothing but gaps)."""
-    if not path.exists() and not Path(f"{path}.hea").is_file():  # WFDB users name a record by its stem
+    if not split_record(path)[0].exists() and not Path(f"{path}.hea").is_file():  # WFDB users name a record by its stem
         return None, [("missing", f"there is no {path}")]
     try:
         recording = read(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llava_ecg.ecg.formats import wfdb_header
+from llava_ecg.ecg.formats.reader import split_record
 from llava_ecg.errors import InputError
 
 _BESIDE = (".hea", ".json")  # the header of a WFDB signal file, the sidecar of an array
@@ -16,6 +17,7 @@ def files_of(path: Path) -> list[Path]:
     A WFDB header brings its signal files and its segments with theirs; other files what may say their rate, unit or
     leads.
     """
+    path = split_record(path)[0]
     found = [path] if path.is_file() else []
     for suffix in _BESIDE:
         for other in (path.with_suffix(suffix), Path(f"{path}{suffix}")):

@@ -8,13 +8,16 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, Reader, check_millivolts, looks_like
+from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, Reader, check_millivolts, looks_like, split_record
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 from llava_ecg.plugins import readers
 
 __all__ = ["Options", "Reader", "read"]
+
+MANY = ("hdf5",)
+"""Formats with several recordings in a file."""
 
 
 def read(
@@ -40,11 +43,14 @@ def read(
             millivolts.
     """
     options = Options.of(rate, unit, leads)
-    found, head = _open(path)
+    whole, record = split_record(Path(path))
+    found, head = _open(whole)
     name = reader if reader is not None else _recognise(found, head)
-    recording = readers.get(name)().read(found, options)
+    if record is not None and name not in MANY:
+        raise InputError(f"{found} holds one recording, so #{record} behind it means nothing; leave it away")
+    recording = readers.get(name)().read(found, replace(options, record=record))
     recording = replace(
-        recording, source=str(found), format=recording.format or name, metadata=person(recording.metadata)
+        recording, source=str(path), format=recording.format or name, metadata=person(recording.metadata)
     )
     return check_millivolts(recording, found, options)
 

@@ -61,11 +61,13 @@ class Options:
         rate: samples a second, Hz.
         unit: ``mV``, ``uV``, ``V``, ``nV``, or a float: millivolts per value of the file (0.005).
         leads: canonical lead names in the order of the file.
+        record: which of several recordings in the file, as it stands behind its name (``exams.hdf5#1234``).
     """
 
     rate: float | None = None
     unit: str | float | None = None
     leads: tuple[str, ...] | None = None
+    record: str | None = None
 
     @classmethod
     def of(
@@ -124,6 +126,14 @@ def _number(unit: str | float | None) -> float | None:
         return None if unit is None else float(unit)
     except ValueError:
         return None
+
+
+def split_record(path: Path) -> tuple[Path, str | None]:
+    """``exams.hdf5#1234`` -> the file and ``1234``; a path that is there, or has no such mark, and None."""
+    stem, mark, record = path.name.rpartition("#")
+    if not mark or path.exists() or not record or not path.with_name(stem).is_file():
+        return path, None
+    return path.with_name(stem), record
 
 
 def looks_like(head: bytes) -> str:

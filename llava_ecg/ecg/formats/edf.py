@@ -1,0 +1,120 @@
+"""EDF, EDF+ and BDF (European Data Format, Kemp 1992 and 2003; BioSemi). The one door to edfio."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per, one_line
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+_EDF, _BDF = b"0       ", b"\xffBIOSEMI"
+
+
+class Edf:
+    """The reader of EDF and BDF files."""
+
+    suffixes = (".edf", ".bdf", ".rec")
+
+    def recognises(self, head: bytes, path: Path) -> bool:
+        """The version field, and for EDF a number of signals where it belongs."""
+        if head.startswith(_BDF):
+            return True
+        return head.startswith(_EDF) and len(head) >= 256 and head[252:256].strip().isdigit()
+
+    def read(self, path: Path, options: Options) -> Recording:
+        """The signals that are voltages, at the rate of the fastest.
+
+        Raises:
+            InputError: edfio is not installed, the file is damaged, or its recording is interrupted.
+        """
+        if find_spec("edfio") is None:
+            raise InputError(f"{path} is EDF, which needs edfio; get it with: pip install 'llava-ecg[formats]'")
+        import edfio
+
+        with path.open("rb") as file:
+            bdf = file.read(8) == _BDF
+        try:
+            edf: Any = (
+                edfio.read_bdf(path, header_encoding="latin-1")
+                if bdf
+                else edfio.read_edf(path, header_encoding="latin-1")
+            )
+            return _recording(path, edf, options)
+        except InputError:
+            raise
+        except Exception as error:  # edfio raises ValueError, OSError and others for damaged files
+            raise InputError(f"{path} can't be read as {'BDF' if bdf else 'EDF'}: {one_line(error)}") from error
+
+
+def _recording(path: Path, edf: Any, options: Options) -> Recording:
+    signals = list(edf.signals)
+    if not signals:
+        raise InputError(f"{path} holds no signals, only annotations")
+    if not edf.is_continuous:
+        raise InputError(
+            f"{path} is interrupted (EDF+D), and its parts are not put together here; export it as continuous EDF"
+        )
+    notes: list[str] = []
+    named = [str(each.label).strip() for each in signals]
+    kept = list(range(len(signals)))
+    if options.unit is None and options.leads is None:
+        kept = [row for row in kept if millivolts_per(_unit(signals[row]) or "") is not None] or kept
+        notes += [
+            f"{named[row]} is left out: {_unit(signals[row]) or 'no unit'} is no unit of voltage"
+            for row in range(len(signals))
+            if row not in kept
+        ]
+    fastest = max(float(signals[row].sampling_frequency) for row in kept)
+    rows = [_at(signals[row], fastest, named[row], notes) for row in kept]
+    length = min(map(len, rows))
+    return assemble(
+        path,
+        np.stack([row[:length] for row in rows]),
+        options,
+        rate=fastest,
+        units=[_unit(signals[row]) for row in kept],
+        leads=[named[row] or None for row in kept],
+        start=_start(edf),
+        metadata=_metadata(edf),
+        notes=notes,
+    )
+
+
+def _unit(signal: Any) -> str | None:
+    return str(signal.physical_dimension).strip() or None
+
+
+def _at(signal: Any, rate: float, name: str, notes: list[str]) -> np.ndarray:
+    """The samples at the rate of the fastest signal."""
+    values, own = np.asarray(signal.data, dtype=np.float64), float(signal.sampling_frequency)
+    if own == rate:
+        return values
+    from llava_ecg.ecg.filters import resample
+
+    notes.append(f"{name} is resampled from {own:g} to {rate:g} Hz")
+    return np.asarray(resample(values[None].astype(np.float32), own, rate)[0], dtype=np.float64)
+
+
+def _start(edf: Any) -> Any:
+    try:
+        return edf.startdatetime
+    except Exception:  # a date that was made anonymous, or none
+        return None
+
+
+def _metadata(edf: Any) -> dict[str, Any]:
+    """Sex, and age from the date of birth; nothing that names a person."""
+    told: dict[str, Any] = {}
+    try:
+        told["sex"] = edf.patient.sex
+        born, start = edf.patient.birthdate, _start(edf)
+        if born is not None and start is not None:
+            told["age"] = start.year - born.year - ((start.month, start.day) < (born.month, born.day))
+    except Exception:  # plain EDF has free text there
+        pass
+    return {key: value for key, value in told.items() if value not in (None, "")}

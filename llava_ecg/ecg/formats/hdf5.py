@@ -1,0 +1,131 @@
+"""HDF5 files of many exams in one array, as CODE-15 % and CODE-test: ``exams_part0.hdf5#1234``. The one door to h5py.
+
+``tracings`` is [exams, samples, leads] at 400 Hz; zeros before and behind fill a short exam up to 4,096 samples. Which
+exam is meant stands behind the file's name: its id, as ``exam_id`` has it, or its number where the file has no ids.
+"""
+
+from __future__ import annotations
+
+import itertools
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import Options, assemble, one_line
+from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+_RATE = 400.0
+_TRACINGS, _IDS = ("tracings", "signal", "ecg"), ("exam_id", "exam_ids", "id")
+_SHOWN = 3
+_UNIT = (
+    "the file does not say its unit and the data set's documentation contradicts itself: millivolts are assumed, so "
+    "voltages may be off (--unit)"
+)
+
+
+class Hdf5:
+    """The reader of exams in HDF5."""
+
+    suffixes = (".hdf5", ".h5")
+
+    def recognises(self, head: bytes, path: Path) -> bool:
+        """The magic number."""
+        return head.startswith(_MAGIC)
+
+    def read(self, path: Path, options: Options) -> Recording:
+        """One exam; the only one, or the one that ``options.record`` names.
+
+        Raises:
+            InputError: h5py is not installed, no such exam, or no array of exams.
+        """
+        if find_spec("h5py") is None:
+            raise InputError(f"{path} is HDF5, which needs h5py; get it with: pip install 'llava-ecg[formats]'")
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as file:
+                return self._exam(path, file, options)
+        except InputError:
+            raise
+        except Exception as error:  # h5py raises OSError, KeyError, RuntimeError and others for damaged files
+            raise InputError(f"{path} can't be read as HDF5: {one_line(error)}") from error
+
+    def _exam(self, path: Path, file: Any, options: Options) -> Recording:
+        array = next((file[name] for name in _TRACINGS if name in file), None)
+        if array is None or len(array.shape) not in (2, 3):
+            raise InputError(
+                f"{path} holds no array {_TRACINGS[0]!r} of exams, samples and leads; it has "
+                f"{', '.join(map(str, file)) or 'nothing'}"
+            )
+        if len(array.shape) == 2:
+            values = np.asarray(array, dtype=np.float64)
+        else:
+            values = np.asarray(array[self._number(path, file, array.shape[0], options.record)], dtype=np.float64)
+        rate = array.attrs.get("rate", file.attrs.get("rate"))
+        return _recording(path, values, None if rate is None else float(rate), options)
+
+    def _number(self, path: Path, file: Any, count: int, record: str | None) -> int:
+        ids = next((np.asarray(file[name]).ravel() for name in _IDS if name in file), None)
+        known = [str(each) for each in (range(count) if ids is None else ids.tolist())]
+        if record is None:
+            if count == 1:
+                return 0
+            shown = ", ".join(known[:_SHOWN])
+            raise InputError(
+                f"{path} holds {count} exams; name one behind it, as in {path.name}#{known[0]} ({shown}, ...)"
+            )
+        if record not in known:
+            what = "exam number" if ids is None else "exam"
+            raise InputError(f"{path} has no {what} {record}; it has {', '.join(known[:_SHOWN])} and {count} in all")
+        return known.index(record)
+
+
+def _recording(path: Path, values: np.ndarray, rate: float | None, options: Options) -> Recording:
+    """One exam [samples, leads], or the other way round."""
+    if values.shape[0] <= 32 < values.shape[1]:
+        values = values.T
+    values, notes = _unpadded(values.T)
+    leads: tuple[str, ...] | None = None
+    if options.leads is None and len(values) == len(STANDARD):
+        leads, told = _order(values)
+        notes += told
+    unit = None
+    if options.unit is None:
+        unit = "mV"
+        notes.append(_UNIT)
+    if rate is None and options.rate is None:
+        rate = _RATE
+        notes.append(f"the file does not say its rate; {_RATE:g} Hz are assumed, as CODE has (--rate)")
+    return assemble(path, values, options, rate=rate, units=[unit] * len(values), leads=leads, notes=notes)
+
+
+def _unpadded(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """[L, T] without the zeros in all leads at both ends."""
+    there = np.flatnonzero((np.nan_to_num(values) != 0).any(axis=0))
+    if not len(there):
+        return values, []
+    first, last = int(there[0]), int(there[-1]) + 1
+    cut = values.shape[1] - (last - first)
+    return values[:, first:last], [f"{cut} samples of zeros at the ends are left out"] if cut else []
+
+
+def _order(values: np.ndarray) -> tuple[tuple[str, ...], list[str]]:
+    """Lead names; the augmented limb leads in the order in which they follow from I and II, since CODE's documents give
+    two."""
+    first, second = values[0], values[1]
+    implied = {"aVR": -(first + second) / 2, "aVL": first - second / 2, "aVF": second - first / 2}
+    names = ("aVR", "aVL", "aVF")
+
+    def misfit(order: tuple[str, ...]) -> float:
+        return float(np.nanmean([np.abs(values[3 + row] - implied[name]) for row, name in enumerate(order)]))
+
+    best = min(itertools.permutations(names), key=misfit)
+    if best == names or misfit(best) > 0.5 * misfit(names):
+        return STANDARD, []
+    told = f"the limb leads are in the order {', '.join(best)}, by what I and II imply of them"
+    return (*STANDARD[:3], *best, *STANDARD[6:]), [told]

@@ -1,0 +1,90 @@
+"""EDF and BDF, written by edfio: voltages within a step, rates, names, and nobody's name."""
+
+from __future__ import annotations
+
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llava_ecg.ecg.formats import edf, read
+from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.errors import InputError
+
+edfio = pytest.importorskip("edfio")
+MADE = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0]
+
+
+def signal(name: str, millivolts: np.ndarray, rate: float, unit: str = "uV", kind: Any = None) -> Any:
+    scale = {"uV": 1e3, "mV": 1.0, "V": 1e-3, "bpm": 1.0}[unit]
+    return (kind or edfio.EdfSignal)(
+        np.asarray(millivolts, float) * scale,
+        rate,
+        label=name,
+        physical_dimension=unit,
+        physical_range=(-5 * scale, 5 * scale),
+    )
+
+
+def write(path: Path, *signals: Any) -> Path:
+    patient = edfio.Patient(code="123", sex="F", birthdate=date(1960, 6, 1), name="Given_Name")
+    recording = edfio.Recording(startdate=date(2025, 5, 31))
+    edfio.Edf(signals, patient=patient, recording=recording, starttime=time(22, 30, 5)).write(path)
+    return path
+
+
+@pytest.mark.parametrize("unit", ["uV", "mV"])
+def test_edf(tmp_path: Path, unit: str) -> None:
+    path = write(
+        tmp_path / "a.edf", *(signal(f"ECG {name}", MADE.lead(name), 500, unit) for name in ("II", "V1", "aVR"))
+    )
+    recording = read(path)
+    assert (recording.format, recording.rate, recording.leads) == ("edf", 500.0, ("II", "V1", "aVR"))
+    np.testing.assert_allclose(recording.signal, MADE.select(("II", "V1", "aVR")).signal, atol=10 / 65535)
+    assert recording.metadata == {"sex": "female", "age": 64.0}
+    assert recording.start is not None and recording.start.isoformat() == "2025-05-31T22:30:05"
+
+
+def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+    values = MADE.select(("II",)).resample(312.5).signal[0][:3125]
+    recording = read(write(tmp_path / "a.edf", signal("II", values, 312.5)))
+    assert recording.rate == 312.5 and recording.signal.shape == (1, 3125)
+    np.testing.assert_allclose(recording.signal[0], values, atol=10 / 65535)
+
+
+def test_other_signals_and_slower_leads(tmp_path: Path) -> None:
+    slow = MADE.select(("V5",)).resample(250).signal[0]
+    path = write(
+        tmp_path / "a.edf",
+        signal("EKG II", MADE.lead("II"), 500),
+        signal("V5", slow, 250),
+        signal("HR", np.full(10, 3.0), 1, "bpm"),
+        signal("EEG C4-A1", MADE.lead("II"), 500),
+    )
+    recording = read(path)
+    assert recording.leads == ("II", "V5")
+    np.testing.assert_allclose(recording.lead("V5")[100:-100], MADE.lead("V5")[100:-100], atol=0.05)
+    assert any("V5 is resampled from 250 to 500 Hz" in note for note in recording.notes)
+    assert any("HR is left out: bpm is no unit of voltage" in note for note in recording.notes)
+    assert any("EEG" in note and "no ECG lead by its name" in note for note in recording.notes)
+
+
+def test_bdf(tmp_path: Path) -> None:
+    path = tmp_path / "a.bdf"
+    edfio.Bdf([signal("II", MADE.lead("II"), 500, "uV", edfio.BdfSignal)]).write(path)
+    recording = read(path)
+    np.testing.assert_allclose(recording.signal[0], MADE.lead("II"), atol=1e-5)
+    assert recording.metadata == {}
+
+
+def test_damage_and_a_missing_library_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.edf", signal("II", MADE.lead("II"), 500))
+    content = path.read_bytes()
+    (tmp_path / "cut.edf").write_bytes(content[:300])
+    with pytest.raises(InputError, match=r"cut.edf can't be read as EDF"):
+        read(tmp_path / "cut.edf")
+    monkeypatch.setattr(edf, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs edfio"):
+        read(path)
