@@ -38,8 +38,8 @@ FLOOR = {part: floor for floor, row in enumerate(FLOORS) for part in row}
 
 # Library -> the modules (or packages, with all that is in them) that may import it.
 DOORS = {
-    "wfdb": ("ecg.formats.physionet",),
-    "pydicom": ("ecg.formats.dicom",),
+    "wfdb": ("ecg.formats.physionet", "ecg.formats.write_wfdb"),
+    "pydicom": ("ecg.formats.dicom", "ecg.formats.write_dicom"),
     "h5py": ("ecg.formats.hdf5",),
     "ecgdatakit": ("ecg.formats.vendor",),
     "edfio": ("ecg.formats.edf",),

@@ -1,4 +1,4 @@
-"""``llava-ecg measure`` and ``llava-ecg render``: an ECG without any model."""
+"""``llava-ecg measure``, ``render`` and ``convert-ecg``: an ECG without any model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from llava_ecg.ecg.recording import Recording
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+ECG_SUFFIXES = (".hea", ".dcm", ".csv", ".npz", ".edf")
 
 
 def add(commands: Any) -> None:
-    """Declare ``measure`` and ``render``."""
+    """Declare ``measure``, ``render`` and ``convert-ecg``."""
     measure = flags.command(
         commands,
         "measure",
@@ -81,6 +82,19 @@ def add(commands: Any) -> None:
     flags.add_reading(render)
     render.set_defaults(run=run_render)
 
+    convert = flags.command(
+        commands,
+        "convert-ecg",
+        "write an ECG in another format, without who the patient is",
+        "llava-ecg convert-ecg export.xml patient.hea",
+    )
+    convert.add_argument("file", type=Path, metavar="FILE", help="the ECG, in any format that measure reads")
+    convert.add_argument(
+        "output", type=Path, metavar="OUT", help=f"the file to write: {', '.join(ECG_SUFFIXES)}; .hea brings a .dat"
+    )
+    flags.add_reading(convert)
+    convert.set_defaults(run=run_convert)
+
 
 def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the measurements of one recording."""
@@ -122,6 +136,24 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
     )
     files.write_image(arguments.output, page)
     show(f"{arguments.output} ({page.width} x {page.height} pixels)")
+    return 0
+
+
+def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:
+    """Write one recording in another format."""
+    from llava_ecg import files, report
+    from llava_ecg.ecg.formats.write import written
+
+    target = files.check_target(arguments.output, ECG_SUFFIXES)
+    if target.exists() and arguments.file.exists() and target.samefile(arguments.file):
+        raise InputError(f"{target} would be written over itself; choose another name")
+    recording = files.read_recording(arguments.file, **flags.reading(arguments))
+    made = written(recording, target)
+    for path, content in made.items():
+        files.write_bytes(path, content)
+    show(
+        *report.recording_lines(recording), "", " ".join(f"{path} ({len(each):,} bytes)" for path, each in made.items())
+    )
     return 0
 
 

@@ -272,9 +272,24 @@ def _rate(path: Path, times: np.ndarray, unit: float) -> float:
         raise InputError(
             f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate"
         )
-    return _whole(rate)
+    return _whole(rate, 2 * _quantum(seconds) / (seconds[-1] - seconds[0]))
 
 
-def _whole(rate: float) -> float:
-    """The rate, or the whole number that it is but for rounded times."""
-    return float(round(rate)) if abs(rate - round(rate)) < 5e-4 * rate else float(rate)
+def _quantum(seconds: np.ndarray) -> float:
+    """What times are rounded to: the largest power of ten that all of them are multiples of."""
+    since = seconds - seconds[0]
+    for power in range(10):
+        scaled = since * 10.0**power
+        if bool((np.abs(scaled - np.rint(scaled)) < 1e-3).all()):
+            return 10.0**-power
+    return 0.0
+
+
+def _whole(rate: float, uncertain: float = 5e-4) -> float:
+    """The rate, or the whole number that it is but for rounded times.
+
+    Args:
+        uncertain: how far off it may be by them, as a share of it.
+    """
+    near = abs(rate - round(rate)) < max(uncertain, 1e-5) * rate
+    return float(round(rate)) if near else float(rate)
