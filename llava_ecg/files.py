@@ -71,7 +71,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def read_recording(
-    path: Path, *, rate: float | None = None, unit: str | None = None, leads: str | Sequence[str] | None = None
+    path: Path,
+    *,
+    rate: float | None = None,
+    unit: str | None = None,
+    leads: str | Sequence[str] | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
 ) -> Recording:
     """The ECG in a file, with the limb leads that I and II imply.
 
@@ -80,13 +86,15 @@ def read_recording(
         rate: Hz, for a file that does not say.
         unit: ``mV``, ``uV``, ``V``, ``nV`` or millivolts per step, for a file that does not say.
         leads: names in the order of the file, for a file that does not say.
+        start: where to begin, s.
+        seconds: how much to read from there; the rest where it is None.
 
     Raises:
         InputError: whatever is wrong with the file.
     """
     from llava_ecg.ecg.formats import read
 
-    return read(path, rate=rate, unit=unit, leads=leads).with_derived()
+    return read(path, rate=rate, unit=unit, leads=leads, start=start, seconds=seconds).with_derived()
 
 
 def complete_leads(recording: Recording, missing: str) -> Recording:

@@ -96,6 +96,16 @@ def _finite(text: str) -> float:
 # -- reading an ECG ----------------------------------------------------------------------------------------------------
 
 
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """--start, --seconds."""
+    parser.add_argument(
+        "--start", type=number("start", float, 0, 1e7), default=0.0, metavar="S", help="where to begin (default: 0)"
+    )
+    parser.add_argument(
+        "--seconds", type=number("seconds", float, 0.1, 1e7), metavar="S", help="how much to read (default: the rest)"
+    )
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """--rate, --unit, --leads."""
     group = parser.add_argument_group("for files that do not say it themselves, such as npy and csv")
@@ -109,8 +119,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The flags of `add_reading` as keyword arguments of `files.read_recording`."""
-    return {"rate": arguments.rate, "unit": arguments.unit, "leads": arguments.leads}
+    """The flags of `add_reading`, and of `add_part` where the command has them, as keyword arguments of
+    `files.read_recording`."""
+    given = vars(arguments)
+    part = {name: given[name] for name in ("start", "seconds")} if "seconds" in given else {}
+    return {"rate": arguments.rate, "unit": arguments.unit, "leads": arguments.leads} | part
 
 
 def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

@@ -29,6 +29,14 @@ def add(commands: Any) -> None:
     measure.add_argument(
         "file", type=Path, metavar="FILE", help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, SCP, npy, npz, csv, ..."
     )
+    flags.add_part(measure)
+    measure.add_argument(
+        "--every",
+        type=flags.number("every", float, 10, 86_400),
+        metavar="S",
+        help="of a long recording: rate and rhythm of each stretch of so many seconds, which is all that is held",
+    )
+    measure.add_argument("--plot", type=Path, metavar="PNG", help="with --every: draw the rate over time")
     flags.add_reading(measure)
     measure.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else to standard output"
@@ -89,6 +97,7 @@ def add(commands: Any) -> None:
         "llava-ecg convert-ecg export.xml patient.hea",
     )
     convert.add_argument("file", type=Path, metavar="FILE", help="the ECG, in any format that measure reads")
+    flags.add_part(convert)
     convert.add_argument(
         "output", type=Path, metavar="OUT", help=f"the file to write: {', '.join(ECG_SUFFIXES)}; .hea brings a .dat"
     )
@@ -102,6 +111,10 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
     from llava_ecg.ecg.measure import measure
     from llava_ecg.ecg.measurement_table import device_table
 
+    if arguments.every is not None:
+        return _trend(arguments)
+    if arguments.plot is not None:
+        raise InputError("--plot draws what --every measures; give both")
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
     measurements = measure(recording)
     if arguments.json:
@@ -111,6 +124,33 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
         device = device_table(measurements, recording.metadata)
         lines = [*report.recording_lines(recording), "", *measurements.table().split("\n")]
         show(*lines, *(["", *device.split("\n")] if device else []), "", RESEARCH_USE)
+    return 0
+
+
+def _trend(arguments: argparse.Namespace) -> int:
+    """Print rate and rhythm of a long recording stretch by stretch."""
+    from dataclasses import asdict
+
+    from llava_ecg import files
+    from llava_ecg.ecg.formats import parts_of
+    from llava_ecg.ecg.trend import trend, trend_lines, trend_plot
+
+    if arguments.plot is not None:
+        files.check_target(arguments.plot, PAGE_SUFFIXES)
+    reading = {name: value for name, value in flags.reading(arguments).items() if name not in ("start", "seconds")}
+    duration, part = parts_of(arguments.file, **reading)
+    begin = arguments.start
+    if begin >= duration:
+        raise InputError(f"{arguments.file} is {duration:.1f} s long, so nothing is there from {begin:g} s on")
+    length = min(duration - begin, duration if arguments.seconds is None else arguments.seconds)
+    found = list(trend(lambda start, seconds: part(begin + start, seconds), length, arguments.every))
+    if arguments.plot is not None:
+        files.write_image(arguments.plot, trend_plot(found))
+    if arguments.json:
+        show_json({"file": str(arguments.file), "start_s": begin, "stretches": [asdict(each) for each in found]})
+    else:
+        title = f"ECG      {arguments.file}, {length:.0f} s from {begin:g} s on, each {arguments.every:g} s"
+        show(title, "", *trend_lines(found), "", RESEARCH_USE)
     return 0
 
 

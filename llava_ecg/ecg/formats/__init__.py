@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, Reader, check_millivolts, looks_like, split_record
+from llava_ecg.ecg.formats.physionet import Wfdb, length_s
+from llava_ecg.ecg.formats.reader import (
+    HEAD_BYTES,
+    Options,
+    Reader,
+    check_millivolts,
+    looks_like,
+    reads_parts,
+    split_record,
+)
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -27,6 +38,8 @@ def read(
     unit: str | float | None = None,
     leads: str | Sequence[str] | None = None,
     reader: str | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
 ) -> Recording:
     """The ECG in a file, in millivolts, with what the user knows about it over what the file says.
 
@@ -36,6 +49,8 @@ def read(
         unit: of the file's values: ``mV``, ``uV``, ``V``, ``nV``, or millivolts per value.
         leads: names in the order of the file, as a sequence or ``"I, II, V2"``; ``"standard"`` for I II III aVR aVL aVF
             V1 ... V6.
+        start: where to begin, s; no more than the part that is asked for is held, where the format allows it (WFDB).
+        seconds: how much to read from there; the rest where it is None.
         reader: the name of a format in `llava_ecg.plugins.readers`; by content, then by suffix where it is None.
 
     Raises:
@@ -48,11 +63,53 @@ def read(
     name = reader if reader is not None else _recognise(found, head)
     if record is not None and name not in MANY:
         raise InputError(f"{found} holds one recording, so #{record} behind it means nothing; leave it away")
-    recording = readers.get(name)().read(found, replace(options, record=record))
+    recording = _part(readers.get(name)(), found, replace(options, record=record, start=start, seconds=seconds))
     recording = replace(
         recording, source=str(path), format=recording.format or name, metadata=person(recording.metadata)
     )
     return check_millivolts(recording, found, options)
+
+
+def parts_of(path: str | PathLike[str], **reading: Any) -> tuple[float, Callable[[float, float], Recording]]:
+    """A long recording, to be read part by part: how long it is, s, and what gives a part from its start and length.
+
+    Of a plain WFDB record no more than the part is read; any other is held whole.
+
+    Args:
+        reading: as `read`.
+
+    Raises:
+        InputError: as `read`.
+    """
+    whole = Path(path) if Path(path).exists() else Path(f"{path}.hea")
+    if whole.suffix.lower() in Wfdb.suffixes and whole.with_suffix(".hea").is_file() and reading.get("rate") is None:
+        seconds = length_s(whole)
+        if seconds is not None:
+            return seconds, lambda start, length: read(path, **reading, start=start, seconds=length)
+    recording = read(path, **reading)
+    return recording.duration, recording.window
+
+
+def _part(reader: Reader, path: Path, options: Options) -> Recording:
+    """What is asked of a recording, with a note of which part it is.
+
+    Raises:
+        InputError: it ends before.
+    """
+    if options.start < 0 or (options.seconds is not None and options.seconds <= 0):
+        raise InputError(f"a part from {options.start:g} s that is {options.seconds or 0:g} s long can't be read")
+    recording = reader.read(path, options)
+    if options.whole:
+        return recording
+    if not reads_parts(reader):
+        begin, seconds = options.start, options.seconds
+        if begin >= recording.duration:
+            raise InputError(f"{path} is {recording.duration:.1f} s long, so nothing is there from {begin:g} s on")
+        recording = recording.window(begin, recording.duration if seconds is None else seconds)
+        if recording.start is not None:
+            recording = replace(recording, start=recording.start + timedelta(seconds=begin))
+    end = options.start + recording.duration
+    return replace(recording, notes=(*recording.notes, f"read from {options.start:g} s to {end:g} s"))
 
 
 def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:

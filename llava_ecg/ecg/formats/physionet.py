@@ -19,6 +19,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class Wfdb:
     """The reader of WFDB records."""
 
     suffixes = (".hea", ".dat", ".mat")
+    parts = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """A header by its first line, a signal file by the header beside it."""
@@ -81,9 +83,12 @@ class Wfdb:
         if not header_path.is_file():
             raise InputError(f"{path} is the signal file of a WFDB record; put its header {header_path.name} beside it")
         header = wfdb_header.parse(header_path)
-        channels = _read_segments(header, options) if header.segments else read_signals(header)
         frame_rate = DEFAULT_RATE if header.rate is None else header.rate
+        part = _part(header, frame_rate, options)
+        channels = _read_segments(part, options) if part.segments else read_signals(part)
         values, frame, notes = _same_rate(channels, options)
+        if part is header and not options.whole:
+            values = _cut(header_path, values, frame_rate * frame, options)
         if header.rate is None:
             notes.insert(0, f"the header names no sampling rate: {DEFAULT_RATE:g} Hz by WFDB's default")
         if any(signal.gain == 0 and signal.file != NO_FILE for signal in header.signals):
@@ -95,10 +100,48 @@ class Wfdb:
             rate=None if math.isnan(frame_rate) else frame_rate * frame,
             units=[channel.unit for channel in channels],
             leads=[channel.name or None for channel in channels],
-            start=header.start,
+            start=None if header.start is None else header.start + timedelta(seconds=options.start),
             metadata=_metadata(header.text),
             notes=notes,
         )
+
+
+def length_s(path: Path) -> float | None:
+    """How long a plain record is, by its header; None where that does not say, or only reading would tell."""
+    header = wfdb_header.parse(path if path.suffix.lower() == ".hea" else path.with_suffix(".hea"))
+    rate = DEFAULT_RATE if header.rate is None else header.rate
+    frames = header.samples or sum(samples for _, samples in header.segments)
+    return frames / rate if frames and rate > 0 else None
+
+
+def _part(header: Header, rate: float, options: Options) -> Header:
+    """The header of the part that is asked for, of a record whose samples lie in the file as they were taken; else the
+    header itself, and all of the record has to be read."""
+    if options.whole or header.segments or not rate > 0 or options.rate is not None:
+        return header
+    files = check_files(header)
+    frames = header.samples or min((held for held in _held(files).values() if held is not None), default=0)
+    if any(signal.file == NO_FILE for signal in header.signals) or not is_plain(files, frames):
+        return header
+    first = min(round(options.start * rate), frames)
+    count = frames - first if options.seconds is None else min(round(options.seconds * rate), frames - first)
+    if count <= 0:
+        raise _beyond(header.path, frames / rate, options)
+    width = {signal.file: sum(other.file == signal.file for other in header.signals) for signal in header.signals}
+    moved = tuple(replace(each, offset=each.offset + 2 * first * width[each.file]) for each in header.signals)
+    return replace(header, samples=count, signals=moved)
+
+
+def _cut(path: Path, values: np.ndarray, rate: float, options: Options) -> np.ndarray:
+    """The part of [L, T] that is asked for."""
+    first = round(options.start * rate)
+    if first >= values.shape[1]:
+        raise _beyond(path, values.shape[1] / rate, options)
+    return values[:, first:] if options.seconds is None else values[:, first : first + round(options.seconds * rate)]
+
+
+def _beyond(path: Path, seconds: float, options: Options) -> InputError:
+    return InputError(f"{path} is {seconds:.1f} s long, so nothing is there from {options.start:g} s on")
 
 
 def _same_rate(channels: Sequence[_Channel], options: Options) -> tuple[np.ndarray, int, list[str]]:

@@ -62,12 +62,21 @@ class Options:
         unit: ``mV``, ``uV``, ``V``, ``nV``, or a float: millivolts per value of the file (0.005).
         leads: canonical lead names in the order of the file.
         record: which of several recordings in the file, as it stands behind its name (``exams.hdf5#1234``).
+        start: where to begin, s.
+        seconds: how much to read from there; None for the rest.
     """
 
     rate: float | None = None
     unit: str | float | None = None
     leads: tuple[str, ...] | None = None
     record: str | None = None
+    start: float = 0.0
+    seconds: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the recording is asked for."""
+        return self.start == 0 and self.seconds is None
 
     @classmethod
     def of(
@@ -89,6 +98,9 @@ class Options:
 
 class Reader(Protocol):
     """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
+
+    `read` gives all of the recording, of which a part is then taken. A reader that reads no more than the part has
+    ``parts = True`` and heeds ``options.start`` and ``options.seconds``.
 
     The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
     what is wrong.
@@ -126,6 +138,11 @@ def _number(unit: str | float | None) -> float | None:
         return None if unit is None else float(unit)
     except ValueError:
         return None
+
+
+def reads_parts(reader: Reader) -> bool:
+    """Whether a reader heeds ``options.start`` and ``options.seconds`` itself."""
+    return bool(vars(type(reader)).get("parts", False))
 
 
 def split_record(path: Path) -> tuple[Path, str | None]:

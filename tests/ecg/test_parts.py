@@ -1,0 +1,123 @@
+"""A part of a long recording is that part, is read alone where the format allows it, and its rate is told over time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llava_ecg.cli import main
+from llava_ecg.ecg.formats import parts_of, physionet, read
+from llava_ecg.ecg.formats.write import written
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.ecg.trend import trend, trend_lines, trend_plot
+from llava_ecg.errors import InputError
+
+START = datetime(2026, 1, 2, 3, 4, 5)
+
+
+@pytest.fixture(scope="module")
+def long() -> Recording:
+    """Two minutes at 60 bpm, two at 100, one of nothing."""
+    parts = [simulate(Heart(rate_bpm=rate), seed=1, seconds=120.0)[0].select(("I", "II", "V1")) for rate in (60, 100)]
+    signal = np.concatenate([*(each.signal for each in parts), np.zeros((3, 30_000), np.float32)], axis=1)
+    return replace(parts[0], signal=signal, start=START)
+
+
+@pytest.fixture(scope="module")
+def record(long: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "holter.hea"
+    for each, content in written(long, path).items():
+        each.write_bytes(content)
+    return path
+
+
+def test_a_part_is_that_part(record: Path, long: Recording) -> None:
+    part = read(record, start=119.5, seconds=10)
+    assert part.signal.shape == (3, 5000)
+    np.testing.assert_allclose(part.signal, long.signal[:, 59_750:64_750], atol=0.51e-3)
+    assert part.start == START + timedelta(seconds=119.5)
+    assert part.notes[-1] == "read from 119.5 s to 129.5 s"
+    assert read(record, start=299).duration == 1.0
+    with pytest.raises(InputError, match=r"is 300.0 s long, so nothing is there from 300 s on"):
+        read(record, start=300)
+
+
+def test_no_more_than_the_part_is_read(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    steps = physionet.read_steps
+
+    def counted(file: Path, count: int, offset: int, frames: int) -> np.ndarray:
+        counts.append(frames)
+        return steps(file, count, offset, frames)
+
+    monkeypatch.setattr(physionet, "read_steps", counted)
+    read(record, start=10, seconds=2)
+    seconds, part = parts_of(record)
+    assert seconds == 300.0
+    part(200.0, 3.0)
+    assert counts == [1000, 1500]
+
+
+def test_other_formats_give_the_same_part(long: Recording, tmp_path: Path) -> None:
+    for suffix in (".npz", ".dcm", ".csv"):
+        path = tmp_path / f"a{suffix}"
+        shorter = replace(long, signal=long.signal[:, :30_000])
+        for each, content in written(shorter, path).items():
+            each.write_bytes(content)
+        part = read(path, start=10, seconds=2)
+        np.testing.assert_allclose(part.signal, long.signal[:, 5000:6000], atol=0.51e-3)
+        with pytest.raises(InputError, match="is 60.0 s long"):
+            read(path, start=60, seconds=1)
+        assert parts_of(path)[0] == 60.0
+        np.testing.assert_allclose(parts_of(path)[1](10, 2).signal, part.signal)
+
+
+def test_a_part_of_a_record_that_is_read_by_wfdb(shared: Path) -> None:
+    path = next(iter(sorted((shared / "data" / "cinc2021").rglob("*.hea"))))
+    whole = read(path)
+    np.testing.assert_array_equal(read(path, start=2, seconds=3).signal, whole.window(2, 3).signal)
+
+
+def test_rate_over_time(record: Path) -> None:
+    seconds, part = parts_of(record)
+    found = list(trend(part, seconds, 60.0))
+    assert [each.start_s for each in found] == [0, 60, 120, 180, 240]
+    for each, rate in zip(found, (60, 60, 100, 100), strict=False):
+        assert each.heart_rate_bpm == pytest.approx(rate, abs=1)
+        assert each.slowest_bpm is not None and each.fastest_bpm is not None and each.heart_rate_bpm is not None
+        assert each.slowest_bpm <= each.heart_rate_bpm <= each.fastest_bpm
+        assert each.regular
+    assert found[4].heart_rate_bpm is None and found[4].why
+    lines = trend_lines(found)
+    assert lines[1].split()[:3] == ["0:00:00", "60", "60"]
+    page = np.asarray(trend_plot(found))
+    assert page.shape == (500, 1600, 3)
+    line = (page == (20, 60, 160)).all(axis=2)
+    low, high = (np.flatnonzero(line[:, across])[0] for across in (360, 950))
+    assert low > high, "100 bpm is drawn above 60"
+    with pytest.raises(InputError, match="too short to tell a rate"):
+        list(trend(part, seconds, 5.0))
+
+
+def test_the_commands(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", str(record), "--start", "130", "--seconds", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "read from 130 s to 140 s" in out and "10.0 s" in out
+    assert main(["measure", str(record), "--every", "60", "--plot", str(tmp_path / "rate.png"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [round(each["heart_rate_bpm"]) for each in told["stretches"][:4]] == [60, 60, 100, 100]
+    assert (tmp_path / "rate.png").is_file()
+    assert main(["measure", str(record), "--every", "60", "--start", "110"]) == 0
+    assert "190 s from 110 s on" in capsys.readouterr().out
+    assert main(["measure", str(record), "--plot", "a.png"]) == 2
+    assert "--plot draws what --every measures" in capsys.readouterr().err
+    assert main(["measure", str(record), "--start", "400"]) == 2
+    assert "is 300.0 s long" in capsys.readouterr().err
+    assert main(["convert-ecg", str(record), str(tmp_path / "part.npz"), "--start", "10", "--seconds", "2"]) == 0
+    assert read(tmp_path / "part.npz").duration == 2.0
