@@ -44,6 +44,7 @@ TEST = [
     "setuptools>=77",
 ]
 EXTRAS = {
+    "deepspeed": ["deepspeed>=0.19"],
     "flash": ["flash-attn>=2.7"],
     "formats": FORMATS,
     "quant": QUANT,

@@ -1,4 +1,6 @@
-"""The only inference: `Assistant.ask`. Chat, evaluation and serving all call it.
+"""The only inference: `Assistant.ask`, and `Assistant.ask_many` for many questions at once. Chat, evaluation and
+serving call them; both run on `llava_ecg.engine`, and on transformers' generate where that does not know the language
+model.
 
 With a signal and no image the page is rendered for a model that sees images; with an image and no signal the ECG stream
 is left out, and the answer says that nothing could be measured.
@@ -7,26 +9,35 @@ is left out, and the answer says that nothing could be measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
+from transformers import StoppingCriteriaList
 
 from llava_ecg.case import Case, Decoding
 from llava_ecg.checkpoint import quantize
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.encode import Encoded
+from llava_ecg.engine.decoder import refusal
+from llava_ecg.engine.run import Engine, Request
+from llava_ecg.engine.sampling import Sampling
+from llava_ecg.errors import InputError
 from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.audit import Audit
+from llava_ecg.model.finite import finite_or_refused
 from llava_ecg.model.loading import Checkpoint, open_checkpoint
 from llava_ecg.processor import Processor
+from llava_ecg.writer import Writer
 
 SEVERAL = "several ECGs were asked about, and nothing says which of them this is about"
+MOST_SLOTS = 32
+"""Answers at once beyond which a CPU gains nothing; see scripts/bench/batch.py."""
+USUAL_PROMPT = 1024
+"""Places of a question with its ECG and page, of a GEM of full size."""
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
 
 
@@ -59,6 +70,21 @@ class Answer:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Question:
+    """What `Assistant.ask_many` is asked.
+
+    Attributes:
+        turns: alternating, a user's first and last.
+        case: what it is about.
+        tag: whatever its maker wants to know it by.
+    """
+
+    turns: Sequence[Turn]
+    case: Case
+    tag: Any = None
+
+
 @dataclass
 class Assistant:
     """A checkpoint that answers.
@@ -72,6 +98,7 @@ class Assistant:
     checkpoint: Checkpoint
     device: str = "cpu"
     processor: Processor = field(init=False)
+    _engine: Engine | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         model: Any = self.checkpoint.model
@@ -106,6 +133,12 @@ class Assistant:
         """The streams that the model has."""
         return tuple(self.processor.preparers)
 
+    @property
+    def slow(self) -> str | None:
+        """What is to be said of a language model that the engine does not know; None where it does."""
+        why = refusal(self.checkpoint.model.language_model)
+        return None if why is None else f"transformers' generate runs the language model, an answer at a time: {why}"
+
     def ask(
         self,
         turns: Sequence[Turn],
@@ -127,21 +160,107 @@ class Assistant:
         Raises:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
         """
+        asked = self._prepare(Question(turns, case), decoding, on_text, cancelled)
+        if (engine := self._runner()) is None:
+            self._generate(asked)
+        else:
+            for request in engine.run([self._request(asked)]):
+                if request.error is not None:
+                    raise request.error
+            asked.writer.end()
+        return self._answer(asked)
+
+    def ask_many(
+        self,
+        questions: Iterable[Question],
+        decoding: Decoding = Decoding(),  # noqa: B008 (frozen)
+        *,
+        slots: int = 8,
+    ) -> Iterator[tuple[Question, Answer | InputError]]:
+        """Answers to many questions, several at a time, each given out when it is finished.
+
+        A question that can't be asked, or whose scores are no number, gives its InputError and stops no other. Each
+        answer is the one that `ask` gives, but for roundings of floats; where the engine does not know the language
+        model the questions are asked one by one.
+
+        Args:
+            questions: taken one by one as slots become free, so what they hold may be made then.
+            slots: how many are answered at once; memory for keys and values grows with it.
+        """
+        if (engine := self._runner()) is None:
+            for question in questions:
+                yield question, self._tried(question, decoding)
+            return
+        failed: list[tuple[Question, InputError]] = []
+
+        def requests() -> Iterator[Request]:
+            for question in questions:
+                try:
+                    yield self._request(self._prepare(question, decoding))
+                except InputError as error:
+                    failed.append((question, error))
+
+        for request in engine.run(requests(), slots):
+            yield from failed
+            failed.clear()
+            asked: _Asked = request.tag
+            asked.writer.end()
+            yield asked.question, self._answer(asked) if request.error is None else request.error
+        yield from failed
+
+    def slots(self, decoding: Decoding = Decoding()) -> int:  # noqa: B008 (frozen)
+        """How many questions of a usual length to answer at once: so many that their keys and values take a quarter of
+        the free memory, at most `MOST_SLOTS`."""
+        engine = self._runner()
+        places = min(USUAL_PROMPT + decoding.max_new_tokens, self.processor.model_max_length)
+        return (
+            1 if engine is None else max(1, min(MOST_SLOTS, engine.free_bytes() // 4 // (places * engine.place_bytes)))
+        )
+
+    def _tried(self, question: Question, decoding: Decoding) -> Answer | InputError:
+        try:
+            return self.ask(question.turns, question.case, decoding)
+        except InputError as error:
+            return error
+
+    def _runner(self) -> Engine | None:
+        """What answers; None where it does not know the language model."""
+        language_model = self.checkpoint.model.language_model
+        if refusal(language_model) is not None:
+            return None
+        if self._engine is None or self._engine.language_model is not language_model:
+            self._engine = Engine(language_model)
+        return self._engine
+
+    def _prepare(
+        self,
+        question: Question,
+        decoding: Decoding,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> _Asked:
         started = time.perf_counter()
+        case = question.case
         sample, notes = self.processor.encode(
-            turns, *(each.sources(self.processor.derive) for each in (case, *case.more))
+            question.turns, *(each.sources(self.processor.derive) for each in (case, *case.more))
         )
         room = self.processor.room(sample)
-        prepared_at = time.perf_counter()
-        writer = _Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
-        self._generate(sample, decoding, min(decoding.max_new_tokens, room), writer)
+        prepared = time.perf_counter()
+        writer = Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
+        new_tokens = min(decoding.max_new_tokens, room)
+        return _Asked(question, decoding, sample, notes, writer, new_tokens, started, prepared)
+
+    def _answer(self, asked: _Asked) -> Answer:
         ended = time.perf_counter()
+        sample, writer, case, notes = asked.sample, asked.writer, asked.question.case, asked.notes
         text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
         if case.recording is None:
             notes.append(NO_SIGNAL)
         if case.more:
             notes.append(f"{SEVERAL}: no claim is held against a signal")
         notes += self.checkpoint.notes
+        if self.slow is not None:
+            notes.append(self.slow)
         if not text and writer.finished() != "cancelled":
             notes.append("the answer is empty: the model chose no token that stands for text")
         if self.checkpoint.overrides:
@@ -151,14 +270,14 @@ class Assistant:
             model=self.name,
             tokens={"prompt": len(sample), **_shares(sample), "new": len(writer.ids)},
             seconds={
-                "prepare": round(prepared_at - started, 3),
-                "first_token": round((writer.first or ended) - started, 3),
-                "total": round(ended - started, 3),
+                "prepare": round(asked.prepared - asked.started, 3),
+                "first_token": round((writer.first or ended) - asked.started, 3),
+                "total": round(ended - asked.started, 3),
             },
             finished=finished,
             notes=tuple(notes),
             overrides=self.checkpoint.overrides,
-            audit=audit_of(turns[-1].text, text, case, shown, whole=finished == "stop"),
+            audit=audit_of(asked.question.turns[-1].text, text, case, shown, whole=finished == "stop"),
             shown=shown,
         )
 
@@ -175,23 +294,51 @@ class Assistant:
         ]
         return tuple(dict.fromkeys(token for token in ends if token is not None))
 
-    def _generate(self, sample: Encoded, decoding: Decoding, new_tokens: int, writer: _Writer) -> None:
-        tokenizer = self.checkpoint.tokenizer
-        batch = _to_device(pad([sample], 0, side="left"), self.device)
-        batch.pop("labels")
-        chosen: dict[str, Any] = {"do_sample": False}
-        if decoding.temperature > 0:
-            torch.manual_seed(decoding.seed)
-            chosen = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-        self.checkpoint.model.generate(
-            **batch,
-            **chosen,
-            max_new_tokens=new_tokens,
-            eos_token_id=list(writer.stops),
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-            streamer=writer,
-            stopping_criteria=StoppingCriteriaList([writer.criterion()]),
+    @torch.no_grad()
+    def _request(self, asked: _Asked) -> Request:
+        """What the engine is asked: the sequence, embedded and filled."""
+        model, decoding, batch = self.checkpoint.model, asked.decoding, self._batch(asked.sample)
+        refuse: Any = finite_or_refused(model)
+        return Request(
+            model.embed(batch["input_ids"], batch["slots"], batch["streams"])[0],
+            asked.new_tokens,
+            frozenset(asked.writer.stops),
+            Sampling(
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                top_k=decoding.top_k,
+                repetition_penalty=decoding.repetition_penalty,
+                seed=decoding.seed,
+            ),
+            on_token=asked.writer.take,
+            on_no_number=lambda scores: refuse(None, scores),
+            tag=asked,
         )
+
+    def _batch(self, sample: Encoded) -> dict[str, Any]:
+        batch: dict[str, Any] = _to_device(pad([sample], 0, side="left"), self.device)
+        batch.pop("labels")
+        return batch
+
+    def _generate(self, asked: _Asked) -> None:
+        """The slow way, for a language model that the engine does not know."""
+        tokenizer, decoding, writer = self.checkpoint.tokenizer, asked.decoding, asked.writer
+        chosen: dict[str, Any] = {"do_sample": False, "repetition_penalty": decoding.repetition_penalty}
+        if decoding.temperature > 0:
+            drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
+            chosen |= {"do_sample": True, **drawn}
+        device = torch.device(self.device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # the caller's chance stays its own
+            torch.manual_seed(decoding.seed)
+            self.checkpoint.model.generate(
+                **self._batch(asked.sample),
+                **chosen,
+                max_new_tokens=asked.new_tokens,
+                eos_token_id=list(writer.stops),
+                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+                streamer=writer,
+                stopping_criteria=StoppingCriteriaList([writer.criterion()]),
+            )
 
 
 def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | None, *, whole: bool) -> Audit:
@@ -239,91 +386,15 @@ def _to_device(value: Any, device: str) -> Any:
     return {name: _to_device(item, device) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
-class _Writer(BaseStreamer):
-    """Collects ids as they are chosen, and gives out text as soon as it can't change any more."""
+@dataclass(frozen=True)
+class _Asked:
+    """A question on its way: its sequence, who writes the answer down, and when (seconds) it began and was prepared."""
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        stop: str,
-        stops: tuple[int, ...],
-        on_text: Callable[[str], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> None:
-        self.tokenizer, self.stop, self.stops, self.on_text, self.cancelled = tokenizer, stop, stops, on_text, cancelled
-        self.ids: list[int] = []
-        self.text = ""
-        self.first: float | None = None
-        self._reason = "length"
-        self._given = self._context = self._told = 0
-
-    def put(self, value: torch.Tensor) -> None:
-        """New ids (transformers also passes the prompt's, which are none with embeddings)."""
-        ids = value.flatten().tolist()
-        if not ids:
-            return
-        self.first = self.first or time.perf_counter()
-        self.ids += ids
-        piece = self._new_text() if self._reason == "length" else ""
-        if not piece:
-            return
-        start = max(0, len(self.text) - len(self.stop))
-        self.text += piece
-        end = self.text.find(self.stop, start)
-        if end >= 0:
-            self._reason, self.text = "stop", self.text[:end]
-        self._give(len(self.text) if end >= 0 else len(self.text) - _overlap(self.text, self.stop))
-
-    def _new_text(self) -> str:
-        """The text of the ids that have not been told yet; "" while they end in the midst of a character.
-
-        Only the last ids are decoded, together with those before them that say whether a space stands in between:
-        decoding all of them at each token would cost the square of an answer's length.
-        """
-        before = self._decoded(self.ids[self._context : self._told])
-        whole = self._decoded(self.ids[self._context :])
-        if len(whole) <= len(before) or whole.endswith("\ufffd"):
-            return ""
-        self._context, self._told = self._told, len(self.ids)
-        return whole[len(before) :]
-
-    def _decoded(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return text
-
-    def end(self) -> None:
-        """No more ids will come: what is left of the text is told, a character that was broken off as U+FFFD."""
-        if self._reason != "stop":
-            before = self._decoded(self.ids[self._context : self._told])
-            self.text += self._decoded(self.ids[self._context :])[len(before) :]
-        self._give(len(self.text))
-
-    def finished(self) -> str:
-        """Why it ended."""
-        return "stop" if self._reason == "length" and self.ids and self.ids[-1] in self.stops else self._reason
-
-    def _give(self, until: int) -> None:
-        piece = self.text[self._given : until]
-        if not self._given:
-            piece = piece.lstrip()
-        if piece and self.on_text is not None:
-            self.on_text(piece)
-        self._given = max(self._given, until) if piece or self._given else self._given
-
-    def criterion(self) -> StoppingCriteria:
-        """Ends the answer at the stop text or when cancelled."""
-        writer = self
-
-        class Stop(StoppingCriteria):
-            def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-                if writer.cancelled is not None and writer.cancelled():
-                    writer._reason = "cancelled"
-                done = writer._reason != "length"
-                return torch.full((input_ids.shape[0],), done, device=input_ids.device, dtype=torch.bool)
-
-        return Stop()
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` might be the beginning of `stop`."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+    question: Question
+    decoding: Decoding
+    sample: Encoded
+    notes: list[str]
+    writer: Writer
+    new_tokens: int
+    started: float
+    prepared: float

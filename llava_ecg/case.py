@@ -26,18 +26,28 @@ class Decoding:
         top_p: drawn from the likeliest tokens that hold this share of the probability.
         max_new_tokens: an answer's longest length.
         seed: of the draws.
+        top_k: drawn from so many of the likeliest tokens, before `top_p`; 0 for all.
+        repetition_penalty: what scores of tokens that the answer has already are divided by (multiplied where
+            negative); 1 for none.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     max_new_tokens: int = 256
     seed: int = 0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
             raise InputError(
                 f"temperature {self.temperature}, top_p {self.top_p}, max_new_tokens {self.max_new_tokens}: "
                 "need temperature >= 0, 0 < top_p <= 1 and at least one token"
+            )
+        if self.top_k < 0 or not self.repetition_penalty > 0:
+            raise InputError(
+                f"top_k {self.top_k}, repetition_penalty {self.repetition_penalty}: need top_k >= 0 (0 for all) and "
+                "repetition_penalty > 0 (1 for none)"
             )
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Second stage: projectors and the whole language model.
 # Hardware and memory (estimates by arithmetic; --dry_run makes them for your model and data): for 7B,
-# weights, gradients and Adam states in float32 are 108 GB beside the activations: no single 80 GB GPU holds that. Several GPUs split the
-# batch and not the model, so take finetune_lora.sh there; a model of 2B fits into 80 GB.
+# weights, gradients and Adam states in float32 are 108 GB beside the activations: no single 80 GB GPU holds that. Several GPUs hold it
+# in shards with --fsdp full_shard (docs/train.md); finetune_lora.sh needs less, and a model of 2B fits into 80 GB.
 # Time: not measured yet on these GPUs; --dry_run counts the tokens, and the run shows tokens/s and what is left.
 #
 # One GPU, 8 GPUs of one machine (torchrun), 2 machines (this on host0, and on the other with NODE_RANK=1):

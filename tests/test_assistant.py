@@ -11,19 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
+from llava_ecg import assistant as assistant_module
 from llava_ecg import report
-from llava_ecg.assistant import NO_SIGNAL, SEVERAL, Answer, Assistant, _Writer, audit_of
+from llava_ecg.assistant import NO_SIGNAL, SEVERAL, Answer, Assistant, Question, audit_of
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.engine.run import Engine
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 from llava_ecg.streams import StreamConfig
+from llava_ecg.writer import Writer
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
 CLIP = {
@@ -168,6 +171,87 @@ def test_impossible_decoding(wrong: dict[str, Any]) -> None:
         Decoding(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"top_k": -1}, {"repetition_penalty": 0.0}])
+def test_impossible_choices(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="need top_k"):
+        Decoding(**wrong)
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine refuse every language model."""
+    monkeypatch.setattr(assistant_module, "refusal", lambda language_model: "this test says so")
+
+
+@pytest.mark.parametrize("more", [{}, {"repetition_penalty": 1.7}])
+def test_the_engine_says_what_transformers_says(
+    assistant: Assistant, recording: Recording, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    decoding, cases = Decoding(max_new_tokens=150, **more), [Case(recording), Case(image=page())]
+    engine = [assistant.ask(QUESTION, case, decoding) for case in cases]
+    slowly(monkeypatch)
+    slow = [assistant.ask(QUESTION, case, decoding) for case in cases]
+    assert [answer.text for answer in engine] == [answer.text for answer in slow]
+    assert [answer.tokens for answer in engine] == [answer.tokens for answer in slow]
+    assert [answer.finished for answer in engine] == [answer.finished for answer in slow]
+    said = "transformers' generate runs the language model, an answer at a time: this test says so"
+    assert all(said in answer.notes for answer in slow)
+    assert not any("generate" in note for answer in engine for note in answer.notes)
+
+
+def test_chance_is_each_questions_own(
+    assistant: Assistant, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither way touches the global source of chance, and both draw otherwise than the likeliest."""
+    greedy = ask(assistant, Case(recording)).text
+    for _ in range(2):
+        state = torch.get_rng_state()
+        drawn = ask(assistant, Case(recording), temperature=2.0, seed=1).text
+        assert torch.equal(torch.get_rng_state(), state)
+        assert drawn == ask(assistant, Case(recording), temperature=2.0, seed=1).text != greedy
+        assert ask(assistant, Case(recording), temperature=2.0, seed=1, top_k=1).text == greedy
+        slowly(monkeypatch)
+
+
+def test_as_many_at_once_as_memory_holds(assistant: Assistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers of two heads of 16, keys and values in float32: 512 bytes a place."""
+    slot = 512 * (1024 + 100)
+    for free, slots in ((0, 1), (4 * 3 * slot, 3), (4 * 4 * slot - 1, 3), (10**12, 32)):
+        monkeypatch.setattr(Engine, "free_bytes", lambda self, free=free: free)
+        assert assistant.slots(Decoding(max_new_tokens=100)) == slots
+    slowly(monkeypatch)
+    assert assistant.slots() == 1
+
+
+def test_free_memory_is_told(assistant: Assistant) -> None:
+    assert 10**6 < Engine(assistant.checkpoint.model.language_model).free_bytes() < 10**15
+
+
+@pytest.mark.parametrize("way", ["engine", "generate"])
+def test_many_are_answered_as_each_alone(
+    assistant: Assistant, recording: Recording, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """In three slots, with questions between them that can't be asked: those fail alone."""
+    if way == "generate":
+        slowly(monkeypatch)
+    lacking = Recording(recording.signal[:3], recording.rate, recording.leads[:3])
+    cases = [Case(recording), Case(lacking), Case(simulate(seed=2)[0]), Case(image=page()), Case(simulate(seed=3)[0])]
+    texts = ["Rate?", "Rate?", "What is the rhythm of this ECG, and its axis?", "Axis?", "Is the QT long?"]
+    questions = [
+        Question([Turn("user", text)], case, tag) for tag, (text, case) in enumerate(zip(texts, cases, strict=True))
+    ]
+    decoding = Decoding(max_new_tokens=25, temperature=1.0, seed=3)
+    found = {question.tag: answer for question, answer in assistant.ask_many(iter(questions), decoding, slots=3)}
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    failed = found.pop(1)
+    assert isinstance(failed, InputError) and "lacks V1" in str(failed)
+    for tag, answer in found.items():
+        assert isinstance(answer, Answer)
+        alone = assistant.ask(questions[tag].turns, cases[tag], decoding)
+        assert (answer.text, answer.tokens, answer.notes) == (alone.text, alone.tokens, alone.notes)
+        assert answer.audit == alone.audit
+    assert len({answer.text for answer in found.values() if isinstance(answer, Answer)}) > 1
+
+
 def test_unusable_device_and_dtype(tmp_path: Path, letters: Any) -> None:
     with pytest.raises(InputError, match="unknown dtype"):
         Assistant.open(str(folder(tmp_path, letters)), dtype="int3")
@@ -175,9 +259,9 @@ def test_unusable_device_and_dtype(tmp_path: Path, letters: Any) -> None:
         Assistant.open(str(folder(tmp_path, letters)), device="warp:9")
 
 
-def write(letters: Any, text: str, stop: str) -> tuple[_Writer, list[str]]:
+def write(letters: Any, text: str, stop: str) -> tuple[Writer, list[str]]:
     pieces: list[str] = []
-    writer = _Writer(letters, stop, (), pieces.append, None)
+    writer = Writer(letters, stop, (), pieces.append, None)
     letters_of = letters.get_vocab()
     for mark in text:
         writer.put(torch.tensor([letters_of[mark]]))
@@ -242,7 +326,7 @@ def test_pieces_are_what_all_ids_together_say(seed: int, shared: Path) -> None:
             * 3
         )
     counting, pieces = Counting(tokenizer), []
-    writer = _Writer(counting, "</never>", (), pieces.append, None)
+    writer = Writer(counting, "</never>", (), pieces.append, None)
     for one in ids:
         writer.put(torch.tensor([one]))
     writer.end()

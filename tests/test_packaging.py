@@ -148,7 +148,7 @@ def test_an_editable_install_is_imported_beside_the_clone(beside_a_clone: tuple[
 
 def test_extras(told: dict[str, Any]) -> None:
     extras = told["extras_require"]
-    assert set(extras) == {"flash", "formats", "quant", "train", "test", "dev"}
+    assert set(extras) == {"flash", "formats", "quant", "train", "deepspeed", "test", "dev"}
     assert set(extras["test"]) < set(extras["dev"])
 
 

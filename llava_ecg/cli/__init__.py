@@ -4,7 +4,7 @@ validate``.
 One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them
 share. Everything heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no
 numpy; ``audit``, ``measure``, ``render`` and ``inspect`` no torch. Exit codes: 0 done, 1 ``validate`` found
-problems, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
+problems or some of many ECGs failed, 2 something the person gave can't be used (one sentence on stderr), 130 Ctrl-C.
 """
 
 from __future__ import annotations

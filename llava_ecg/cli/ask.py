@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_ecg.cli import flags, results
+from llava_ecg.cli import flags, folder, results
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
 from llava_ecg.terminal import RESEARCH_USE, show, show_json
@@ -43,8 +44,13 @@ def add(commands: Any) -> None:
     flags.add_case(ask, several=True)
     flags.add_model(ask)
     ask.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the page, the page with marks (PNG) and the answer (JSON)"
+        "--out",
+        type=Path,
+        metavar="DIR|FILE.jsonl",
+        help="folder for the page, the page with marks (PNG) and the answer (JSON); or a file that gets a line for "
+        "each of many ECGs, where --ecg is a folder, a pattern in quotes or a list of files (.txt)",
     )
+    folder.add(ask)
     ask.add_argument(
         "--page",
         type=Path,
@@ -71,6 +77,10 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
 
     if not arguments.ecg and not arguments.image:
         raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
+    decoding = _decoding(arguments)
+    if folder.wanted(arguments):
+        question = files.check_question(_question(arguments.question))
+        return folder.run(arguments, question, decoding, lambda given: _open(given, open_assistant))
     others = [*zip_longest(arguments.ecg[1:], arguments.image[1:])]
     if others and arguments.page is not None:
         raise InputError("--page marks the waves of one ECG, and several are asked about; leave it away")
@@ -96,7 +106,7 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         if not arguments.json and not case.more:
             show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
         assistant = _open(arguments, open_assistant)
-        answer = _answer(assistant, question, case, _decoding(arguments), shown=not arguments.json)
+        answer = _answer(assistant, question, case, decoding, shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
             notes = [*report.notes_of(answer), *filter(None, [report.beside(answer, case)])]
             show("", *report.audit_lines(answer.audit), *(f"note     {note}" for note in notes))
@@ -122,13 +132,14 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
 
 def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
     """Talk until the person leaves."""
+    decoding = _decoding(arguments)
     case = _case(*_inputs(arguments))
     from llava_ecg import chat
 
     return chat.run(
         _open(arguments, open_assistant),
         case,
-        decoding=_decoding(arguments),
+        decoding=decoding,
         open_recording=lambda path: _recording(path, arguments),
         image_file=str(arguments.image or ""),
     )
@@ -178,11 +189,23 @@ def _case(recording: Recording | None, image: Image | None, more: Sequence[Case]
 def _decoding(arguments: argparse.Namespace) -> Decoding:
     from llava_ecg.case import Decoding
 
-    return Decoding(arguments.temperature, arguments.top_p, arguments.max_new_tokens, arguments.seed)
+    if arguments.top_k and arguments.temperature == 0:
+        raise InputError("--top-k draws from the likeliest words, and nothing is drawn at --temperature 0; raise it")
+    return Decoding(
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        max_new_tokens=arguments.max_new_tokens,
+        seed=arguments.seed,
+        top_k=arguments.top_k,
+        repetition_penalty=arguments.repetition_penalty,
+    )
 
 
 def _open(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
     show(f"loading {arguments.model} ...", file=sys.stderr)
+    # before torch is loaded, which reads it: threads that wait for work sleep, or on busy cores they take each other's
+    # time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if open_assistant is None:
         from transformers.utils import logging
 

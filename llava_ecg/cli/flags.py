@@ -213,6 +213,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     for flag, kind, low, high, default, summary in (
         ("temperature", float, 0, 100, 0.0, likeliest),
         ("top-p", float, 1e-6, 1, 1.0, total),
+        ("top-k", int, 0, 10**9, 0, "sample from so many of the likeliest words, 0 for all"),
+        ("repetition-penalty", float, 0.01, 100, 1.0, "above 1: words that the answer has already become less likely"),
         ("max-new-tokens", int, 1, 100_000, 256, "longest answer"),
         ("seed", int, 0, 2**63 - 1, 0, "of the sampling"),
     ):

@@ -1,6 +1,8 @@
-"""The one door to attention kernels: causal attention over sequences that lie one behind the other, without padding.
+"""The one door to attention kernels, in two roles: `varlen`, causal attention over sequences that lie one behind the
+other, without padding; and `decode`, one new place of each of several sequences against what is kept of it in slots.
 
-Axes: T places of all sequences, H query heads, K key heads (H is a multiple of K), D width of a head, n sequences.
+Axes: T places of all sequences, H query heads, K key heads (H is a multiple of K), D width of a head, n sequences,
+B sequences that go on, N slots, P places of a slot.
 
 transformers' decoders call `packed` through its table of attention functions, under the name `PACKED`. No mask is
 registered with it: borders of sequences come as ``cu_seq_lens_q``, and a call without them is refused, so that nothing
@@ -10,7 +12,7 @@ leaks from one sequence into the next.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -61,6 +63,41 @@ def varlen(
     if not usable(query.device.type, query.dtype):
         raise ValueError(f"the attention backend {name} can't do {query.dtype} on {query.device.type}")
     return kernel(query, key, value, segments, longest, query.shape[-1] ** -0.5 if scale is None else scale, window)
+
+
+def decode(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    scale: float | None = None,
+    window: int | None = None,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """The newest place of each sequence looks at all that its slot holds, itself included.
+
+    Args:
+        query: [B, H, D].
+        key, value: [N, K, P, D]; what lies beyond a sequence's length may be anything, NaN too.
+        rows: the slot of each of the B sequences.
+        lengths: how many places of its slot each has filled.
+        scale, window: as for `varlen`.
+        backend: one of `DECODE_BACKENDS`; None for ``views`` on a CPU and ``masked`` elsewhere.
+
+    Returns:
+        [B, H, D]
+
+    Raises:
+        ValueError: an unknown backend.
+    """
+    name = backend or ("views" if query.device.type == "cpu" else "masked")
+    if name not in DECODE_BACKENDS:
+        raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(DECODE_BACKENDS)}")
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    grouped = query.view(query.shape[0], key.shape[1], -1, query.shape[-1])
+    return DECODE_BACKENDS[name](grouped, key, value, rows, lengths, scale, window).reshape(query.shape)
 
 
 @cache
@@ -209,6 +246,49 @@ def _math(
     return torch.einsum("hqk,khd->qhd", weights, value)
 
 
+def _views(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    scale: float,
+    window: int | None,
+) -> torch.Tensor:
+    """A sequence at a time on just what it filled, so that no other has a part in its rounding. The query heads of one
+    key head stand as its queries, and no key is repeated."""
+    out = []
+    for q, row, length in zip(query.split(1), rows, lengths, strict=True):
+        begin = 0 if window is None else max(0, length - window)
+        out.append(
+            scaled_dot_product_attention(
+                q, key[row : row + 1, :, begin:length], value[row : row + 1, :, begin:length], scale=scale
+            )
+        )
+    return out[0] if len(out) == 1 else torch.cat(out)
+
+
+def _masked(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    scale: float,
+    window: int | None,
+) -> torch.Tensor:
+    """All sequences at once, over the places of the longest."""
+    longest = max(lengths)
+    whole = list(rows) == list(range(key.shape[0]))
+    key, value = ((each if whole else each[list(rows)])[:, :, :longest] for each in (key, value))
+    place, length = (torch.arange(longest, device=query.device), torch.tensor(lengths, device=query.device)[:, None])
+    seen = (place < length) & (place >= length - (longest if window is None else window))
+    # what a mask hides still takes part as zero times it, and zero times NaN is NaN
+    hidden = ~seen[:, None, :, None]
+    key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None], scale=scale)
+
+
 def _band(length: int, window: int | None, device: torch.device) -> torch.Tensor:
     """bool [length, length]: who sees whom."""
     back = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None]
@@ -236,5 +316,7 @@ BACKENDS: dict[str, tuple[Callable[[str, torch.dtype], bool], Kernel]] = {
     "math": (lambda d, t: True, _math),
 }
 """Name -> whether it can do a kind of number on a kind of device, and the kernel; in order of preference."""
+
+DECODE_BACKENDS: dict[str, Kernel] = {"views": _views, "masked": _masked}
 
 AttentionInterface.register(PACKED, packed)

@@ -5,7 +5,8 @@ Axes: M places with a label, D width of the language model, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -30,15 +31,41 @@ def summed_loss(
     Returns:
         float32 []
     """
-    weight: Any = getattr(head, "weight", None)
-    plain = type(head) is nn.Linear and head.bias is None
-    if not plain or len(hidden) == 0:
+    if not is_plain(head):
         return _by_recomputation(head, hidden, targets, smoothing)
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
-    loss: torch.Tensor = _Chunked.apply(hidden.to(dtype), weight, targets, smoothing, rows)
-    return loss
+    rows = max(1, CHUNK_BYTES // (4 * head.out_features))
+
+    def chunked(hidden: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = _Chunked.apply(hidden, head.weight, targets, smoothing, rows)
+        return loss
+
+    return _as_forward_of(head, chunked, hidden.to(dtype))
+
+
+def is_plain(head: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a head is one matrix, whose loss is made in one call of it."""
+    return isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward and head.bias is None
+
+
+@torch.compiler.disable  # a module's forward can't be exchanged in a traced graph
+def _as_forward_of(
+    module: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
+) -> torch.Tensor:
+    """Call a module with another forward, so that what stands around its own stands around this one too.
+
+    FSDP2 and ZeRO-3 hold a shard of the weight, and gather it in hooks before a module's forward.
+    """
+    own = module.__dict__.get("forward")  # a library may have put its own over the class's
+    module.forward = forward
+    try:
+        out: torch.Tensor = module(given)
+        return out
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def plain_loss(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, smoothing: float = 0.0) -> torch.Tensor:

@@ -13,9 +13,7 @@ import glob
 import json
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -26,8 +24,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llava_ecg.checkpoint import quantize, weights
+from llava_ecg.checkpoint.building import expected_shapes
 from llava_ecg.checkpoint.companions import TOKENIZER_CONFIG, tokenizer_arguments, tokenizer_of
 from llava_ecg.checkpoint.files.headers import read_json
+from llava_ecg.checkpoint.places.orderly import stops_orderly
 from llava_ecg.checkpoint.source import ADAPTER, STREAMS
 from llava_ecg.checkpoint.standing import refuse_standing
 from llava_ecg.checkpoint.tokenizer import EMBEDDING, load_tokenizer
@@ -35,45 +35,89 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 
 _STREAM_PARTS = ("towers.", "projectors.", "image_newline")
-_HEAD = "language_model.lm_head.weight"
+_LANGUAGE = "language_model."
+_HEAD = f"{_LANGUAGE}lm_head.weight"
 
 
-def save_checkpoint(model: LlavaEcgForCausalLM, tokenizer: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(
+    model: LlavaEcgForCausalLM,
+    tokenizer: Any,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a folder that `llava_ecg.load` reads: over a base if ``model.config.base`` says so, else whole.
 
     A language model that PEFT wrapped is saved as its adapter alone over a base, and merged where there is none.
 
     Args:
         dtype: of the stored weights; None keeps theirs.
+        state: the model's tensors by its names for them, gathered, where the model itself holds shards of them; what
+            is frozen below an adapter may be left out.
 
     Raises:
-        InputError: a quantised language model that would have to be saved whole, or a folder that holds what the result
-            stands on.
+        InputError: a quantised language model that would have to be saved whole, a folder that holds what the result
+            stands on, or a tensor that is not of the shape that the config says.
     """
     config = model.config
     refuse_standing(config, folder)
     adapted = hasattr(model.language_model, "peft_config")
+    held: Mapping[str, Any] = model.state_dict() if state is None else state
     with whole_folder(folder) as temporary:
-        state = {name: value.detach() for name, value in model.state_dict().items() if name.startswith(_STREAM_PARTS)}
         if config.base is not None:
-            _write(temporary / STREAMS, state, dtype)
+            streams = {name: value.detach() for name, value in held.items() if name.startswith(_STREAM_PARTS)}
+            _check_complete(config, streams, _STREAM_PARTS)
+            _write(temporary / STREAMS, streams, dtype)
             if adapted:
-                _save_adapter(model.language_model, temporary / ADAPTER, config.base, dtype)
+                _save_adapter(model.language_model, temporary / ADAPTER, config.base, dtype, _language_part(state))
         else:
-            quantize.refuse_quantized(model.language_model, "be saved whole", "train a LoRA over it and save that")
-            language_model: Any = copy.deepcopy(model.language_model) if adapted else model.language_model
-            language_model = language_model.merge_and_unload() if adapted else language_model
-            state |= {f"language_model.{name}": value.detach() for name, value in language_model.state_dict().items()}
-            if config.text_config.tie_word_embeddings:
-                state.pop(_HEAD, None)
-            sizes = {name: value.numel() * (dtype or value.dtype).itemsize for name, value in state.items()}
-            weights.write(temporary, ((name, value.to(dtype or value.dtype)) for name, value in state.items()), sizes)
-            if language_model.generation_config is not None:
-                ends = {"eos_token_id": language_model.generation_config.eos_token_id}
-                (temporary / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
+            _write_whole(model, held, temporary, dtype, adapted)
         config.save_pretrained(temporary)
         if config.base is None:
-            _save_tokenizer(tokenizer, temporary, len(model.get_parameter(EMBEDDING)))
+            _save_tokenizer(tokenizer, temporary, len(held[EMBEDDING]))
+
+
+def _write_whole(
+    model: LlavaEcgForCausalLM, held: Mapping[str, Any], folder: Path, dtype: torch.dtype | None, adapted: bool
+) -> None:
+    quantize.refuse_quantized(model.language_model, "be saved whole", "train a LoRA over it and save that")
+    language_model: Any = copy.deepcopy(model.language_model) if adapted else model.language_model
+    if adapted:
+        language_model = language_model.merge_and_unload()
+        held = {name: value for name, value in held.items() if name.startswith(_STREAM_PARTS)}
+        held |= {f"{_LANGUAGE}{name}": value for name, value in language_model.state_dict().items()}
+    tied = model.config.text_config.tie_word_embeddings
+    state = {name: value.detach() for name, value in held.items() if not (tied and name == _HEAD)}
+    _check_complete(model.config, state)
+    sizes = {name: value.numel() * (dtype or value.dtype).itemsize for name, value in state.items()}
+    weights.write(folder, ((name, value.to(dtype or value.dtype)) for name, value in state.items()), sizes)
+    if language_model.generation_config is not None:
+        ends = {"eos_token_id": language_model.generation_config.eos_token_id}
+        (folder / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
+
+
+def _language_part(state: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+    if state is None:
+        return None
+    return {name.removeprefix(_LANGUAGE): value for name, value in state.items() if name.startswith(_LANGUAGE)}
+
+
+def _check_complete(config: Any, state: Mapping[str, torch.Tensor], parts: tuple[str, ...] = ("",)) -> None:
+    """Refuse to write what is not whole, such as a shard of a tensor that was not gathered.
+
+    Raises:
+        InputError: a tensor is missing, or has another shape than the config says.
+    """
+    expected = expected_shapes(config.to_dict(), "the model", LlavaEcgForCausalLM.of)
+    for name, shape in expected.items():
+        if not name.startswith(parts):
+            continue
+        if name not in state or tuple(state[name].shape) != shape:
+            found = f"is {list(state[name].shape)}" if name in state else "is missing"
+            raise InputError(
+                f"{name} {found} where the config says {list(shape)}, so nothing is saved; train without shards, or "
+                "report it"
+            )
 
 
 def save_tower(
@@ -115,31 +159,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
                 _swap(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def stops_orderly() -> Iterator[None]:
-    """While the block runs, a request to end (SIGTERM, SIGHUP) leaves it by SystemExit, so that nothing half-made stays
-    on disk.
-
-    Where somebody else handles the signal, or outside of the main thread, which alone may, all stays as it is.
-    """
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-
-    def stop(number: int, _: Any) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # the second request finds the first at work
-        raise SystemExit(128 + number)
-
-    for number in numbers:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _swap(temporary: Path, folder: Path) -> None:
@@ -301,11 +320,21 @@ def _write(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | N
     path.chmod(0o644)  # safetensors makes its file for the owner alone
 
 
-def _save_adapter(language_model: Any, folder: Path, base: str, dtype: torch.dtype | None) -> None:
-    language_model.save_pretrained(folder, save_embedding_layers=False)
+def _save_adapter(
+    language_model: Any,
+    folder: Path,
+    base: str,
+    dtype: torch.dtype | None,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    language_model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card
     note = folder / "adapter_config.json"  # PEFT names the folder that the base lies in on this machine
     note.write_text(json.dumps(json.loads(note.read_text()) | {"base_model_name_or_path": base}, indent=2) + "\n")
     path = folder / "adapter_model.safetensors"
+    adapter = load_file(path)
+    empty = [name for name, value in adapter.items() if not value.numel()]
+    if empty or not adapter:
+        raise InputError(f"the LoRA has nothing in {min(empty, default='any tensor')}, so nothing is saved; report it")
     if dtype is not None:
-        _write(path, load_file(path), dtype)
+        _write(path, adapter, dtype)

@@ -14,7 +14,7 @@ import transformers
 from transformers.utils import is_torch_tf32_available
 
 from llava_ecg.errors import InputError
-from llava_ecg.train import former_names, recipes
+from llava_ecg.train import former_names, recipes, shards, zero
 
 
 @dataclass
@@ -204,12 +204,13 @@ class TrainingArguments(transformers.TrainingArguments):
         Raises:
             InputError: what would set up the whole process before it could be refused.
         """
-        if self.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1"):
-            raise InputError(
-                "--deepspeed comes to nothing here: the model is held whole in every process, since shards of it "
-                "can't be saved; leave it away and start with: torchrun --nproc_per_node 8 -m llava_ecg.train ..., "
-                "and where that is too large, train a LoRA (--lora_enable True, --bits 4)"
-            )
+        shards.refuse_foreign_launch()
+        if self.deepspeed:
+            shards.refuse_alone("deepspeed")
+            self.deepspeed = zero.zero_settings(self.deepspeed)
+        if self.fsdp:
+            shards.refuse_alone("fsdp")
+            self.fsdp, self.fsdp_config = True, shards.fsdp_settings(self.fsdp, self.fsdp_config)  # type: ignore[assignment]
         if self.ddp_backend and "WORLD_SIZE" not in os.environ:
             raise InputError(
                 "--ddp_backend comes to nothing in a single process; start several with torchrun, or leave it away"
@@ -224,6 +225,9 @@ class TrainingArguments(transformers.TrainingArguments):
         compiled = self.torch_compile, self.torch_compile_backend, self.torch_compile_mode
         self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = False, None, None
         super().__post_init__()
+        if self.deepspeed:
+            zero.check_same(self.hf_deepspeed_config)
+            zero.build_whole()
         # layer by layer, by our trainer: transformers would compile the whole model, anew for each shape of the towers
         self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = compiled
 

@@ -19,6 +19,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from llava_ecg.errors import InputError
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from llava_ecg.train.shards import check_shards
 
 # what --report_to names -> modules of which one is enough; the first is also what pip installs, but for _PIP
 _REPORTERS = {
@@ -41,10 +42,7 @@ _PIP = {"azure_ml": "azureml-core", "comet_ml": "comet-ml"}
 _NO_EVALUATION = "training here takes no data to evaluate on; leave it away, and ask the saved model instead"
 _NO_HUB = "nothing is pushed to a hub from here; leave it away, and upload the saved folder with: hf upload"
 _EXACT_RESUME = "a run goes on as if it had not been cut off; leave it away"
-_NO_SHARDS = (
-    "the model is held whole in every process, since shards of it can't be saved here; leave it away and start "
-    "with torchrun"
-)
+_NO_PARALLEL = "a batch is split among processes, and the model by --fsdp; leave it away and start with torchrun"
 _IDLE = {
     **dict.fromkeys(
         (
@@ -90,7 +88,7 @@ _IDLE = {
         _NO_HUB,
     ),
     **dict.fromkeys(("ignore_data_skip", "restore_callback_states_from_checkpoint"), _EXACT_RESUME),
-    **dict.fromkeys(("fsdp", "fsdp_config", "parallelism_config"), _NO_SHARDS),
+    "parallelism_config": _NO_PARALLEL,
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), "there are no kernels for this model; leave it away"),
     "use_cache": "a training step has no cache; leave it away",
     "remove_unused_columns": "samples have no columns; leave it away",
@@ -209,6 +207,7 @@ def check_flags(
         _check_bits(model_args)
     _check_optimizer(args)
     _check_places(args)
+    check_shards(args, model_args)
     _check_reporters(args)
 
 
@@ -219,6 +218,10 @@ def notes(args: TrainingArguments, model_args: ModelArguments | None = None) -> 
         yield "note: --open_clip_config has no effect here, since the ECG tower's own files tell its form"
     if model_args is not None and model_args.freeze_backbone and model_args.lora_enable:
         yield "note: --freeze_backbone has no effect here, since --lora_enable trains adapters beside frozen weights"
+    if args.deepspeed and args.bf16:
+        yield "note: DeepSpeed holds and saves every weight in bfloat16 under --bf16; --fsdp full_shard keeps float32"
+    if args.dry_run and (args.fsdp or args.deepspeed):
+        yield "note: the memory is counted for a process that holds the whole model, and shards take less"
     if "per_device_eval_batch_size" in args.given:
         yield "note: --per_device_eval_batch_size has no effect here, since training takes no data to evaluate on"
     if "num_train_epochs" in args.given and args.max_steps > 0:
@@ -337,8 +340,6 @@ def _settings(args: TrainingArguments, optim_args: str | None) -> dict[str, Any]
 
 
 def _check_places(args: TrainingArguments) -> None:
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1"):
-        raise InputError(f"accelerate's FSDP comes to nothing here: {_NO_SHARDS}")
     if args.fp16 and args.device.type == "cpu":
         raise InputError("--fp16 comes to nothing on a CPU; leave it away or take --bf16")
     if args.n_gpu > 1:

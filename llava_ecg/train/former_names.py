@@ -29,7 +29,7 @@ RENAMED = {
 
 _FALSE = ("false", "0", "no", "f", "n")
 _TRUE = ("true", "1", "yes", "t", "y")
-_SHARDS = "the model is held whole in every process; leave it away and start with torchrun"
+_SHARDS = "decoder layers are the units of --fsdp full_shard; leave it away and start with torchrun"
 _MARKERS = "tokens around an image or an ECG are no part of these models; leave it away"
 _PRECISION = "mixed precision is --bf16 True (or --fp16 True on a GPU); leave it away"
 
@@ -72,8 +72,12 @@ AT_REST: dict[str, tuple[tuple[str, ...], str, str]] = {
     "past_index": (("-1",), "transformers has dropped it", "no model here has that output; leave it away"),
     "tpu_metrics_debug": (_FALSE, "there is no TPU", "there is no TPU here; leave it away"),
     "tpu_num_cores": ((), "", "there is no TPU here; leave it away"),
-    "fsdp_min_num_params": (("0",), "nothing is sharded", _SHARDS),
-    "fsdp_transformer_layer_cls_to_wrap": ((), "", _SHARDS),
+    "fsdp_min_num_params": (("0",), "decoder layers are the units of --fsdp", _SHARDS),
+    "fsdp_transformer_layer_cls_to_wrap": (
+        ("llamadecoderlayer", "mistraldecoderlayer", "qwen2decoderlayer"),
+        "decoder layers are the units of --fsdp",
+        _SHARDS,
+    ),
     "mp_parameters": (("",), "it is for SageMaker", "it is for SageMaker alone; leave it away"),
     "ray_scope": (("last",), "Ray is not used", "Ray is not used here; leave it away"),
     "use_legacy_prediction_loop": (_FALSE, "nothing is evaluated", "nothing is evaluated here; leave it away"),

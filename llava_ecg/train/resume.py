@@ -21,6 +21,8 @@ from llava_ecg.model.saving import clear_leftovers
 from llava_ecg.train.run_folder import RECIPE, RUN
 
 STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
+SHARDED = ("optimizer.bin", "latest")
+"""The optimizer of FSDP2, gathered, and where DeepSpeed notes which of its folders is whole."""
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -46,7 +48,8 @@ def is_whole(checkpoint: Path) -> bool:
         state = json.loads((checkpoint / STATE).read_text())
     except (OSError, ValueError):
         return False
-    return "global_step" in state and (checkpoint / OPTIMIZER).is_file() and (checkpoint / "config.json").is_file()
+    optimizer = any((checkpoint / name).is_file() for name in (OPTIMIZER, *SHARDED))
+    return "global_step" in state and optimizer and (checkpoint / "config.json").is_file()
 
 
 def is_finished(checkpoint: Path) -> bool:

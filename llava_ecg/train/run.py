@@ -31,6 +31,7 @@ from llava_ecg.train.run_folder import RECIPE, RUN, RunLog, recipe_text, run_tex
 from llava_ecg.train.samples import build_dataset
 from llava_ecg.train.starting import build, language_dtype, look, stand_on, tokenizer_of
 from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
+from llava_ecg.train.zero import blanks_of, choose_device
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     f"training needs {library}, which is not installed; get it with: pip install 'llava-ecg[train]'"
                 )
         quantize.hush()  # accelerate imports bitsandbytes
+        choose_device()
         model_args, data_args, args = parse(argv)
         check_flags(args, model_args, data_args)
         torch.manual_seed(args.seed)
@@ -135,7 +137,7 @@ def build_trainer(
     Raises:
         InputError: the flags ask for a library that is not here.
     """
-    collator = Collator(_pad_id(tokenizer))
+    collator = Collator(_pad_id(tokenizer), blanks_of(dataset) if args.deepspeed else None)
     try:
         trainer = LlavaEcgTrainer(
             model=model,

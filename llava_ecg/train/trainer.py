@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,22 @@ from llava_ecg.train.flags import reason
 from llava_ecg.train.optimizer import StochasticAdamW
 from llava_ecg.train.recompute import contexts
 from llava_ecg.train.resume import last_checkpoint, restore
+from llava_ecg.train.shards import cut, save_states, take_up
 
 _LOOK_EVERY = 16  # batches: how late a loss that is no number may be seen on a GPU
 _NAMED = 8
 
 
 class Collator:
-    """Samples -> a batch padded on the right; packs of samples -> one row of them all, without padding."""
+    """Samples -> a batch padded on the right; packs of samples -> one row of them all, without padding.
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+    Args:
+        pad_id: at what is no token of a sample.
+        blanks: stream -> a value that stands in for it, at no place, in a batch that lacks it.
+    """
+
+    def __init__(self, pad_id: int, blanks: Mapping[str, torch.Tensor] | None = None) -> None:
+        self.pad_id, self.blanks = pad_id, dict(blanks or {})
 
     def __call__(self, given: Sequence[Encoded] | Sequence[list[Encoded]]) -> dict[str, Any]:
         """A batch of `pad` or `pack`, `counted`, with ``seen`` [3]: how many samples there are, how many of them have
@@ -40,20 +47,31 @@ class Collator:
         packed = isinstance(given[0], list)
         samples: list[Encoded] = [each for pack in given for each in pack] if packed else list(given)  # type: ignore[arg-type,union-attr]
         batch = pack(samples) if packed else pad(samples, self.pad_id)
+        nowhere = torch.empty(0, dtype=torch.long)
+        blank = {name: {"values": value, "index": nowhere} for name, value in self.blanks.items()}
+        batch["streams"] = {name: (blank | batch["streams"])[name] for name in blank.keys() | batch["streams"].keys()}
         seen = [len(samples), sum(each.cut for each in samples), sum(not each.taught for each in samples)]
         told = {"seen": seen, "records": [each.record for each in samples]}
         return counted(batch, list(samples[0].streams)) | told
 
 
-def _connect(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
+def _connect(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any, *, always: bool = False
+) -> Any:
     """Add zero times the trained parts of the streams that a batch lacks to its loss, so that there is a gradient in
     any case.
 
     Projectors alone get none from a batch of text, and processes that train together wait for each other's. In a hook,
     since DistributedDataParallel looks for parameters without a gradient at the end of forward.
+
+    Args:
+        always: also where all streams are there, since shards are reduced together with whatever has a gradient: what a
+            tower never uses must then have one everywhere or nowhere.
     """
     trained: Any = model
-    if out.loss is None or not torch.is_grad_enabled() or len(kwargs.get("streams") or {}) == len(trained.projectors):
+    if out.loss is None or not torch.is_grad_enabled():
+        return out
+    if len(kwargs.get("streams") or {}) == len(trained.projectors) and not always:
         return out
     loose = [
         value
@@ -101,13 +119,22 @@ class LlavaEcgTrainer(Trainer):
         if settings.selective_checkpointing:
             _recompute_some(settings)
         _compile_layers(model, settings)
+        cut(model, settings)
         super().__init__(model=model, **kwargs)
         if isinstance(self.train_dataset, PackedDataset):
             language_model: Any = model.language_model
             language_model.set_attn_implementation(PACKED)
-        model.register_forward_hook(_connect, with_kwargs=True)
+        if not settings.deepspeed:
+            model.register_forward_hook(partial(_connect, always=bool(settings.fsdp)), with_kwargs=True)
         self._recent: list[tuple[list[str], torch.Tensor]] = []  # records and loss of the batches since the last look
         self._seen = torch.zeros(3, dtype=torch.long)  # samples, those with an answer cut, those with nothing to learn
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Also where accelerate would pass over ``--fsdp``."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            take_up(self.accelerator, self.args)
+            self.is_fsdp_enabled = True
 
     def cut_report(self) -> str | None:
         """What has been cut from the samples of all processes, None where nothing was. Every process has to ask."""
@@ -229,14 +256,28 @@ class LlavaEcgTrainer(Trainer):
                 "and give the same command again"
             ) from error
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own; a checkpoint is read before the model is cut into shards."""
+        whole: Any = self.model
+        if self.args.fsdp and resume_from_checkpoint:
+            restore(whole, Path(str(resume_from_checkpoint)))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        restore(self.accelerator.unwrap_model(self.model if model is None else model), Path(resume_from_checkpoint))
+        if not self.args.fsdp:
+            whole = self.accelerator.unwrap_model(self.model if model is None else model)
+            restore(whole, Path(resume_from_checkpoint))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.args.fsdp:
+            save_states(self, Path(output_dir))
+        else:
+            super()._save_optimizer_and_scheduler(output_dir)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         args: Any = self.args
         if not args.should_save:  # some versions of the Trainer call this in every process
             return
         dtype = None if args.save_dtype is None else getattr(torch, args.save_dtype)
-        save_checkpoint(
-            self.accelerator.unwrap_model(self.model), self.processing_class, Path(output_dir or args.output_dir), dtype
-        )
+        model, folder = self.accelerator.unwrap_model(self.model), Path(output_dir or args.output_dir)
+        save_checkpoint(model, self.processing_class, folder, dtype, state_dict)

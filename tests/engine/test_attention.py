@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from llava_ecg.engine import attention
-from llava_ecg.engine.attention import BACKENDS, PACKED, choose
+from llava_ecg.engine.attention import BACKENDS, DECODE_BACKENDS, PACKED, choose
 
 varlen: Any = attention.varlen
 packed: Any = attention.packed
+decode: Any = attention.decode
 
 LENGTHS = (5, 1, 17, 9)
 HERE = [name for name, (usable, _) in BACKENDS.items() if usable("cpu", torch.float32)]
@@ -80,6 +81,25 @@ def test_the_face_that_transformers_sees() -> None:
     assert AttentionInterface()[PACKED] is packed
 
 
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0], [1]])
+@pytest.mark.parametrize("backend", DECODE_BACKENDS)
+def test_one_place_more_of_each_slot(backend: str, rows: list[int], window: int | None) -> None:
+    """Beyond what a slot has filled lies NaN."""
+    torch.manual_seed(0)
+    query = torch.randn(len(rows), 6, 8, dtype=torch.float64)
+    key, value = torch.full((2, 3, 2, 20, 8), float("nan"), dtype=torch.float64)
+    lengths = [(7, 20, 1)[row] for row in rows]
+    for row, length in zip(rows, lengths, strict=True):
+        key[row, :, :length], value[row, :, :length] = torch.randn(2, 2, length, 8, dtype=torch.float64)
+    out = decode(query, key, value, rows, lengths, scale=0.3, window=window, backend=backend)
+    for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        first = 0 if window is None else max(0, length - window)
+        for head in range(6):
+            scores = key[row, head // 3, first:length] @ query[number, head] * 0.3
+            torch.testing.assert_close(out[number, head], scores.softmax(0) @ value[row, head // 3, first:length])
+
+
 def test_backends_are_named_and_refused() -> None:
     query, key, value = case()
     assert choose("cpu", torch.float32) == "sdpa"
@@ -87,6 +107,8 @@ def test_backends_are_named_and_refused() -> None:
         varlen(query, key, value, SEGMENTS, 17, backend="fast")
     with pytest.raises(ValueError, match="torch_varlen can't do"):
         varlen(query, key, value, SEGMENTS, 17, backend="torch_varlen")
+    with pytest.raises(ValueError, match="unknown attention backend 'fast'"):
+        decode(query[:1], key[None], value[None], [0], [1], backend="fast")
 
 
 @pytest.mark.gpu

@@ -131,7 +131,7 @@ def test_mistakes_are_found_by_a_dry_run_too(
 ) -> None:
     good = [*flags(toy, parts, tmp_path / "out"), "--dry_run"]
     for change, fault in (
-        (["--ecg_folder", str(tmp_path)], "record '000"),
+        (["--ecg_folder", str(tmp_path)], "'000000': missing"),
         (["--tune_mm_mlp_adapter", "--output_dir", str(parts / "base")], "choose another"),
         (["--model_max_length", "20"], "reach to place"),
     ):

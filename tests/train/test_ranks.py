@@ -35,31 +35,9 @@ def one_step(toy: Path, parts: Path, out: Path, data: Path, batch: int, *more: s
     return [*flags(toy, parts, out), *step, *sizes, *more]
 
 
-def test_two_processes_step_as_one(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
-    pytest.importorskip("accelerate")
-    records = json.loads((toy / "train.json").read_text())[:4]
-    assert len(records) == 4
-    for key in ("ecg", "image"):
-        records[1].pop(key, None)  # of text alone, so that one process has a batch without a gradient
-    records[1]["conversations"] = [{"from": "human", "value": "Say yes."}, {"from": "gpt", "value": "yes, a long yes"}]
-    data = tmp_path / "train.json"
-    data.write_text(json.dumps(records))
-    begun = tmp_path / "begun"
-    assert main([*one_step(toy, parts, begun, data, 4), "--learning_rate", "0"]) == 0
-    assert main(one_step(toy, parts, tmp_path / "one", data, 4)) == 0
-    words = one_step(
-        toy, parts, tmp_path / "two", data, 1, "--gradient_accumulation_steps", "2", "--ddp_backend", "gloo"
-    )
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "llava_ecg.train",
-    ]
+def several(words: list[str], script: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """``python -m llava_ecg.train``, or a script, in two processes, as torchrun starts them."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")
     }  # of runs in this process
@@ -70,7 +48,32 @@ def test_two_processes_step_as_one(toy: Path, parts: Path, tmp_path: Path) -> No
             [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         ),
     }
-    ended = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300, check=False, env=environment)
+    launch += ["-m", "llava_ecg.train", *words] if script is None else [str(script), *words]
+    return subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def mixed_data(toy: Path, folder: Path) -> Path:  # noqa: F811
+    """Four records, one of them of text alone, so that one process has a batch without a gradient for projectors."""
+    records = json.loads((toy / "train.json").read_text())[:4]
+    assert len(records) == 4
+    for key in ("ecg", "image"):
+        records[1].pop(key, None)
+    records[1]["conversations"] = [{"from": "human", "value": "Say yes."}, {"from": "gpt", "value": "yes, a long yes"}]
+    data = folder / "train.json"
+    data.write_text(json.dumps(records))
+    return data
+
+
+def test_two_processes_step_as_one(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("accelerate")
+    data = mixed_data(toy, tmp_path)
+    begun = tmp_path / "begun"
+    assert main([*one_step(toy, parts, begun, data, 4), "--learning_rate", "0"]) == 0
+    assert main(one_step(toy, parts, tmp_path / "one", data, 4)) == 0
+    words = one_step(
+        toy, parts, tmp_path / "two", data, 1, "--gradient_accumulation_steps", "2", "--ddp_backend", "gloo"
+    )
+    ended = several(words)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert ended.stdout.count("saved to ") == ended.stdout.count(" conversations from ") == 1
     assert not list(tmp_path.glob(".two.*"))

@@ -181,17 +181,17 @@ def test_a_lora_over_four_bits_is_saved_over_its_base(
         return built(model, *rest)
 
     monkeypatch.setattr(training, "build_trainer", watched)
-    words = run("finetune_qlora", toy, parts, tmp_path / "out")
     for bits, kind in (("4", "nf4"), ("8", "int8")):
+        words = run("finetune_qlora", toy, parts, tmp_path / kind)
         assert main(["--config", str(RECIPES / "finetune_qlora.yaml"), *words, "--bits", bits]) == 0
         found, trained = seen.pop()
         assert found == kind
         assert any("lora_A" in name for name in trained)
         assert all("lora_" in name or name.startswith("projectors.") for name in trained)
-        settings = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
+        settings = json.loads((tmp_path / kind / "adapter" / "adapter_config.json").read_text())
         assert settings["base_model_name_or_path"] == str(parts / "base")
-        assert not (tmp_path / "out" / "model.safetensors").exists()
-        model = open_checkpoint(tmp_path / "out").model  # the LoRA merged into the whole base
+        assert not (tmp_path / kind / "model.safetensors").exists()
+        model = open_checkpoint(tmp_path / kind).model  # the LoRA merged into the whole base
         assert quantize.quantization(model) is None
         assert model.language_model.model.layers[0].mlp.down_proj.weight.dtype.itemsize == 4
 

@@ -1,0 +1,268 @@
+"""``llava-ecg ask --ecg DIR --out answers.jsonl``: one question about many ECGs, a line for each.
+
+The file only grows, and a line is on the disk before the next answer is told, so the same command goes on where it was
+broken off: nothing is lost, nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llava_ecg.cli import flags
+from llava_ecg.cli.journal import Journal
+from llava_ecg.errors import InputError
+from llava_ecg.terminal import RESEARCH_USE, show
+
+if TYPE_CHECKING:
+    from llava_ecg.assistant import Answer, Assistant, Question
+    from llava_ecg.case import Case, Decoding
+
+SUFFIX = ".jsonl"
+LISTS = (".txt", ".list", ".lst")
+NOT_BY_SUFFIX = (".txt", ".json", ".dat", ".mat")
+"""Suffixes of ECGs that also stand for what lies beside one; in a folder such files are not asked about."""
+_EVERY_S = {True: 0.5, False: 30.0}  # a line of progress: on a terminal, in a log
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """--batch."""
+    parser.add_argument(
+        "--batch",
+        type=flags.number("batch", int, 1, 4096),
+        metavar="N",
+        help=f"how many ECGs are answered at once, with --out FILE{SUFFIX} (default: by memory, at most 32)",
+    )
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether a run over many is asked for.
+
+    Raises:
+        InputError: a flag or a folder that only goes with such a run, without it.
+    """
+    if arguments.out is not None and arguments.out.suffix == SUFFIX:
+        return True
+    if arguments.batch is not None:
+        raise InputError(f"--batch is for many ECGs; it goes with --out FILE{SUFFIX}, which gets a line for each")
+    for path in arguments.ecg:
+        if path.is_dir() or (_is_pattern(path) and not path.exists()):
+            raise InputError(f"{path} stands for many ECGs; with --out FILE{SUFFIX} each of them is asked about")
+    return False
+
+
+def run(arguments: argparse.Namespace, question: str, decoding: Decoding, open_assistant: Any) -> int:
+    """Ask about each ECG that has no line yet; exit code 1 where any of them failed.
+
+    Args:
+        question: checked already.
+        open_assistant: opens the model, if there is anything to ask.
+
+    Raises:
+        InputError: flags that don't go together, no ECG, or a file that holds another run's answers.
+    """
+    source = _source(arguments)
+    records = list(dict.fromkeys(map(str, records_of(source))))
+    if not records:
+        raise InputError(f"{source} holds no ECG that can be read; give a folder, a pattern or a list of files")
+    settings = _settings(arguments)
+    with Journal(arguments.out, "file") as journal:
+        done = _done(journal, question, settings)
+        if journal.torn:
+            show(f"{journal.path}: an unfinished last line was taken away", file=sys.stderr)
+        left = [record for record in records if record not in done]
+        failed = sum(done[record] for record in records if record in done)
+        if done:
+            show(f"{journal.path}: {len(records) - len(left)} of {len(records)} are there already", file=sys.stderr)
+        if left:
+            progress = _Progress(len(left))
+            for found in _asked(arguments, left, question, decoding, open_assistant(arguments)):
+                journal.add(found | {"settings": settings})
+                failed += found["error"] is not None
+                progress.add()
+            progress.end()
+    say = f", {failed} of them failed and say why under error" if failed else ""
+    show(f"{len(records)} ECGs, a line each in {arguments.out}{say}", RESEARCH_USE)
+    return 1 if failed else 0
+
+
+def records_of(source: Path) -> list[Path]:
+    """The ECGs that a folder, a list or a pattern stands for.
+
+    - a folder: the files in it and below it that have a reader's suffix, in order of their names; headers of WFDB and
+      not their signal files, and no hidden ones
+    - a list (.txt, .list, .lst): a path a line, as it would be typed; one that is not there fails later, by itself
+    - a pattern: the files that match; ``**`` stands for any folders
+    - any other file: itself
+
+    Raises:
+        InputError: nothing is there, or a list that is no text.
+    """
+    if source.is_dir():
+        from llava_ecg.plugins import readers
+
+        suffixes = {suffix for name in readers for suffix in _suffixes(name)} - {*NOT_BY_SUFFIX}
+        below = (path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+        return sorted(
+            path for path in below if not any(part.startswith(".") for part in path.relative_to(source).parts)
+        )
+    if source.is_file():
+        if source.suffix.lower() not in LISTS:
+            return [source]
+        try:
+            lines = source.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source} is no list of files, a path a line in UTF-8") from error
+        return [Path(line.strip()) for line in lines if line.strip()]
+    if _is_pattern(source):
+        root = Path(source.anchor)
+        return sorted(path for path in root.glob(str(source.relative_to(root))) if path.is_file())
+    raise InputError(f"no such file or folder: {source}")
+
+
+def _suffixes(reader: str) -> Sequence[str]:
+    from llava_ecg.plugins import readers
+
+    try:
+        found: Sequence[str] = readers.get(reader)().suffixes
+    except InputError:  # a plug-in that can't be imported reads nothing
+        return ()
+    return found
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(mark in str(path) for mark in "*?[")
+
+
+def _source(arguments: argparse.Namespace) -> Path:
+    for flag, given in (("--image", arguments.image), ("--page", arguments.page), ("--json", arguments.json)):
+        if given:
+            raise InputError(f"{flag} is for one ECG, and --out FILE{SUFFIX} asks about many; leave one of them away")
+    if len(arguments.ecg) != 1:
+        raise InputError(
+            f"--out FILE{SUFFIX} takes one --ecg: a folder, a pattern in quotes, or a list of files (.txt), not "
+            f"{len(arguments.ecg)}"
+        )
+    source: Path = arguments.ecg[0]
+    return source
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What else an answer hangs on, as the line of each has it: another run's answers do not mix with these."""
+    names = ("model", "missing_leads", "temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens", "seed")
+    given = {name: vars(arguments)[name] for name in names}
+    more: dict[str, Any] = flags.reading(arguments) | flags.opening(arguments)
+    return given | {name: value for name, value in more.items() if value is not None}
+
+
+def _done(journal: Journal, question: str, settings: dict[str, Any]) -> dict[str, bool]:
+    """ECGs that have a line -> whether they failed.
+
+    Raises:
+        InputError: the file is about something else.
+    """
+    done: dict[str, bool] = {}
+    for number, line in enumerate(journal.lines, 1):
+        if not {"file", "question", "error", "settings"} <= line.keys():
+            raise InputError(f"line {number} of {journal.path} is no line of llava-ecg ask; choose another file")
+        if line["question"] != question:
+            raise InputError(f"{journal.path} holds answers to {line['question']!r}; choose another file for this one")
+        if line["settings"] != settings:
+            both = settings.keys() | dict(line["settings"]).keys()
+            other = sorted(name for name in both if settings.get(name) != line["settings"].get(name))
+            raise InputError(
+                f"{journal.path} holds answers of a run with other settings ({', '.join(other)}); give the same, or "
+                "choose another file"
+            )
+        done[line["file"]] = line["error"] is not None
+    return done
+
+
+def _asked(
+    arguments: argparse.Namespace, left: Sequence[str], question: str, decoding: Decoding, assistant: Assistant
+) -> Iterator[dict[str, Any]]:
+    """The line of each, in the order in which they are finished, but for its settings."""
+    from llava_ecg import report
+    from llava_ecg.assistant import Question
+    from llava_ecg.data.conversation import Turn
+
+    if assistant.slow is not None:
+        show(assistant.slow, file=sys.stderr)
+    slots = arguments.batch or assistant.slots(decoding)
+    failed: list[dict[str, Any]] = []
+
+    def failure(record: str, error: Exception) -> dict[str, Any]:
+        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return {"file": record, "question": question, "answer": None, "model": assistant.name, "error": said}
+
+    def questions() -> Iterator[Question]:
+        for record in left:
+            try:
+                case = _case(Path(record), arguments)
+            except Exception as error:  # whatever is wrong with one file, the others are asked about
+                failed.append(failure(record, error))
+            else:
+                yield Question((Turn("user", question),), case, record)
+
+    def line(asked: Question, answer: Answer | Exception) -> dict[str, Any]:
+        if isinstance(answer, Exception):
+            return failure(asked.tag, answer)
+        found = report.answer_dict(question, answer, asked.case, None)
+        return {"file": asked.tag} | found | {"finished": answer.finished, "error": None}
+
+    for asked, answer in assistant.ask_many(questions(), decoding, slots=slots):
+        yield from failed
+        failed.clear()
+        yield line(asked, answer)
+    yield from failed
+
+
+def _case(path: Path, arguments: argparse.Namespace) -> Case:
+    """An ECG, measured and drawn."""
+    from llava_ecg import files
+    from llava_ecg.case import Case
+
+    recording = files.read_recording(path, **flags.reading(arguments))
+    case = Case(files.complete_leads(recording, arguments.missing_leads))
+    _ = case.measurements
+    return case
+
+
+class _Progress:
+    """How many are done and how long the rest will take, on standard error."""
+
+    def __init__(self, whole: int) -> None:
+        self.whole, self.done = whole, 0
+        self.begun = self.shown = time.monotonic()
+        self.terminal = sys.stderr.isatty()
+
+    def add(self) -> None:
+        """One more."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.shown >= _EVERY_S[self.terminal]:
+            self.shown = now
+            self._write(now)
+
+    def end(self) -> None:
+        """All of them."""
+        self._write(time.monotonic())
+        if self.terminal:
+            sys.stderr.write("\n")
+
+    def _write(self, now: float) -> None:
+        rate = self.done / max(now - self.begun, 1e-9)
+        left = (self.whole - self.done) / rate
+        text = f"{self.done:,} of {self.whole:,}, {60 * rate:.3g} a minute, {_clock(left)} left"
+        sys.stderr.write(f"\r{text}\x1b[K" if self.terminal else f"{text}\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
