@@ -30,6 +30,10 @@ QUESTION_LIMIT = 20_000
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_LISTS = (".txt", ".list", ".lst")
+# Suffixes of ECGs that also stand for what lies beside one; in a folder such files are left out.
+_NOT_BY_SUFFIX = (".txt", ".json", ".dat", ".mat")
+
 
 def check_question(text: str) -> str:
     """The question without control characters and outer white space.
@@ -95,6 +99,58 @@ def read_recording(
     from llava_ecg.ecg.formats import read
 
     return read(path, rate=rate, unit=unit, leads=leads, start=start, seconds=seconds).with_derived()
+
+
+def records_of(source: Path) -> list[Path]:
+    """The ECGs that a folder, a list or a pattern stands for.
+
+    - a folder: the files in it and below it that have a reader's suffix, in order of their names; headers of WFDB and
+      not their signal files, and no hidden ones
+    - a list (.txt, .list, .lst): a path a line, as it would be typed; one that is not there fails later, by itself
+    - a pattern: the files that match, of WFDB the headers; ``**`` stands for any folders
+    - any other file: itself
+
+    Raises:
+        InputError: nothing is there, or a list that is no text.
+    """
+    if source.is_dir():
+        from llava_ecg.plugins import readers
+
+        suffixes = {suffix for name in readers for suffix in _suffixes(name)} - {*_NOT_BY_SUFFIX}
+        below = (path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+        return sorted(
+            path for path in below if not any(part.startswith(".") for part in path.relative_to(source).parts)
+        )
+    if source.is_file():
+        if source.suffix.lower() not in _LISTS:
+            return [source]
+        try:
+            lines = source.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source} is no list of files, a path a line in UTF-8") from error
+        return [Path(line.strip()) for line in lines if line.strip()]
+    if is_pattern(source):
+        root = Path(source.anchor)
+        found = [path for path in root.glob(str(source.relative_to(root))) if path.is_file()]
+        headers = {path.with_suffix("") for path in found if path.suffix == ".hea"}
+        signals = {path for path in found if path.suffix in (".dat", ".mat") and path.with_suffix("") in headers}
+        return sorted(path for path in found if path not in signals)
+    raise InputError(f"no such file or folder: {source}")
+
+
+def _suffixes(reader: str) -> Sequence[str]:
+    from llava_ecg.plugins import readers
+
+    try:
+        found: Sequence[str] = readers.get(reader)().suffixes
+    except InputError:  # a plug-in that can't be imported reads nothing
+        return ()
+    return found
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for those that match it."""
+    return any(mark in str(path) for mark in "*?[")
 
 
 def complete_leads(recording: Recording, missing: str) -> Recording:

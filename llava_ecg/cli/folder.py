@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llava_ecg.cli import flags
 from llava_ecg.cli.journal import Journal
 from llava_ecg.errors import InputError
+from llava_ecg.files import is_pattern, records_of
 from llava_ecg.terminal import RESEARCH_USE, show
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from llava_ecg.case import Case, Decoding
 
 SUFFIX = ".jsonl"
-LISTS = (".txt", ".list", ".lst")
-NOT_BY_SUFFIX = (".txt", ".json", ".dat", ".mat")
-"""Suffixes of ECGs that also stand for what lies beside one; in a folder such files are not asked about."""
 _EVERY_S = {True: 0.5, False: 30.0}  # a line of progress: on a terminal, in a log
 
 
@@ -50,7 +48,7 @@ def wanted(arguments: argparse.Namespace) -> bool:
     if arguments.batch is not None:
         raise InputError(f"--batch is for many ECGs; it goes with --out FILE{SUFFIX}, which gets a line for each")
     for path in arguments.ecg:
-        if path.is_dir() or (_is_pattern(path) and not path.exists()):
+        if path.is_dir() or (is_pattern(path) and not path.exists()):
             raise InputError(f"{path} stands for many ECGs; with --out FILE{SUFFIX} each of them is asked about")
     return False
 
@@ -88,54 +86,6 @@ def run(arguments: argparse.Namespace, question: str, decoding: Decoding, open_a
     say = f", {failed} of them failed and say why under error" if failed else ""
     show(f"{len(records)} ECGs, a line each in {arguments.out}{say}", RESEARCH_USE)
     return 1 if failed else 0
-
-
-def records_of(source: Path) -> list[Path]:
-    """The ECGs that a folder, a list or a pattern stands for.
-
-    - a folder: the files in it and below it that have a reader's suffix, in order of their names; headers of WFDB and
-      not their signal files, and no hidden ones
-    - a list (.txt, .list, .lst): a path a line, as it would be typed; one that is not there fails later, by itself
-    - a pattern: the files that match; ``**`` stands for any folders
-    - any other file: itself
-
-    Raises:
-        InputError: nothing is there, or a list that is no text.
-    """
-    if source.is_dir():
-        from llava_ecg.plugins import readers
-
-        suffixes = {suffix for name in readers for suffix in _suffixes(name)} - {*NOT_BY_SUFFIX}
-        below = (path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-        return sorted(
-            path for path in below if not any(part.startswith(".") for part in path.relative_to(source).parts)
-        )
-    if source.is_file():
-        if source.suffix.lower() not in LISTS:
-            return [source]
-        try:
-            lines = source.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{source} is no list of files, a path a line in UTF-8") from error
-        return [Path(line.strip()) for line in lines if line.strip()]
-    if _is_pattern(source):
-        root = Path(source.anchor)
-        return sorted(path for path in root.glob(str(source.relative_to(root))) if path.is_file())
-    raise InputError(f"no such file or folder: {source}")
-
-
-def _suffixes(reader: str) -> Sequence[str]:
-    from llava_ecg.plugins import readers
-
-    try:
-        found: Sequence[str] = readers.get(reader)().suffixes
-    except InputError:  # a plug-in that can't be imported reads nothing
-        return ()
-    return found
-
-
-def _is_pattern(path: Path) -> bool:
-    return any(mark in str(path) for mark in "*?[")
 
 
 def _source(arguments: argparse.Namespace) -> Path:

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_ecg.cli import flags
+from llava_ecg.cli import flags, many
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
 from llava_ecg.terminal import RESEARCH_USE, show, show_json
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from llava_ecg.ecg.recording import Recording
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -27,7 +29,10 @@ def add(commands: Any) -> None:
         "llava-ecg measure patient.hea --json",
     )
     measure.add_argument(
-        "file", type=Path, metavar="FILE", help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, SCP, npy, npz, csv, ..."
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, EDF, npy, csv, ...; or a folder, a pattern, a list of files",
     )
     flags.add_part(measure)
     measure.add_argument(
@@ -47,7 +52,10 @@ def add(commands: Any) -> None:
         commands, "render", "draw an ECG as a 12-lead page at true scale", "llava-ecg render patient.hea -o page.png"
     )
     render.add_argument(
-        "file", type=Path, metavar="FILE", help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, SCP, npy, npz, csv, ..."
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the ECG: WFDB, DICOM, MUSE, Sierra, aECG, EDF, npy, csv, ...; or a folder, a pattern, a list of files",
     )
     render.add_argument(
         "-o",
@@ -55,7 +63,7 @@ def add(commands: Any) -> None:
         type=Path,
         metavar="PAGE",
         required=True,
-        help=f"the image to write: {', '.join(PAGE_SUFFIXES)}",
+        help=f"the image to write: {', '.join(PAGE_SUFFIXES)}; a folder where there are several ECGs",
     )
     render.add_argument(
         "--dpi",
@@ -111,6 +119,10 @@ def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
     from llava_ecg.ecg.measure import measure
     from llava_ecg.ecg.measurement_table import device_table
 
+    if many.is_many(arguments.file):
+        if arguments.every is not None or arguments.plot is not None:
+            raise InputError("--every and --plot are for one recording; give its file")
+        return many.measure_many(arguments)
     if arguments.every is not None:
         return _trend(arguments)
     if arguments.plot is not None:
@@ -157,15 +169,25 @@ def _trend(arguments: argparse.Namespace) -> int:
 def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Write the page of one recording."""
     from llava_ecg import files
+
+    if many.is_many(arguments.file):
+        return many.render_many(arguments, lambda recording: _page(recording, arguments))
+    files.check_target(arguments.output, PAGE_SUFFIXES)
+    page = _page(files.read_recording(arguments.file, **flags.reading(arguments)), arguments)
+    files.write_image(arguments.output, page)
+    show(f"{arguments.output} ({page.width} x {page.height} pixels)")
+    return 0
+
+
+def _page(recording: Recording, arguments: argparse.Namespace) -> Image:
+    """The page of a recording, as the flags say."""
     from llava_ecg.ecg.render import render
 
-    files.check_target(arguments.output, PAGE_SUFFIXES)
-    recording = files.read_recording(arguments.file, **flags.reading(arguments))
     if arguments.start >= recording.duration:
         raise InputError(
             f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long"
         )
-    page = render(
+    return render(
         recording,
         dpi=arguments.dpi,
         layout=arguments.layout,
@@ -174,9 +196,6 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
         start=arguments.start,
         heading=_heading(recording, arguments),
     )
-    files.write_image(arguments.output, page)
-    show(f"{arguments.output} ({page.width} x {page.height} pixels)")
-    return 0
 
 
 def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:
