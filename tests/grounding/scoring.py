@@ -16,7 +16,7 @@ from typing import Any
 
 from llava_ecg.grounding.claims import Claim, find_claims
 
-SENTENCES = Path(__file__).parent / "sentences"
+SENTENCES = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)

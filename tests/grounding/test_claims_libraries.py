@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.bench import claims
+from scripts.bench import audit as claims
 from scripts.bench import claims_libraries as bench
 from tests.grounding.scoring import Sentence
 

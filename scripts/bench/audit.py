@@ -4,10 +4,10 @@ truth.
 Hardware: any CPU, one core. Time: about 20 s. Memory: 1 GB. Run from the root of the repository, whose tests hold the
 sentences:
 
-    python -m scripts.bench.claims
-    python -m scripts.bench.claims --reports ../shared/data/ptbxl/labels.csv --hearts 300 \
+    python -m scripts.bench.audit
+    python -m scripts.bench.audit --reports ../shared/data/ptbxl/labels.csv --hearts 300 \
         --json scripts/bench/results/claims.json
-    git worktree add /tmp/before COMMIT && python -m scripts.bench.claims --pace --against /tmp/before
+    git worktree add /tmp/before COMMIT && python -m scripts.bench.audit --pace --against /tmp/before
 
 `--against` times the audit of the same texts with another checkout too, in turns, each in a process of its own, so that
 what else the machine does touches both; the ratios are of the medians.
