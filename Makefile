@@ -2,7 +2,7 @@
 SHELL := bash
 IN_ENV := set -euo pipefail; EXTRA=dev; . scripts/env.sh; bin=.venv/bin
 
-.PHONY: help check format test test-slow demo delineator constraints clean
+.PHONY: help check format test test-slow fuzz demo delineator constraints clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -18,6 +18,9 @@ test:            ## the tests, as CI runs them
 
 test-slow:       ## the tests that take minutes
 	@bash scripts/test.sh -m slow
+
+fuzz:            ## 200,000 mutated files to every reader and loader (an hour; finds go to build/finds)
+	@$(IN_ENV); mkdir -p build/finds; $$bin/python scripts/fuzz.py --count 200000 --keep build/finds
 
 demo:            ## ask the embedded model about a real ECG
 	@bash scripts/demo.sh

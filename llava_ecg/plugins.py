@@ -47,4 +47,9 @@ templates = Registry(
     "chat templates: conversation -> text spans",
 )
 
-SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates)}
+guides = Registry(
+    "guide",
+    {"recommendations": "llava_ecg.instruct.guide:recommendations"},
+    "what bears out or rules out a diagnosis: () -> Guide",
+)
+SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates, guides)}

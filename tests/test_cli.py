@@ -167,6 +167,7 @@ def test_list_names_every_socket_or_one(run: Any) -> None:
         "towers",
         "projectors",
         "templates",
+        "guides",
     ]
     assert "wfdb" in out and "ecg_coca" in out
     _, only, _ = run(["list", "readers"])

@@ -14,7 +14,10 @@ from llava_ecg.terminal import show
 def add(commands: Any) -> None:
     """Declare ``list``."""
     parser = flags.command(
-        commands, "list", "list what is plugged in: readers, towers, projectors, templates", "llava-ecg list readers"
+        commands,
+        "list",
+        "list what is plugged in: readers, towers, projectors, templates, guides, tasks",
+        "llava-ecg list readers",
     )
     parser.add_argument("socket", nargs="?", choices=sorted(SOCKETS), help="one kind only")
     parser.set_defaults(run=run_list)

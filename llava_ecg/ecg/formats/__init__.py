@@ -27,6 +27,7 @@ from llava_ecg.plugins import readers
 
 __all__ = ["Options", "Reader", "read"]
 
+_LONGEST = 1000  # letters of a message
 MANY = ("hdf5",)
 """Formats with several recordings in a file."""
 
@@ -57,7 +58,20 @@ def read(
         InputError: no such file, no readable format, something missing or impossible, or voltages that can't be
             millivolts.
     """
-    options = Options.of(rate, unit, leads)
+    try:
+        return _read(path, Options.of(rate, unit, leads), reader, start, seconds)
+    except InputError as error:  # what a file says of itself may hold anything
+        told = str(error)
+        if len(told) > _LONGEST:
+            told = f"{told[: _LONGEST // 2]} ... {told[-_LONGEST // 2 :]}"
+        if told.isprintable() and told == str(error):
+            raise
+        raise InputError("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in told)) from error
+
+
+def _read(
+    path: str | PathLike[str], options: Options, reader: str | None, start: float, seconds: float | None
+) -> Recording:
     whole, record = split_record(Path(path))
     found, head = _open(whole)
     name = reader if reader is not None else _recognise(found, head)
