@@ -115,8 +115,9 @@ def _median(windows: np.ndarray) -> np.ndarray:
     if whole.sum() >= max(1, 0.6 * len(whole)):
         return np.asarray(np.median(windows[:, whole], axis=1))
     out = np.full((windows.shape[0], windows.shape[2]), np.nan)
-    there = np.isfinite(windows).any(axis=(0, 1))
-    out[:, there] = np.nanmedian(windows[:, :, there], axis=1)
+    for row, beats in zip(out, windows, strict=True):  # a lead may be missing where others are not
+        there = np.isfinite(beats).any(axis=0)
+        row[there] = np.nanmedian(beats[:, there], axis=0)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
 INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
@@ -262,3 +264,13 @@ def test_a_short_tail_is_no_trouble(seconds: float) -> None:
     assert found.heart_rate_bpm == pytest.approx(60, abs=1.5)
     assert abs(len(found.beats_s) - len(truth.beats_s)) <= 1
     assert np.all(np.diff(found.beats_s) > 0.5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_lead_without_samples_beside_others_is_no_warning() -> None:
+    recording = simulate(Heart(rate_bpm=72), seed=1, seconds=4.0)[0]
+    signal = recording.signal.copy()
+    signal[3] = np.nan
+    signal[5, ::3] = np.nan
+    found = measure(replace(recording, signal=signal))
+    assert found.heart_rate_bpm == pytest.approx(72, abs=2)
