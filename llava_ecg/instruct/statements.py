@@ -197,7 +197,8 @@ def flowing(sentences: list[str], voice: Voice) -> list[str]:
     for text in sentences:
         if out and max(len(out[-1]), len(text)) < _SHORT and out[-1].count(".") == 1 and voice.rng.random() < _JOINED:
             former = out.pop()
-            tail = text if text.split(" ", 1)[0].isupper() or text[:2] == "P " else text[:1].lower() + text[1:]
+            first = text.split(" ", 1)[0]
+            tail = text if first.isupper() and first != "A" else text[:1].lower() + text[1:]
             text = voice.say("join", A=former.removesuffix("."), B=tail)
         out.append(text)
     return out

@@ -214,3 +214,11 @@ def test_no_phrase_speaks_of_a_report_or_is_malformed() -> None:
             filled = re.sub(r"\{[^}]*\}", "one", text)
             assert malformed(Exchange("What?", filled)) == "", text
             assert text[-1] == "."
+
+
+def test_no_article_is_capital_in_the_middle_of_a_sentence(hearts: dict[str, Facts]) -> None:
+    """Where sentences are joined, names of waves stay capital and the article does not."""
+    texts = [text for facts in hearts.values() for text in said(samples(facts, 30))]
+    joined = [text for text in texts if re.search(r"[,;] and |; ", text)]
+    assert len(joined) > 20
+    assert not [text for text in texts if re.search(r"(?:,|;| and) A ", text)]
