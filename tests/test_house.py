@@ -38,7 +38,7 @@ FLOOR = {part: floor for floor, row in enumerate(FLOORS) for part in row}
 
 # Library -> the modules (or packages, with all that is in them) that may import it.
 DOORS = {
-    "wfdb": ("ecg.formats.physionet", "ecg.formats.write_wfdb"),
+    "wfdb": ("ecg.formats.physionet", "ecg.formats.wfdb_signals", "ecg.formats.write_wfdb"),
     "pydicom": ("ecg.formats.dicom", "ecg.formats.write_dicom"),
     "h5py": ("ecg.formats.hdf5",),
     "ecgdatakit": ("ecg.formats.vendor",),
@@ -369,7 +369,7 @@ def test_sizes_are_reported() -> None:
         ("model.config", "def f(load):\n    return load('llava_ecg.processor:Processor')", "not below it"),
         ("attic", "x = 1", "give 'attic' its floor"),
         ("ecg.leads", "from . import filters", "relative import"),
-        ("ecg.measure", "def f():\n    import wfdb.processing", "wfdb enters at ecg.formats.physionet, ecg.formats.write_wfdb only"),
+        ("ecg.measure", "def f():\n    import wfdb.processing", "wfdb enters at ecg.formats.physionet, ecg.formats.wfdb_signals, ecg.formats.write_wfdb only"),
         ("cli", "def f():\n    from pydicom import dcmread", "pydicom enters at ecg.formats.dicom, ecg.formats.write_dicom only"),
         ("model.towers.clip", "import torchvision", "no door at all"),
         ("chat", "def f():\n    import urllib.request", "urllib.request enters at remote only"),

@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 import wfdb
 
-from llava_ecg.ecg.formats import physionet, read, wfdb_format16, wfdb_header
+from llava_ecg.ecg.formats import read, wfdb_format16, wfdb_header, wfdb_signals
 
 
 def samples(path: Path) -> list[np.ndarray]:
     """L leads, each float64 [T] in the record's units, as wfdb.rdsamp gives them in [T, L], by our own reader."""
-    return [each.values for each in physionet.read_signals(wfdb_header.parse(path))]
+    return [each.values for each in wfdb_signals.read_signals(wfdb_header.parse(path))]
 
 
 def is_plain(path: Path) -> bool:
     """Whether the record is read without wfdb."""
     header = wfdb_header.parse(path)
-    return not header.segments and wfdb_format16.is_plain(physionet.check_files(header), header.samples)
+    return not header.segments and wfdb_format16.is_plain(wfdb_signals.check_files(header), header.samples)
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

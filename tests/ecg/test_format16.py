@@ -10,7 +10,7 @@ import pytest
 import wfdb
 
 from llava_ecg.ecg import read
-from llava_ecg.ecg.formats import physionet
+from llava_ecg.ecg.formats import wfdb_signals
 from llava_ecg.ecg.formats.wfdb_format16 import is_plain
 from llava_ecg.ecg.formats.wfdb_header import parse
 from llava_ecg.errors import InputError
@@ -36,7 +36,7 @@ def steps(signals: int, frames: int = 500) -> np.ndarray:
 
 def by_wfdb(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patched:
-        patched.setattr(physionet, "is_plain", lambda *_: False)
+        patched.setattr(wfdb_signals, "is_plain", lambda *_: False)
         return read(path, unit=1.0)
 
 
@@ -72,7 +72,7 @@ def test_a_plain_record_has_the_bits_that_wfdb_gives(
     lines, files, frames = PLAIN[case]
     path = write(tmp_path, lines, frames, **files)
     expected = by_wfdb(path, monkeypatch)
-    monkeypatch.setattr(physionet, "_steps", None)  # wfdb is not asked
+    monkeypatch.setattr(wfdb_signals, "_steps", None)  # wfdb is not asked
     found = read(path, unit=1.0)
     assert found.signal.tobytes() == expected.signal.tobytes() and found.signal.dtype == np.float32
     assert (found.leads, found.rate, found.notes) == (expected.leads, expected.rate, expected.notes)
@@ -105,13 +105,13 @@ def test_what_is_not_plain_goes_to_wfdb(tmp_path: Path, lines: str, size: int, m
     content = RNG.integers(0, 60, 500 * size + 2).astype(np.uint8).tobytes()
     path = write(tmp_path, lines, r=content, a=steps(1).tobytes())
     asked = []
-    own = physionet._steps
+    own = wfdb_signals._steps
 
     def noted(*words: Any) -> Any:
         asked.append(words)
         return own(*words)
 
-    monkeypatch.setattr(physionet, "_steps", noted)
+    monkeypatch.setattr(wfdb_signals, "_steps", noted)
     assert read(path, unit=0.001).signal.shape[1] >= 499
     assert len(asked) == 1
 
@@ -135,11 +135,11 @@ def test_every_real_record_of_the_format(shared: Path, monkeypatch: pytest.Monke
     plain = []
     for path in paths:
         header = parse(path)
-        if not header.segments and is_plain(physionet.check_files(header), header.samples):
+        if not header.segments and is_plain(wfdb_signals.check_files(header), header.samples):
             plain.append(path)
     assert len(plain) > 200
     for number, path in enumerate(plain):
-        direct = physionet.read_signals(parse(path))
+        direct = wfdb_signals.read_signals(parse(path))
         values, fields = wfdb.rdsamp(str(path.with_suffix("")))
         assert np.array_equal(np.stack([each.values for each in direct], axis=1), values, equal_nan=True), path
         assert [each.unit for each in direct] == fields["units"]
@@ -149,5 +149,5 @@ def test_every_real_record_of_the_format(shared: Path, monkeypatch: pytest.Monke
 
 def _read_by_wfdb(path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     with monkeypatch.context() as patched:
-        patched.setattr(physionet, "is_plain", lambda *_: False)
+        patched.setattr(wfdb_signals, "is_plain", lambda *_: False)
         return read(path).signal

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from llava_ecg.cli import main
-from llava_ecg.ecg.formats import parts_of, physionet, read
+from llava_ecg.ecg.formats import parts_of, read, wfdb_signals
 from llava_ecg.ecg.formats.write import written
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -50,13 +50,13 @@ def test_a_part_is_that_part(record: Path, long: Recording) -> None:
 
 def test_no_more_than_the_part_is_read(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    steps = physionet.read_steps
+    steps = wfdb_signals.read_steps
 
     def counted(file: Path, count: int, offset: int, frames: int) -> np.ndarray:
         counts.append(frames)
         return steps(file, count, offset, frames)
 
-    monkeypatch.setattr(physionet, "read_steps", counted)
+    monkeypatch.setattr(wfdb_signals, "read_steps", counted)
     read(record, start=10, seconds=2)
     seconds, part = parts_of(record)
     assert seconds == 300.0

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,35 +25,15 @@ import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.formats import wfdb_header
-from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per, one_line
-from llava_ecg.ecg.formats.wfdb_format16 import is_plain, read_steps
-from llava_ecg.ecg.formats.wfdb_header import DEFAULT_GAIN, DEFAULT_RATE, NO_FILE, Header, Signal
+from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per
+from llava_ecg.ecg.formats.wfdb_format16 import is_plain
+from llava_ecg.ecg.formats.wfdb_header import DEFAULT_GAIN, DEFAULT_RATE, NO_FILE, Header
+from llava_ecg.ecg.formats.wfdb_signals import Channel, check_files, frames_held, nothing, read_signals
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
-# bytes a sample of the formats that keep a fixed number; 310 and 311 pack three samples into four bytes, 212 two into
-# three
-_SAMPLE_BYTES = {8: 1.0, 16: 2.0, 24: 3.0, 32: 4.0, 61: 2.0, 80: 1.0, 160: 2.0, 212: 1.5, 310: 4 / 3, 311: 4 / 3}
-_LARGEST = 2**30  # samples of a signal: twelve days at 1000 Hz; a header that promises more is damaged
 _AGE_SEX_DX = re.compile(r"^#\s*<?(age|sex|dx)>?\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class _Channel:
-    """The samples of one signal.
-
-    Attributes:
-        name: as filed; empty where the header gives none.
-        unit: of the values.
-        frame: samples a frame.
-        values: float64 [frames * frame], NaN where nothing was recorded.
-    """
-
-    name: str
-    unit: str
-    frame: int
-    values: np.ndarray
 
 
 class Wfdb:
@@ -120,7 +98,7 @@ def _part(header: Header, rate: float, options: Options) -> Header:
     if options.whole or header.segments or not rate > 0 or options.rate is not None:
         return header
     files = check_files(header)
-    frames = header.samples or min((held for held in _held(files).values() if held is not None), default=0)
+    frames = header.samples or min((held for held in frames_held(files).values() if held is not None), default=0)
     if any(signal.file == NO_FILE for signal in header.signals) or not is_plain(files, frames):
         return header
     first = min(round(options.start * rate), frames)
@@ -144,7 +122,7 @@ def _beyond(path: Path, seconds: float, options: Options) -> InputError:
     return InputError(f"{path} is {seconds:.1f} s long, so nothing is there from {options.start:g} s on")
 
 
-def _same_rate(channels: Sequence[_Channel], options: Options) -> tuple[np.ndarray, int, list[str]]:
+def _same_rate(channels: Sequence[Channel], options: Options) -> tuple[np.ndarray, int, list[str]]:
     """(float64 [L, T], samples a frame, notes): all signals at the rate of the fastest lead; a signal that will be left
     out is NaN."""
     leads = [channel for channel in channels if _is_lead(channel, options)] or list(channels)
@@ -163,7 +141,7 @@ def _same_rate(channels: Sequence[_Channel], options: Options) -> tuple[np.ndarr
     return values, frame, [f"{', '.join(slower)} {verb} recorded at a lower rate and resampled"] if slower else []
 
 
-def _is_lead(channel: _Channel, options: Options) -> bool:
+def _is_lead(channel: Channel, options: Options) -> bool:
     if options.leads is None and lead_names.is_other_signal(channel.name):
         return False
     return options.unit is not None or millivolts_per(channel.unit) is not None
@@ -179,7 +157,7 @@ def _with_frame(values: np.ndarray, old: int, new: int) -> np.ndarray:
 # -- a record of several segments --------------------------------------------------------------------------------------
 
 
-def _read_segments(header: Header, options: Options) -> list[_Channel]:
+def _read_segments(header: Header, options: Options) -> list[Channel]:
     """The signals of a record of several segments over its whole length; NaN where a segment has none of a signal.
 
     Segments in which every signal has a name of its own are put together by name, else by position. Voltages are
@@ -191,7 +169,7 @@ def _read_segments(header: Header, options: Options) -> list[_Channel]:
     """
     path = header.path
     frames = sum(samples for _, samples in header.segments)
-    parts: dict[str, list[tuple[int, _Channel]]] = defaultdict(list)
+    parts: dict[str, list[tuple[int, Channel]]] = defaultdict(list)
     first = 0
     for number, (name, samples) in enumerate(header.segments):
         if samples and name != NO_FILE:
@@ -209,7 +187,7 @@ def _read_segments(header: Header, options: Options) -> list[_Channel]:
     return [_join(path, found, frames, options) for found in parts.values()]
 
 
-def _read_segment(master: Header, name: str, samples: int) -> list[_Channel]:
+def _read_segment(master: Header, name: str, samples: int) -> list[Channel]:
     path = master.path.parent / f"{name}.hea"
     if not path.is_file():
         raise InputError(
@@ -234,13 +212,13 @@ def _read_segment(master: Header, name: str, samples: int) -> list[_Channel]:
     return [replace(channel, values=channel.values[: samples * channel.frame]) for channel in channels]
 
 
-def _keyed(channels: Sequence[_Channel]) -> Iterable[tuple[str, _Channel]]:
+def _keyed(channels: Sequence[Channel]) -> Iterable[tuple[str, Channel]]:
     names = [lead_names.canonical(channel.name) for channel in channels]
     by_name = all(names) and len(set(names)) == len(names)
     return zip(names if by_name else map(str, range(len(channels))), channels, strict=True)
 
 
-def _join(path: Path, parts: Sequence[tuple[int, _Channel]], frames: int, options: Options) -> _Channel:
+def _join(path: Path, parts: Sequence[tuple[int, Channel]], frames: int, options: Options) -> Channel:
     """One signal from its (first frame, samples) in each segment."""
     name, frame = parts[0][1].name, max(channel.frame for _, channel in parts)
     units = list(dict.fromkeys(channel.unit for _, channel in parts))
@@ -256,142 +234,12 @@ def _join(path: Path, parts: Sequence[tuple[int, _Channel]], frames: int, option
         raise InputError(
             f"{path} gives {name} in {' and '.join(units)}, which can't be put together; give --unit for all of it"
         )
-    values = _nothing(path, frames * frame)
+    values = nothing(path, frames * frame)
     for first, channel in parts:
         piece = channel.values if channel.frame == frame else _with_frame(channel.values, channel.frame, frame)
         scale = millivolts_per(channel.unit) if together else None
         values[first * frame : first * frame + len(piece)] = piece if scale is None else piece * scale
-    return _Channel(name, unit, frame, values)
-
-
-# -- a record of one segment -------------------------------------------------------------------------------------------
-
-
-def read_signals(header: Header) -> list[_Channel]:
-    """The signals of a record of one segment, in their units.
-
-    Raises:
-        InputError: a signal file is absent, empty or cut, or wfdb can't read it.
-    """
-    files = check_files(header)
-    filed = [signal for signal in header.signals if signal.file != NO_FILE]
-    frames = header.samples or min((held for held in _held(files).values() if held is not None), default=None)
-    if frames == 0:
-        raise InputError(f"{header.path} describes no samples: its signal files are shorter than one of each signal")
-    steps = iter(_samples(header.path, filed, files, frames) if filed else [])
-    channels = []
-    for signal in header.signals:
-        if signal.file == NO_FILE:
-            values = _nothing(header.path, (frames or 0) * signal.frame)
-        else:
-            values = next(steps)
-            if signal.baseline:
-                values -= signal.baseline
-            values /= signal.gain or DEFAULT_GAIN
-        channels.append(_Channel(signal.name, signal.unit, signal.frame, values))
-    if not any(len(channel.values) for channel in channels):
-        raise InputError(f"{header.path} describes no samples")
-    return channels
-
-
-def _nothing(path: Path, count: int) -> np.ndarray:
-    if count > _LARGEST:
-        raise InputError(
-            f"{path} promises {count:,} samples of one signal, more than {_LARGEST:,}; its header is damaged"
-        )
-    return np.full(count, np.nan)
-
-
-def check_files(header: Header) -> dict[Path, list[Signal]]:
-    """The signal files with their signals. Raises where one is absent or shorter than the header promises."""
-    path = header.path
-    files: dict[Path, list[Signal]] = defaultdict(list)
-    beside: dict[str, Path] = {}  # the twelve signals of a record name the same file
-    for signal in header.signals:
-        if signal.file != NO_FILE:
-            if signal.file not in beside:
-                beside[signal.file] = _beside(path, signal.file)
-            files[beside[signal.file]].append(signal)
-    for file, held in _held(files).items():
-        if held is not None and header.samples and held < header.samples:
-            raise InputError(
-                f"{file} is cut short: it holds {held} of the {header.samples} samples a lead that {path.name} promises"
-            )
-    return files
-
-
-def _beside(path: Path, name: str) -> Path:
-    """The signal file that a header names; with capitals and small letters as they are on disk, if only they differ."""
-    file = path.parent / name
-    if not file.is_file():
-        alike = (
-            [other for other in file.parent.glob("*") if other.name.lower() == file.name.lower()]
-            if file.parent.is_dir()
-            else []
-        )
-        if len(alike) != 1:
-            raise InputError(f"{path} names the signal file {name}, which is not beside it; put it into {path.parent}")
-        file = alike[0]
-    return file
-
-
-def _held(files: dict[Path, list[Signal]]) -> dict[Path, int | None]:
-    """The frames in each file by its size, None for a format that does not tell. Raises where there is none."""
-    found: dict[Path, int | None] = {}
-    for file, signals in files.items():
-        size = file.stat().st_size - signals[0].offset
-        if size <= 0:
-            raise InputError(f"{file} holds no samples")
-        per_frame = sum(signal.frame for signal in signals) * _SAMPLE_BYTES.get(signals[0].format, 0)
-        found[file] = (
-            int((size + 0.999) // per_frame) if per_frame else None
-        )  # the last packed sample may end within a byte
-    return found
-
-
-def _samples(
-    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
-) -> list[np.ndarray]:
-    """As `_steps`, without wfdb where the signals are plain ones of format 16."""
-    by_file = [signal for held in files.values() for signal in held]
-    in_turn = all(one is other for one, other in zip(by_file, signals, strict=True))
-    if frames is None or not in_turn or not is_plain(files, frames):
-        return _steps(path, signals, files, frames)
-    try:
-        read = [read_steps(file, len(held), held[0].offset, frames) for file, held in files.items()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read as a WFDB record: {one_line(error)}") from error
-    return [row for rows in read for row in rows]
-
-
-def _steps(
-    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
-) -> list[np.ndarray]:
-    """float64 [frames * frame] of each signal in steps of the converter, NaN where the format says that nothing was
-    recorded."""
-    import wfdb  # half a second to import
-
-    names = {file: f"s{number}.dat" for number, file in enumerate(files)}
-    lines = [f"r {len(signals)} 1{'' if frames is None else f' {frames}'}"]
-    for number, signal in enumerate(signals):
-        form = f"{signal.format}x{signal.frame}:{signal.skew}+{signal.offset}"
-        lines.append(f"{names[_beside(path, signal.file)]} {form} 1(0)/mV 0 0 {signal.initial} 0 0 n{number}")
-    try:
-        with tempfile.TemporaryDirectory(prefix="llava-ecg.") as folder:
-            for file, name in names.items():
-                _link(Path(folder) / name, file.resolve())
-            (Path(folder) / "r.hea").write_text("\n".join(lines) + "\n")
-            record = wfdb.rdrecord(f"{folder}/r", smooth_frames=False)
-        return list(record.e_p_signal)
-    except Exception as error:  # wfdb raises whatever the bytes provoke: IndexError, KeyError, HeaderSyntaxError, ...
-        raise InputError(f"{path} can't be read as a WFDB record: {one_line(error)}") from error
-
-
-def _link(link: Path, file: Path) -> None:
-    try:
-        link.symlink_to(file)
-    except OSError:  # a system that lets nobody make links
-        shutil.copyfile(file, link)
+    return Channel(name, unit, frame, values)
 
 
 def _metadata(text: str) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""The signals of a WFDB record of one segment, in their units.
+
+The samples of plain records are read by `llava_ecg.ecg.formats.wfdb_format16`. Those of all others wfdb reads, from a
+record made for it in a temporary folder: a header of plain fields, gain 1, beside links to the signal files.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import one_line
+from llava_ecg.ecg.formats.wfdb_format16 import is_plain, read_steps
+from llava_ecg.ecg.formats.wfdb_header import DEFAULT_GAIN, NO_FILE, Header, Signal
+from llava_ecg.errors import InputError
+
+# bytes a sample of the formats that keep a fixed number; 310 and 311 pack three samples into four bytes, 212 two into
+# three
+_SAMPLE_BYTES = {8: 1.0, 16: 2.0, 24: 3.0, 32: 4.0, 61: 2.0, 80: 1.0, 160: 2.0, 212: 1.5, 310: 4 / 3, 311: 4 / 3}
+_LARGEST = 2**30  # samples of a signal: twelve days at 1000 Hz; a header that promises more is damaged
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The samples of one signal.
+
+    Attributes:
+        name: as filed; empty where the header gives none.
+        unit: of the values.
+        frame: samples a frame.
+        values: float64 [frames * frame], NaN where nothing was recorded.
+    """
+
+    name: str
+    unit: str
+    frame: int
+    values: np.ndarray
+
+
+def read_signals(header: Header) -> list[Channel]:
+    """The signals of a record of one segment, in their units.
+
+    Raises:
+        InputError: a signal file is absent, empty or cut, or wfdb can't read it.
+    """
+    files = check_files(header)
+    filed = [signal for signal in header.signals if signal.file != NO_FILE]
+    frames = header.samples or min((held for held in frames_held(files).values() if held is not None), default=None)
+    if frames == 0:
+        raise InputError(f"{header.path} describes no samples: its signal files are shorter than one of each signal")
+    steps = iter(_samples(header.path, filed, files, frames) if filed else [])
+    channels = []
+    for signal in header.signals:
+        if signal.file == NO_FILE:
+            values = nothing(header.path, (frames or 0) * signal.frame)
+        else:
+            values = next(steps)
+            if signal.baseline:
+                values -= signal.baseline
+            values /= signal.gain or DEFAULT_GAIN
+        channels.append(Channel(signal.name, signal.unit, signal.frame, values))
+    if not any(len(channel.values) for channel in channels):
+        raise InputError(f"{header.path} describes no samples")
+    return channels
+
+
+def nothing(path: Path, count: int) -> np.ndarray:
+    """So many samples that were not recorded. Raises where that is more than any record has."""
+    if count > _LARGEST:
+        raise InputError(
+            f"{path} promises {count:,} samples of one signal, more than {_LARGEST:,}; its header is damaged"
+        )
+    return np.full(count, np.nan)
+
+
+def check_files(header: Header) -> dict[Path, list[Signal]]:
+    """The signal files with their signals. Raises where one is absent or shorter than the header promises."""
+    path = header.path
+    files: dict[Path, list[Signal]] = defaultdict(list)
+    beside: dict[str, Path] = {}  # the twelve signals of a record name the same file
+    for signal in header.signals:
+        if signal.file != NO_FILE:
+            if signal.file not in beside:
+                beside[signal.file] = _beside(path, signal.file)
+            files[beside[signal.file]].append(signal)
+    for file, held in frames_held(files).items():
+        if held is not None and header.samples and held < header.samples:
+            raise InputError(
+                f"{file} is cut short: it holds {held} of the {header.samples} samples a lead that {path.name} promises"
+            )
+    return files
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The signal file that a header names; with capitals and small letters as they are on disk, if only they differ."""
+    file = path.parent / name
+    if not file.is_file():
+        alike = (
+            [other for other in file.parent.glob("*") if other.name.lower() == file.name.lower()]
+            if file.parent.is_dir()
+            else []
+        )
+        if len(alike) != 1:
+            raise InputError(f"{path} names the signal file {name}, which is not beside it; put it into {path.parent}")
+        file = alike[0]
+    return file
+
+
+def frames_held(files: dict[Path, list[Signal]]) -> dict[Path, int | None]:
+    """The frames in each file by its size, None for a format that does not tell. Raises where there is none."""
+    found: dict[Path, int | None] = {}
+    for file, signals in files.items():
+        size = file.stat().st_size - signals[0].offset
+        if size <= 0:
+            raise InputError(f"{file} holds no samples")
+        per_frame = sum(signal.frame for signal in signals) * _SAMPLE_BYTES.get(signals[0].format, 0)
+        found[file] = (
+            int((size + 0.999) // per_frame) if per_frame else None
+        )  # the last packed sample may end within a byte
+    return found
+
+
+def _samples(
+    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
+) -> list[np.ndarray]:
+    """As `_steps`, without wfdb where the signals are plain ones of format 16."""
+    by_file = [signal for held in files.values() for signal in held]
+    in_turn = all(one is other for one, other in zip(by_file, signals, strict=True))
+    if frames is None or not in_turn or not is_plain(files, frames):
+        return _steps(path, signals, files, frames)
+    try:
+        read = [read_steps(file, len(held), held[0].offset, frames) for file, held in files.items()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as a WFDB record: {one_line(error)}") from error
+    return [row for rows in read for row in rows]
+
+
+def _steps(
+    path: Path, signals: Sequence[Signal], files: dict[Path, list[Signal]], frames: int | None
+) -> list[np.ndarray]:
+    """float64 [frames * frame] of each signal in steps of the converter, NaN where the format says that nothing was
+    recorded."""
+    import wfdb  # half a second to import
+
+    names = {file: f"s{number}.dat" for number, file in enumerate(files)}
+    lines = [f"r {len(signals)} 1{'' if frames is None else f' {frames}'}"]
+    for number, signal in enumerate(signals):
+        form = f"{signal.format}x{signal.frame}:{signal.skew}+{signal.offset}"
+        lines.append(f"{names[_beside(path, signal.file)]} {form} 1(0)/mV 0 0 {signal.initial} 0 0 n{number}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="llava-ecg.") as folder:
+            for file, name in names.items():
+                _link(Path(folder) / name, file.resolve())
+            (Path(folder) / "r.hea").write_text("\n".join(lines) + "\n")
+            record = wfdb.rdrecord(f"{folder}/r", smooth_frames=False)
+        return list(record.e_p_signal)
+    except Exception as error:  # wfdb raises whatever the bytes provoke: IndexError, KeyError, HeaderSyntaxError, ...
+        raise InputError(f"{path} can't be read as a WFDB record: {one_line(error)}") from error
+
+
+def _link(link: Path, file: Path) -> None:
+    try:
+        link.symlink_to(file)
+    except OSError:  # a system that lets nobody make links
+        shutil.copyfile(file, link)
