@@ -56,6 +56,7 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         (HEADER.replace(" 1000\n", " 0\n", 1), b"\0", "describes no samples"),
         (HEADER.replace(" 1000\n", " 999999999999\n", 1), SAMPLES, "is cut short: it holds 1000 of the 999999999999"),
         (HEADER.replace("r 2", "r 2 \n"), SAMPLES, "names the signal file 500, which is not beside it"),
+        (HEADER.replace("r 2 500", "r 2 1e308000"), SAMPLES, "an impossible sampling rate of inf Hz"),
         (HEADER.replace("1000/mV", "1k/mV"), SAMPLES, "the gain '1k/mV' of signal 1 is not a number"),
         (HEADER.replace(" 1000\n", "\n", 1), b"", "r.dat holds no samples"),
         (HEADER.replace("r 2", "r 0"), SAMPLES, "describes no signals"),

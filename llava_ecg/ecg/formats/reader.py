@@ -202,10 +202,8 @@ def assemble(
     if options.rate is not None and rate is not None and abs(options.rate - rate) > 1e-3 * rate:
         notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
     rate = options.rate if options.rate is not None else rate
-    if rate is not None and math.isclose(
-        rate, round(rate), rel_tol=1e-6
-    ):  # 499.9999999 is 1 / 0.002 in a program's arithmetic
-        rate = float(round(rate))
+    if rate is not None and math.isfinite(rate) and math.isclose(rate, round(rate), rel_tol=1e-6):
+        rate = float(round(rate))  # 499.9999999 is 1 / 0.002 in a program's arithmetic
     names = _names(path, values.shape[0], options, leads)
     if options.leads is not None and leads and all(leads):
         said = tuple(lead_names.canonical(str(name)) for name in leads)
@@ -222,8 +220,7 @@ def assemble(
     _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
     if not 20 <= rate <= 100_000:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
         raise InputError(
-            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time "
-            "(ms)'); "
+            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time (ms)'); "
             "give the right one as in --rate 500"
         )
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
