@@ -45,6 +45,7 @@ TEST = [
 ]
 EXTRAS = {
     "deepspeed": ["deepspeed>=0.19"],
+    "eval": ["inspect_ai>=0.3.285"],
     "flash": ["flash-attn>=2.7"],
     "formats": FORMATS,
     "quant": QUANT,
@@ -95,7 +96,10 @@ setup(
     data_files=checkpoint_files(),
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["llava-ecg = llava_ecg.cli:main"]},
+    entry_points={
+        "console_scripts": ["llava-ecg = llava_ecg.cli:main"],
+        "inspect_ai": ["llava_ecg = llava_ecg.eval.harness"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

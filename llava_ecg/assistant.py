@@ -23,6 +23,8 @@ from llava_ecg.data.batch import pad
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.encode import Encoded
 from llava_ecg.engine.decoder import refusal
+from llava_ecg.engine.features import Features
+from llava_ecg.engine.kept import Kept
 from llava_ecg.engine.run import Engine, Request
 from llava_ecg.engine.sampling import Sampling
 from llava_ecg.errors import InputError
@@ -30,7 +32,7 @@ from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.audit import Audit
 from llava_ecg.model.finite import finite_or_refused
 from llava_ecg.model.loading import Checkpoint, open_checkpoint
-from llava_ecg.processor import Processor
+from llava_ecg.processor import Inputs, Processor
 from llava_ecg.writer import Writer
 
 SEVERAL = "several ECGs were asked about, and nothing says which of them this is about"
@@ -92,13 +94,16 @@ class Assistant:
     Attributes:
         checkpoint: model and tokenizer.
         device: where the model is.
+        reuse: whether what was read of earlier questions is used again where a later one begins alike.
         processor: makes the model's inputs.
     """
 
     checkpoint: Checkpoint
     device: str = "cpu"
+    reuse: bool = True
     processor: Processor = field(init=False)
     _engine: Engine | None = field(init=False, repr=False, default=None)
+    _features: Features = field(init=False, repr=False, default_factory=Features)
 
     def __post_init__(self) -> None:
         model: Any = self.checkpoint.model
@@ -203,8 +208,7 @@ class Assistant:
         for request in engine.run(requests(), slots):
             yield from failed
             failed.clear()
-            asked: _Asked = request.tag
-            asked.writer.end()
+            (asked := request.tag).writer.end()
             yield asked.question, self._answer(asked) if request.error is None else request.error
         yield from failed
 
@@ -213,9 +217,9 @@ class Assistant:
         the free memory, at most `MOST_SLOTS`."""
         engine = self._runner()
         places = min(USUAL_PROMPT + decoding.max_new_tokens, self.processor.model_max_length)
-        return (
-            1 if engine is None else max(1, min(MOST_SLOTS, engine.free_bytes() // 4 // (places * engine.place_bytes)))
-        )
+        if engine is None:
+            return 1
+        return max(1, min(MOST_SLOTS, engine.free_bytes() // 4 // (places * engine.place_bytes)))
 
     def _tried(self, question: Question, decoding: Decoding) -> Answer | InputError:
         try:
@@ -229,7 +233,9 @@ class Assistant:
         if refusal(language_model) is not None:
             return None
         if self._engine is None or self._engine.language_model is not language_model:
-            self._engine = Engine(language_model)
+            self._engine = Engine(language_model, Kept() if self.reuse else None)
+        if self.reuse:
+            self._features.hold_for(self.checkpoint.model, without=language_model)
         return self._engine
 
     def _prepare(
@@ -299,8 +305,9 @@ class Assistant:
         """What the engine is asked: the sequence, embedded and filled."""
         model, decoding, batch = self.checkpoint.model, asked.decoding, self._batch(asked.sample)
         refuse: Any = finite_or_refused(model)
+        find = self._features.through(model.features) if self.reuse else None
         return Request(
-            model.embed(batch["input_ids"], batch["slots"], batch["streams"])[0],
+            model.embed(batch["input_ids"], batch["slots"], batch["streams"], find)[0],
             asked.new_tokens,
             frozenset(asked.writer.stops),
             Sampling(
@@ -316,9 +323,8 @@ class Assistant:
         )
 
     def _batch(self, sample: Encoded) -> dict[str, Any]:
-        batch: dict[str, Any] = _to_device(pad([sample], 0, side="left"), self.device)
-        batch.pop("labels")
-        return batch
+        batch = Inputs(pad([sample], 0, side="left")).to(self.device)
+        return {name: value for name, value in batch.items() if name != "labels"}
 
     def _generate(self, asked: _Asked) -> None:
         """The slow way, for a language model that the engine does not know."""
@@ -378,12 +384,6 @@ def _single_token(tokenizer: Any, text: str) -> int | None:
     """The id of a text that is one token, else None."""
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids[0] if len(ids) == 1 else None
-
-
-def _to_device(value: Any, device: str) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return {name: _to_device(item, device) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True)

@@ -52,4 +52,10 @@ guides = Registry(
     {"recommendations": "llava_ecg.instruct.guide:recommendations"},
     "what bears out or rules out a diagnosis: () -> Guide",
 )
-SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates, guides)}
+tasks = Registry(
+    "task",
+    {name: f"llava_ecg.eval.tasks:{name}" for name in ("ptbxl_super", "ecgqa")},
+    "benchmarks of llava-ecg eval, each an EvalTask",
+)
+
+SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates, guides, tasks)}

@@ -20,6 +20,7 @@ from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
+from llava_ecg.engine.decoder import Decoder
 from llava_ecg.engine.run import Engine
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
@@ -250,6 +251,79 @@ def test_many_are_answered_as_each_alone(
         assert (answer.text, answer.tokens, answer.notes) == (alone.text, alone.tokens, alone.notes)
         assert answer.audit == alone.audit
     assert len({answer.text for answer in found.values() if isinstance(answer, Answer)}) > 1
+
+
+def places_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many places each pass over more than one of a sequence had."""
+    passes: list[int] = []
+    hidden = Decoder.hidden
+
+    def counting(self: Decoder, values: torch.Tensor, positions: torch.Tensor, counts: Any, attend: Any) -> Any:
+        if max(counts) > 1:
+            passes.append(len(values))
+        return hidden(self, values, positions, counts, attend)
+
+    monkeypatch.setattr(Decoder, "hidden", counting)
+    return passes
+
+
+def test_turns_of_a_chat_are_read_once(
+    assistant: Assistant, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against an assistant that reads everything anew, over three turns and another ECG between them."""
+    both = [Assistant(assistant.checkpoint, reuse=reuse) for reuse in (True, False)]
+    said: list[list[Answer]] = []
+    counts: list[list[int]] = []
+    for each in both:
+        with monkeypatch.context() as patch:
+            passes, turns, answers = places_read(patch), list(QUESTION), []
+            for text in ("And the axis?", "And the rate?", ""):
+                answers.append(each.ask(turns, Case(recording), Decoding(max_new_tokens=12)))
+                turns += [Turn("assistant", answers[-1].text), Turn("user", text)]
+                each.ask(QUESTION, Case(simulate(seed=2)[0]), Decoding(max_new_tokens=2))
+            said.append(answers)
+            counts.append(passes)
+    assert [(one.text, one.tokens) for one in said[0]] == [(one.text, one.tokens) for one in said[1]]
+    prompts = [answer.tokens["prompt"] for answer in said[1]]
+    assert counts[1][::2] == prompts
+    first, second, third = counts[0][0], *counts[0][2:4]
+    assert first == prompts[0] and max(second, third) < 60 < prompts[0], "only what is new"
+
+
+def test_questions_on_one_ecg_read_it_once(
+    assistant: Assistant, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever object the ECG is: the same content in another recording is the same ECG."""
+    texts = [f"What is measure {number} of it?" for number in range(6)]
+    cases = [Case(Recording(recording.signal.copy(), recording.rate, recording.leads)) for _ in texts]
+    questions = [Question([Turn("user", text)], case, text) for text, case in zip(texts, cases, strict=True)]
+    decoding = Decoding(max_new_tokens=12)
+    slow, fast = (Assistant(assistant.checkpoint, reuse=reuse) for reuse in (False, True))
+    wanted = {text: slow.ask(asked.turns, asked.case, decoding) for text, asked in zip(texts, questions, strict=True)}
+    passes = places_read(monkeypatch)
+    model, seen = assistant.checkpoint.model, []
+    features = model.features
+    monkeypatch.setattr(model, "features", lambda name, *given: seen.append(name) or features(name, *given))
+    for asked, answer in fast.ask_many(questions, decoding, slots=3):
+        assert isinstance(answer, Answer)
+        assert (answer.text, answer.tokens) == (wanted[asked.tag].text, wanted[asked.tag].tokens)
+    assert sum(passes) < 2 * wanted[texts[0]].tokens["prompt"]
+    assert seen == ["ecg", "image"], "each tower has worked once"
+
+
+def test_other_weights_of_a_tower_give_other_features(tmp_path: Path, letters: Any, recording: Recording) -> None:
+    own = Assistant.open(str(folder(tmp_path, letters)), device="cpu")
+    ask(own, Case(recording))
+    with torch.no_grad():
+        for value in own.checkpoint.model.towers.parameters():
+            value.mul_(-1.5)
+    requests = [
+        each._request(each._prepare(Question(QUESTION, Case(recording)), Decoding()))
+        for each in (own, Assistant(own.checkpoint, reuse=False))
+        if each._runner() is not None
+    ]
+    found, wanted = (request.embeddings for request in requests)
+    assert found is not None and wanted is not None and torch.equal(found, wanted)
 
 
 def test_unusable_device_and_dtype(tmp_path: Path, letters: Any) -> None:

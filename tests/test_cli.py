@@ -127,7 +127,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspect", "convert", "merge"]
+    "command", ["ask", "chat", "audit", "measure", "render", "list", "fetch", "inspect", "convert", "merge", "eval"]
 )
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -168,6 +168,7 @@ def test_list_names_every_socket_or_one(run: Any) -> None:
         "projectors",
         "templates",
         "guides",
+        "tasks",
     ]
     assert "wfdb" in out and "ecg_coca" in out
     _, only, _ = run(["list", "readers"])

@@ -148,7 +148,7 @@ def test_an_editable_install_is_imported_beside_the_clone(beside_a_clone: tuple[
 
 def test_extras(told: dict[str, Any]) -> None:
     extras = told["extras_require"]
-    assert set(extras) == {"flash", "formats", "quant", "train", "deepspeed", "test", "dev"}
+    assert set(extras) == {"deepspeed", "eval", "flash", "formats", "quant", "train", "test", "dev"}
     assert set(extras["test"]) < set(extras["dev"])
 
 
@@ -157,6 +157,12 @@ def test_console_script(told: dict[str, Any]) -> None:
     assert name == "llava-ecg"
     assert find_spec(module) is not None
     assert callable(getattr(__import__(module, fromlist=[attribute]), attribute))
+
+
+def test_inspect_ai_is_told_of_us(told: dict[str, Any]) -> None:
+    """Its tasks and its provider are registered as the module is imported, by the name of the package."""
+    assert told["entry_points"]["inspect_ai"] == ["llava_ecg = llava_ecg.eval.harness"]
+    assert find_spec("llava_ecg.eval.harness") is not None
 
 
 @pytest.mark.parametrize(

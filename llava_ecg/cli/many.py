@@ -79,11 +79,15 @@ def render_many(arguments: argparse.Namespace, draw: Any) -> int:
     """A page for each, under the name of its ECG in the folder ``--output``. Exit code 1 where one can't be drawn.
 
     Args:
-        draw: a recording -> its page.
+        draw: a recording and its name -> its page and where its leads are.
     """
     target: Path = arguments.output
     if target.suffix:
         raise InputError(f"{arguments.file} stands for many ECGs, so -o names a folder; {target} looks like a file")
+    if arguments.boxes is not None and arguments.boxes.suffix:
+        raise InputError(
+            f"{arguments.file} stands for many ECGs, so --boxes names a folder; {arguments.boxes} is a file"
+        )
     drawn, failed = 0, 0
     made: set[Path] = set()
     root = arguments.file if arguments.file.is_dir() else None
@@ -98,7 +102,10 @@ def render_many(arguments: argparse.Namespace, draw: Any) -> int:
             page = page.with_name(f"{path.name}.png")
         made.add(page)
         try:
-            files.write_image(page, draw(recording))
+            image, boxes = draw(recording, name.as_posix())
+            files.write_image(page, image)
+            if arguments.boxes is not None:
+                files.write_json(arguments.boxes / page.relative_to(target).with_suffix(".json"), boxes)
             drawn += 1
         except InputError as fault:
             failed += 1

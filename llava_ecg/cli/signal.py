@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ECG_SUFFIXES = (".hea", ".dcm", ".csv", ".npz", ".edf")
+TITLE_LETTERS = 40  # more would run into the heading
 
 
 def add(commands: Any) -> None:
@@ -73,9 +74,18 @@ def add(commands: Any) -> None:
     )
     render.add_argument(
         "--layout",
-        choices=("3x4+1", "6x2", "12x1"),
+        choices=("3x4", "3x4+1", "3x4+3", "6x2", "12x1"),
         default="3x4+1",
-        help="rows and columns of leads (default: %(default)s)",
+        help="rows and columns of leads, and rhythm strips below (default: %(default)s)",
+    )
+    render.add_argument(
+        "--paper", choices=("letter", "a4"), default="letter", help="size of the sheet (default: %(default)s)"
+    )
+    render.add_argument(
+        "--colour",
+        choices=("red", "pink", "blue", "grey", "green", "none"),
+        default="red",
+        help="of the grid (default: %(default)s)",
     )
     render.add_argument(
         "--gain",
@@ -95,6 +105,10 @@ def add(commands: Any) -> None:
     )
     render.add_argument("--heading", action="store_true", help="write date, rate, intervals and axis at the top")
     render.add_argument("--person", action="store_true", help="with --heading, write age and sex too")
+    render.add_argument(
+        "--title", metavar="TEXT", default="", help=f"printed at the top, up to {TITLE_LETTERS} letters"
+    )
+    _add_distortions(render)
     flags.add_reading(render)
     render.set_defaults(run=run_render)
 
@@ -111,6 +125,33 @@ def add(commands: Any) -> None:
     )
     flags.add_reading(convert)
     convert.set_defaults(run=run_convert)
+
+
+def _add_distortions(render: argparse.ArgumentParser) -> None:
+    render.add_argument(
+        "--distort",
+        type=flags.number("distort", float, 0, 1),
+        metavar="STRENGTH",
+        help="turn, fold, shade, write on, blur, crop ... the page as paper and cameras do: 0 (not at all) to 1",
+    )
+    render.add_argument(
+        "--kinds",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NAMES",
+        help="with --distort: do these and no others, of marks, wrinkles, rotation, perspective, crop, shadow, blur, "
+        "noise, jpeg, with commas between (default: some, drawn by the seed)",
+    )
+    render.add_argument(
+        "--seed",
+        type=flags.number("seed", int, 0, 2**31),
+        help="with --distort: what is drawn; of several ECGs, each draws with its name too (default: 0)",
+    )
+    render.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="JSON",
+        help="write where each lead is on the page, distorted as it is; a folder where there are several ECGs",
+    )
 
 
 def run_measure(arguments: argparse.Namespace, _: Opener | None) -> int:
@@ -170,32 +211,65 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Write the page of one recording."""
     from llava_ecg import files
 
+    _check_page(arguments)
     if many.is_many(arguments.file):
-        return many.render_many(arguments, lambda recording: _page(recording, arguments))
+        return many.render_many(arguments, lambda recording, name: _page(recording, arguments, name))
     files.check_target(arguments.output, PAGE_SUFFIXES)
-    page = _page(files.read_recording(arguments.file, **flags.reading(arguments)), arguments)
+    if arguments.boxes is not None:
+        files.check_target(arguments.boxes, (".json",))
+    page, boxes = _page(files.read_recording(arguments.file, **flags.reading(arguments)), arguments)
     files.write_image(arguments.output, page)
     show(f"{arguments.output} ({page.width} x {page.height} pixels)")
+    if arguments.boxes is not None:
+        files.write_json(arguments.boxes, boxes)
+        show(f"{arguments.boxes} ({len(boxes['boxes'])} boxes)")
     return 0
 
 
-def _page(recording: Recording, arguments: argparse.Namespace) -> Image:
-    """The page of a recording, as the flags say."""
-    from llava_ecg.ecg.render import render
+def _check_page(arguments: argparse.Namespace) -> None:
+    """Refuse flags that would be passed over, and distortions that aren't there, before any ECG is read."""
+    from llava_ecg.ecg.distort import check_kinds
+
+    check_kinds(arguments.kinds or ())
+    for flag in ("kinds", "seed"):
+        if getattr(arguments, flag) is not None and arguments.distort is None:
+            raise InputError(f"--{flag} says how --distort works; give both")
+    if arguments.person and not arguments.heading:
+        raise InputError("--person adds to what --heading writes; give both")
+    if len(arguments.title) > TITLE_LETTERS or not arguments.title.isprintable():
+        raise InputError(f"--title is one line of up to {TITLE_LETTERS} letters, not {arguments.title!r}; shorten it")
+
+
+def _page(recording: Recording, arguments: argparse.Namespace, name: str = "") -> tuple[Image, dict[str, Any]]:
+    """The page of a recording and where its leads are, as the flags say.
+
+    Args:
+        name: of one among several, so that their distortions differ.
+    """
+    import zlib
+
+    from llava_ecg.ecg.distort import distort
+    from llava_ecg.ecg.render import draw_page
 
     if arguments.start >= recording.duration:
         raise InputError(
             f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long"
         )
-    return render(
+    page = draw_page(
         recording,
         dpi=arguments.dpi,
         layout=arguments.layout,
+        paper=arguments.paper,
+        colour=arguments.colour,
         gain=arguments.gain,
         speed=arguments.speed,
         start=arguments.start,
+        title=arguments.title,
         heading=_heading(recording, arguments),
     )
+    seed = (arguments.seed or 0) + (zlib.crc32(name.encode("utf-8", "surrogateescape")) if name else 0)
+    made = distort(page, seed, arguments.distort or 0.0, arguments.kinds)
+    return made.image, made.to_dict()
 
 
 def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:

@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from llava_ecg.ecg.ink import INK, draw_ink
+from llava_ecg.ecg.paper import AFTER, BEFORE, BOTTOM, COLOURS, LAYOUTS, PAPERS, TOP, Layout, grid, paper_colour
 from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.errors import InputError
 
@@ -27,34 +28,7 @@ SECONDS = 10.0
 _SHOWN_MM = 250.0
 _ROOM = 0.95  # of the distance between two rows: so far a trace may go up or down
 
-PAPERS = {"letter": (279.4, 215.9, 20.0), "a4": (297.0, 210.0, 25.0)}  # width, height, and where time 0 stands, in mm
-_TOP, _BOTTOM = 15.0, 195.0  # of the grid, mm
-_BEFORE, _AFTER = 15.0, 255.0  # the grid left and right of time 0, mm
-
-_PAPER = (255, 253, 252)
-_MINOR, _MAJOR, _LONE = (251, 228, 226), (241, 186, 183), (246, 208, 205)
 _FAINT = (130, 118, 122)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which lead stands where: rows of leads that share the 10 s, whether a rhythm strip follows, and the distance of
-    rows in mm."""
-
-    rows: tuple[tuple[str, ...], ...]
-    rhythm: bool
-    pitch: float
-
-
-LAYOUTS = {
-    "3x4+1": Layout((("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6")), True, 45.0),
-    "6x2": Layout((("I", "V1"), ("II", "V2"), ("III", "V3"), ("aVR", "V4"), ("aVL", "V5"), ("aVF", "V6")), False, 30.0),
-    "12x1": Layout(
-        tuple((name,) for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")),
-        False,
-        15.0,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -96,11 +70,15 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A rendered page and its scale, so that something can be marked at its true place."""
+    """A rendered page and its scale, so that something can be marked at its true place.
+
+    `row_mm` is the distance of its rows: half of it above and below a baseline belong to that box.
+    """
 
     image: Image.Image
     scale: Scale
     boxes: tuple[Box, ...]
+    row_mm: float = 45.0
 
     @property
     def px_per_mm(self) -> float:
@@ -142,6 +120,7 @@ def draw_page(
     dpi: float = 200.0,
     layout: str = "3x4+1",
     paper: str = "letter",
+    colour: str = "red",
     start: float = 0.0,
     title: str = "",
     heading: tuple[str, ...] = (),
@@ -159,6 +138,7 @@ def draw_page(
         dpi: pixels an inch; the scale is true at any.
         layout: one of `LAYOUTS`.
         paper: one of `PAPERS`.
+        colour: of the grid, one of `COLOURS`.
         start: where the page begins, seconds from the start of the recording.
         title: a line at the top.
         heading: up to two lines at the top right; see `llava_ecg.ecg.heading.heading`.
@@ -167,13 +147,15 @@ def draw_page(
         speed: mm/s, one of `SPEEDS`.
 
     Raises:
-        InputError: unknown layout, paper or speed, or a dpi outside 20-1200 or a gain outside 0.5-80.
+        InputError: unknown layout, paper, colour or speed, or a dpi outside 20-1200 or a gain outside 0.5-80.
     """
     check_recording(recording, "a page")
     if layout not in LAYOUTS:
         raise InputError(f"unknown page layout {layout!r}; known are {', '.join(LAYOUTS)}")
     if paper not in PAPERS:
         raise InputError(f"unknown paper {paper!r}; known are {', '.join(PAPERS)}")
+    if colour not in COLOURS:
+        raise InputError(f"unknown colour of a grid {colour!r}; known are {', '.join(COLOURS)}")
     if not 20 <= dpi <= 1200:
         raise InputError(f"a page of {dpi:g} dpi can't be drawn; choose 20 to 1200")
     if speed not in SPEEDS:
@@ -200,29 +182,14 @@ def draw_page(
     words = Words(
         tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}"
     )
-    pixels = _sheet(paper, scale.px_per_mm, words).copy()
+    pixels = _sheet(paper, scale.px_per_mm, words, colour).copy()
     curves = _traces(whole, boxes, scale, row_mv) + _calibration(boxes, scale)
     draw_ink(pixels, curves, scale.px_per_mm)  # last, so that no name hides a trace
     height, width = pixels.shape[:2]
     image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
     image.info["dpi"] = (dpi, dpi)
     image.info["ecg_seconds"] = (start, end)
-    return Page(image, scale, tuple(boxes))
-
-
-def distort(image: Image.Image, seed: int) -> Image.Image:
-    """The page as a scan or a photograph might show it: turned by up to 1.5 degrees, its light, contrast and sharpness
-    changed, noisy.
-
-    The size stays; the same seed gives the same pixels.
-    """
-    rng = np.random.default_rng(seed)
-    out = image.rotate(float(rng.uniform(-1.5, 1.5)), resample=Image.Resampling.BICUBIC, fillcolor=_PAPER)
-    out = ImageEnhance.Brightness(out).enhance(float(rng.uniform(0.85, 1.05)))
-    out = ImageEnhance.Contrast(out).enhance(float(rng.uniform(0.8, 1.1)))
-    out = out.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.4) * max(1.0, image.width / 1100))))
-    noise = rng.normal(0, rng.uniform(0, 5), (image.height, image.width, 1))
-    return Image.fromarray(np.clip(np.asarray(out) + noise, 0, 255).astype(np.uint8))
+    return Page(image, scale, tuple(boxes), plan.pitch)
 
 
 def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, start: float) -> list[Box]:
@@ -231,11 +198,12 @@ def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, star
         span = _SHOWN_MM / scale.mm_per_s / len(names)
         for column, name in enumerate(names):
             boxes.append(
-                _box(recording, name, left, _TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale)
+                _box(recording, name, left, TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale)
             )
-    if layout.rhythm:
-        name = "II" if "II" in recording.leads or not recording.leads else recording.leads[0]
-        y = _TOP + (len(layout.rows) + 0.5) * layout.pitch
+    for row, name in enumerate(layout.rhythm, len(layout.rows)):
+        if len(layout.rhythm) == 1 and name not in recording.leads and recording.leads:
+            name = recording.leads[0]  # one strip shows some rhythm; of several, each is the lead that it is
+        y = TOP + (row + 0.5) * layout.pitch
         boxes.append(_box(recording, name, left, y, start, 0.0, _SHOWN_MM / scale.mm_per_s, scale, rhythm=True))
     return boxes
 
@@ -265,7 +233,7 @@ def _box(
         (left + offset * scale.mm_per_s) * scale.px_per_mm,
         (left + (offset + span) * scale.mm_per_s) * scale.px_per_mm,
     )
-    baseline = (_TOP + 5 * math.floor((y - _TOP) / 5 + 0.5)) * scale.px_per_mm  # on a heavy line of the grid
+    baseline = (TOP + 5 * math.floor((y - TOP) / 5 + 0.5)) * scale.px_per_mm  # on a heavy line of the grid
     return Box(name, x0, x1, baseline, t0, t1, level, rhythm, recorded)
 
 
@@ -280,26 +248,6 @@ def _reach(recording: Recording, box: Box) -> float:
     values = recording.lead(box.lead)[_samples(recording, box.t0, box.t1)]
     away = np.abs(values[np.isfinite(values)] - box.level_mv)
     return float(away.max()) if len(away) else 0.0
-
-
-@lru_cache(maxsize=4)
-def _grid(paper: str, scale: float) -> np.ndarray:
-    """The empty sheet, uint8 [H, W, 3]; read-only because it is shared."""
-    width, height, left = PAPERS[paper]
-    pixels = np.full((round(height * scale), round(width * scale), 3), _PAPER, dtype=np.uint8)
-    top, bottom, first, last = (round(mm * scale) for mm in (_TOP, _BOTTOM, left - _BEFORE, left + _AFTER))
-    across, down = round(_BEFORE + _AFTER), round(_BOTTOM - _TOP)
-    fine = scale >= 3.5  # below, the lines of 1 mm would only tint the page, and those of 5 mm are drawn lighter
-    heavy = _MAJOR if fine else _LONE
-    for every, colour, thick in ((1, _MINOR, 1), (5, heavy, max(1, round(0.16 * scale))))[0 if fine else 1 :]:
-        for mm in range(0, across + 1, every):
-            x = round((left - _BEFORE + mm) * scale) - thick // 2
-            pixels[top : bottom + 1, x : x + thick] = colour
-        for mm in range(0, down + 1, every):
-            y = round((_TOP + mm) * scale) - thick // 2
-            pixels[y : y + thick, first : last + 1] = colour
-    pixels.setflags(write=False)
-    return pixels
 
 
 def _traces(recording: Recording, boxes: list[Box], scale: Scale, row_mv: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -356,11 +304,11 @@ def _named(box: Box, derived: frozenset[str]) -> Name:
 
 
 @lru_cache(maxsize=8)
-def _sheet(paper: str, scale: float, words: Words) -> np.ndarray:
+def _sheet(paper: str, scale: float, words: Words, colour: str) -> np.ndarray:
     """The grid with all that is written on it, uint8 [H, W, 4] with an unused fourth channel; read-only because it is
     shared."""
-    image = Image.fromarray(_grid(paper, scale))
-    _write(image, words, scale, PAPERS[paper][2])
+    image = Image.fromarray(grid(paper, scale, colour))
+    _write(image, words, scale, PAPERS[paper][2], paper_colour(colour))
     pixels = np.full((image.height, image.width, 4), 255, dtype=np.uint8)
     pixels[:, :, :3] = np.asarray(image)
     pixels.setflags(write=False)
@@ -372,7 +320,7 @@ def _font(px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(px)
 
 
-def _write(image: Image.Image, words: Words, scale: float, left: float) -> None:
+def _write(image: Image.Image, words: Words, scale: float, left: float, sheet: tuple[int, int, int]) -> None:
     """Lead names, what is missing, the title, the heading and the foot line."""
     names = words.names
     draw = ImageDraw.Draw(image)
@@ -385,16 +333,16 @@ def _write(image: Image.Image, words: Words, scale: float, left: float) -> None:
             for reach in ((-4.5, -2), (2, 4.5)):
                 draw.line([(name.x0, name.baseline + mm * scale) for mm in reach], _FAINT, max(1, round(0.2 * scale)))
         at = (name.x0 + 1.5 * scale, name.baseline - above)
-        draw.text(at, name.text, INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=_PAPER)
+        draw.text(at, name.text, INK, name_font, anchor="ls", stroke_width=halo, stroke_fill=sheet)
         if not name.recorded:
             middle = ((name.x0 + name.x1) / 2, name.baseline)
-            draw.text(middle, "not recorded", _FAINT, small, anchor="mm", stroke_width=halo, stroke_fill=_PAPER)
-    edge, far = (left - _BEFORE) * scale, (left + _AFTER) * scale
-    foot = (_BOTTOM + 4.5) * scale
+            draw.text(middle, "not recorded", _FAINT, small, anchor="mm", stroke_width=halo, stroke_fill=sheet)
+    edge, far = (left - BEFORE) * scale, (left + AFTER) * scale
+    foot = (BOTTOM + 4.5) * scale
     computed = any("*" in name.text for name in names)
     draw.text((edge, foot), words.foot + ("   * computed from I and II" if computed else ""), INK, small, anchor="lm")
     draw.text((far, foot), "Research use only, not for diagnosis", _FAINT, small, anchor="rm")
     if words.title:
-        draw.text((edge, 0.7 * _TOP * scale), words.title, INK, head, anchor="ls")
+        draw.text((edge, 0.7 * TOP * scale), words.title, INK, head, anchor="ls")
     for row, line in enumerate(words.heading[:2]):
         draw.text((far, (6.0 + 5.0 * row) * scale), line, INK, small, anchor="rs")

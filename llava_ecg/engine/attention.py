@@ -1,5 +1,6 @@
-"""The one door to attention kernels, in two roles: `varlen`, causal attention over sequences that lie one behind the
-other, without padding; and `decode`, one new place of each of several sequences against what is kept of it in slots.
+"""The one door to attention kernels, in three roles: `varlen`, causal attention over sequences that lie one behind the
+other, without padding; `decode`, one new place of each of several sequences against what is kept of it in slots; and
+`extend`, several new places of each.
 
 Axes: T places of all sequences, H query heads, K key heads (H is a multiple of K), D width of a head, n sequences,
 B sequences that go on, N slots, P places of a slot.
@@ -98,6 +99,45 @@ def decode(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     grouped = query.view(query.shape[0], key.shape[1], -1, query.shape[-1])
     return DECODE_BACKENDS[name](grouped, key, value, rows, lengths, scale, window).reshape(query.shape)
+
+
+def extend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Sequence[int],
+    counts: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    scale: float | None = None,
+    window: int | None = None,
+) -> torch.Tensor:
+    """The newest places of each sequence look at what its slot held before, at themselves and at what of them lies
+    before.
+
+    Args:
+        query: [T, H, D], of the B sequences one behind the other.
+        key, value: [N, K, P, D], the newest places' included; what lies beyond a sequence's length may be anything.
+        rows: the slot of each of the B sequences.
+        counts: how many newest places each has; their sum is T.
+        lengths: how many places of its slot each has filled, the newest included.
+        scale, window: as for `varlen`.
+
+    Returns:
+        [T, H, D]
+    """
+    scale, heads = query.shape[-1] ** -0.5 if scale is None else scale, key.shape[1]
+    out = []
+    for q, row, count, length in zip(query.split(list(counts)), rows, counts, lengths, strict=True):
+        begin = 0 if window is None else max(0, length - count - window + 1)
+        seen = _band(length - begin, window, query.device)[-count:]
+        # the query heads of one key head stand one behind the other as its queries, and no key is repeated
+        grouped = q.view(count, heads, -1, q.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)[None]
+        k, v = (each[row : row + 1, :, begin:length] for each in (key, value))
+        mask = seen.repeat(grouped.shape[2] // count, 1)
+        found = scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=scale)[0]
+        out.append(found.view(heads, -1, count, q.shape[-1]).permute(2, 0, 1, 3).flatten(1, 2))
+    return torch.cat(out)
 
 
 @cache

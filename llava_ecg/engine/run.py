@@ -1,6 +1,9 @@
 """Requests in, ids out: `Engine` answers several at once, each in a slot, and gives a slot to the next request as soon
 as it is free (continuous batching).
 
+What begins as another prompt did, one that is being answered or one of the last, takes over its keys and values for as
+long as the two are the same (`llava_ecg.engine.kept`), and only the rest is read.
+
 A request's embeddings may be made when its turn comes: requests are taken from an iterable, not a list.
 
 Axes: S places of a prompt, D width, V vocabulary.
@@ -16,8 +19,9 @@ from typing import Any
 
 import torch
 
-from llava_ecg.engine.attention import decode, varlen
+from llava_ecg.engine.attention import decode, extend, varlen
 from llava_ecg.engine.decoder import Decoder, refusal
+from llava_ecg.engine.kept import Finished, Kept, shared, worth
 from llava_ecg.engine.sampling import Chooser, Sampling
 from llava_ecg.engine.slots import Slots
 from llava_ecg.errors import InputError
@@ -86,14 +90,16 @@ class Engine:
 
     Args:
         language_model: see `llava_ecg.engine.decoder.Decoder`.
+        kept: the last finished sequences, for what begins as they did; None to read every prompt whole.
 
     Raises:
         ValueError: it is none that the step knows; see `llava_ecg.engine.decoder.refusal`.
     """
 
-    def __init__(self, language_model: Any) -> None:
+    def __init__(self, language_model: Any, kept: Kept | None = None) -> None:
         self.language_model = language_model
         self.decoder = Decoder(language_model)
+        self.kept = kept
 
     @property
     def place_bytes(self) -> int:
@@ -126,23 +132,31 @@ class Engine:
         if (why := refusal(self.language_model)) is not None:
             raise ValueError(f"the step can't run this language model: {why}")
         self.decoder.refresh()
-        yield from _Run(self.decoder, slots).all(iter(requests))
+        # where frequencies hang on a sequence's length, its first places' keys are others in a longer one
+        kept = None if self.decoder.moving else self.kept
+        if kept is not None:
+            kept.hold_for(self.language_model)
+        yield from _Run(self.decoder, slots, kept).all(iter(requests))
 
 
 class _Run:
     """One run: its slots, and who is in them."""
 
-    def __init__(self, decoder: Decoder, count: int) -> None:
-        self.decoder = decoder
+    def __init__(self, decoder: Decoder, count: int, kept: Kept | None) -> None:
+        self.decoder, self.kept = decoder, kept
         self.slots = Slots(len(decoder.layers), count, decoder.key_heads, decoder.head_width, decoder.weight.detach())
         self.active: dict[int, Request] = {}
+        self.prompts: dict[int, torch.Tensor] = {}  # [S, D] of those in slots, to be compared
         self._more = True
 
     def all(self, waiting: Iterator[Request]) -> Iterator[Request]:
         while self._more or self.active:
             taken = self._next(waiting)
             if taken:
-                self._choose(list(taken), self._read(taken))
+                while taken:
+                    wave, begun = self._wave(taken)
+                    taken = {slot: request for slot, request in taken.items() if slot not in wave}
+                    self._choose(list(wave), self._read(wave, begun))
                 yield from self._finished()
             if self.active:
                 self._choose(list(self.active), self._step())
@@ -164,27 +178,84 @@ class _Run:
             places += len(request.embeddings)
         return taken
 
-    @torch.inference_mode()
-    def _read(self, taken: dict[int, Request]) -> torch.Tensor:
-        """Read prompts, one behind the other in one pass: scores [n, V] of each one's first token."""
+    def _wave(self, taken: dict[int, Request]) -> tuple[dict[int, Request], list[torch.Tensor]]:
+        """Which of them to read in one pass, and what is there of each already (empty where nothing is).
+
+        Those that begin as an earlier one among them does wait for it; it may be read in this pass.
+        """
         like = self.decoder.weight
-        prompts = [request.embeddings for request in taken.values() if request.embeddings is not None]
-        counts = [len(prompt) for prompt in prompts]
-        self.slots.reserve(max(counts) + 1)
+        for slot, request in taken.items():
+            if slot not in self.prompts and request.embeddings is not None:
+                self.prompts[slot] = request.embeddings.detach().to(like.device, like.dtype)
+        if self.kept is None:
+            return taken, []
+        fresh: dict[int, Request] = {}
+        going_on: dict[int, Request] = {}
+        begun = []
+        for number, (slot, request) in enumerate(taken.items()):
+            places, source = self._like(slot)
+            earlier = list(taken)[:number]
+            if any(worth(self._shared(slot, self.prompts[other]), places) for other in earlier):
+                continue
+            if source is None:
+                fresh[slot] = request
+            else:
+                going_on[slot] = request
+                begun.append(source)
+        return (fresh, []) if fresh else (going_on, begun)
+
+    def _like(self, slot: int) -> tuple[int, torch.Tensor | None]:
+        """How many first places of a prompt are in another slot, or kept, and their keys and values."""
+        most, found, used = 0, None, None
+        for other in self.active:
+            if (places := self._shared(slot, self.prompts[other])) > most:
+                most, found = places, self.slots.held(other, places)
+        for sequence in self.kept or ():
+            if (places := self._shared(slot, sequence.embeddings)) > most:
+                most, found, used = places, sequence.held[:, :, :, :places], sequence
+        if self.kept is not None and used is not None:
+            self.kept.used(used)
+        return most, found
+
+    def _shared(self, slot: int, other: torch.Tensor) -> int:
+        """At most all places but the last one, whose scores are wanted."""
+        own = self.prompts[slot]
+        return min(shared(own, other), len(own) - 1)
+
+    @torch.inference_mode()
+    def _read(self, taken: dict[int, Request], begun: list[torch.Tensor]) -> torch.Tensor:
+        """Read prompts, one behind the other in one pass: scores [n, V] of each one's first token.
+
+        Args:
+            taken: by slot.
+            begun: keys and values [2, layers, K, places, d] of each one's first places; empty if there are none.
+        """
+        like = self.decoder.weight
+        lengths = [len(self.prompts[slot]) for slot in taken]
+        firsts = [held.shape[3] for held in begun] or [0] * len(taken)
+        counts = [length - first for length, first in zip(lengths, firsts, strict=True)]
+        self.slots.reserve(max(lengths) + 1)
+        for slot, held in zip(taken, begun, strict=bool(begun)):
+            self.slots.put(slot, held)
         segments = torch.tensor([0, *counts], device=like.device).cumsum(0)
-        positions = torch.cat([torch.arange(count, device=like.device) for count in counts])
+        positions = torch.cat([torch.arange(*ends, device=like.device) for ends in zip(firsts, lengths, strict=True)])
 
         def attend(
             number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
         ) -> torch.Tensor:
-            for slot, k, v in zip(taken, key.split(counts), value.split(counts), strict=True):
-                self.slots.write(number, slot, k, v)
+            for slot, k, v, first in zip(taken, key.split(counts), value.split(counts), firsts, strict=True):
+                self.slots.write(number, slot, k, v, first)
+            if begun:
+                keys, values = self.slots.layers[number]
+                return extend(query, keys, values, list(taken), counts, lengths, scale=scale, window=window)
             return varlen(query, key, value, segments.int(), max(counts), scale=scale, window=window)
 
-        values = torch.cat(prompts).to(like.device, like.dtype)
+        values = torch.cat([self.prompts[slot][first:] for slot, first in zip(taken, firsts, strict=True)])
         last = self.decoder.hidden(values, positions, counts, attend)[segments[1:] - 1]
-        for (slot, request), count in zip(taken.items(), counts, strict=True):
-            self.slots.lengths[slot], request.embeddings = count, None
+        for (slot, request), length in zip(taken.items(), lengths, strict=True):
+            self.slots.lengths[slot], request.embeddings = length, None
+            if self.kept is None:
+                del self.prompts[slot]
         self.active |= taken
         return self.decoder.scores(last)
 
@@ -218,5 +289,18 @@ class _Run:
 
     def _finished(self) -> Iterator[Request]:
         for slot in [slot for slot, request in self.active.items() if request.finished is not None]:
+            request = self.active.pop(slot)
+            if self.kept is not None:
+                self._keep(self.kept, slot, request)
             self.slots.lengths[slot] = 0
-            yield self.active.pop(slot)
+            yield request
+
+    @torch.inference_mode()
+    def _keep(self, kept: Kept, slot: int, request: Request) -> None:
+        """Keep what was read and answered: all but the last token, which nothing followed."""
+        prompt, places = self.prompts.pop(slot), self.slots.lengths[slot]
+        held = self.slots.held(slot, places)
+        if request.error is not None or held.numel() * held.element_size() > kept.limit:
+            return
+        said = torch.tensor(request.ids[:-1], dtype=torch.long, device=prompt.device)
+        kept.add(Finished(torch.cat([prompt, self.decoder.embed(said).to(prompt.dtype)]), held.clone()))

@@ -38,10 +38,19 @@ class Slots:
         self._held, self.places = grown, wanted
         self.layers = list(zip(*(each.unbind(0) for each in grown), strict=True))
 
-    def write(self, layer: int, slot: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """A whole sequence's keys and values [S, K, D], from the slot's first place on."""
+    def write(self, layer: int, slot: int, keys: torch.Tensor, values: torch.Tensor, begin: int = 0) -> None:
+        """Keys and values [S, K, D] of a whole sequence, or of what follows its first `begin` places."""
         for held, new in zip(self.layers[layer], (keys, values), strict=True):
-            held[slot, :, : new.shape[0]] = new.transpose(0, 1)
+            held[slot, :, begin : begin + new.shape[0]] = new.transpose(0, 1)
+
+    def held(self, slot: int, places: int) -> torch.Tensor:
+        """A view [2, layers, K, places, D] of what a slot holds first: keys and values."""
+        return self._held[:, :, slot, :, :places]
+
+    def put(self, slot: int, held: torch.Tensor) -> None:
+        """Fill a slot's first places with what another holds, or held: [2, layers, K, places, D]."""
+        self._held[:, :, slot, :, : held.shape[3]] = held
+        self.lengths[slot] = held.shape[3]
 
     def append(
         self, layer: int, rows: torch.Tensor, at: torch.Tensor, keys: torch.Tensor, values: torch.Tensor

@@ -8,7 +8,7 @@ the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
@@ -106,9 +106,14 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         return torch.where((index == NEWLINE)[:, None], self.image_newline.to(tokens.dtype), tokens[index.clamp(min=0)])
 
     def embed(
-        self, input_ids: torch.Tensor | None, slots: torch.Tensor | None, streams: Streams | None
+        self,
+        input_ids: torch.Tensor | None,
+        slots: torch.Tensor | None,
+        streams: Streams | None,
+        find: Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """int64 [B, S] -> [B, S, D]: text embeddings, with each stream's features where `slots` says so.
+        """int64 [B, S] -> [B, S, D]: text embeddings, with each stream's features where `slots` says so; they come from
+        `find`, by default `features`.
 
         Raises:
             ValueError: no ids, or places and features differ in number.
@@ -125,7 +130,7 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
                 places = given["places"]
             else:
                 places = torch.nonzero((slots == number).flatten())[:, 0]
-            features = None if given is None else self.features(name, given["values"], given["index"])
+            features = None if given is None else (find or self.features)(name, given["values"], given["index"])
             here, there = places.shape[0], 0 if features is None else features.shape[0]
             if here != there:
                 raise ValueError(

@@ -19,7 +19,7 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.recording import Recording
-from llava_ecg.ecg.render import LAYOUTS, PAPERS, Page, distort, draw_page, render
+from llava_ecg.ecg.render import COLOURS, LAYOUTS, PAPERS, Page, draw_page, render
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -166,17 +166,15 @@ def test_page_is_the_same_every_time_and_the_grid_is_not_drawn_on() -> None:
     np.testing.assert_array_equal(first, np.asarray(render(recording, dpi=50)))
 
 
-def test_distortion_is_seeded_and_keeps_the_size() -> None:
-    page = render(simulate(seed=1)[0], dpi=50)
-    one, again, other = (np.asarray(distort(page, seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, again)
-    assert one.shape == np.asarray(page).shape and not np.array_equal(one, other)
-    assert not np.array_equal(one, np.asarray(page))
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"layout": "4x3"}, "'4x3'"), ({"paper": "a5"}, "'a5'"), ({"dpi": 5}, "5 dpi"), ({"dpi": 9999}, "9999")],
+    [
+        ({"layout": "4x3"}, "'4x3'"),
+        ({"paper": "a5"}, "'a5'"),
+        ({"colour": "teal"}, "'teal'"),
+        ({"dpi": 5}, "5 dpi"),
+        ({"dpi": 9999}, "9999"),
+    ],
 )
 def test_impossible_pages_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -296,3 +294,36 @@ def test_a_heading_has_the_person_only_if_asked_for() -> None:
     plain, headed = (np.asarray(render(recording, heading=lines)) for lines in ((), (first, second)))
     changed = np.flatnonzero((plain != headed).any(axis=(1, 2)))
     assert len(changed) and changed.max() < 15 * 200 / 25.4, "above the grid"
+
+
+def test_rhythm_strips_of_each_layout() -> None:
+    for layout, strips in {"3x4": [], "3x4+1": ["II"], "3x4+3": ["V1", "II", "V5"], "6x2": [], "12x1": []}.items():
+        boxes = draw_page(_flat(), dpi=60, layout=layout).boxes
+        assert [box.lead for box in boxes if box.rhythm] == strips
+        assert [box.lead for box in boxes if not box.rhythm and box.t0 == 0.0][:3] == ["I", "II", "III"]
+    page = draw_page(_flat(leads=("I", "V2")), dpi=60, layout="3x4+3")
+    assert not any(box.recorded for box in page.boxes if box.rhythm), "of three strips none takes another's place"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_trace_of_a_layout_is_where_its_box_says(layout: str) -> None:
+    recording, _ = simulate(Heart(), seed=4)
+    page = draw_page(recording, layout=layout, gain=5.0)
+    ink = _darkness(page)
+    for box in page.boxes:
+        seconds = round((0.3 * box.t0 + 0.7 * box.t1) * 500) / 500
+        x, y = page.at(box, seconds, float(recording.lead(box.lead)[round(seconds * 500)]))
+        assert ink[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].max() > 0.5, box
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_colour_is_that_of_its_lines_and_leaves_the_ink(colour: str) -> None:
+    recording, _ = simulate(seed=1)
+    page = draw_page(recording, colour=colour)
+    pixels, mm = np.asarray(page.image).astype(int), page.px_per_mm
+    red, green, blue = pixels[round(100 * mm), round(10 * mm)]  # on a heavy line, away from the traces
+    strongest = {"red": red > green + 40, "pink": red > blue + 40, "blue": blue > red + 40, "green": green > red + 40}
+    assert strongest.get(colour, red == green == blue)
+    assert red == {"none": 255, "grey": 190}.get(colour, red)
+    ink = (pixels.max(axis=2) < 60).sum()
+    assert ink == pytest.approx((np.asarray(render(recording)).max(axis=2) < 60).sum(), rel=0.02)

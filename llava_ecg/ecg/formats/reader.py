@@ -220,8 +220,8 @@ def assemble(
     _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
     if not 20 <= rate <= 100_000:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
         raise InputError(
-            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called 'time (ms)'); "
-            "give the right one as in --rate 500"
+            f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called "
+            "'time (ms)'); give the right one as in --rate 500"
         )
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
     voltages = [row for row, scale in enumerate(scales) if scale is not None]

@@ -1,0 +1,169 @@
+"""The table of tasks: what is asked of which ECG, how it is scored, and what is refused; no harness is needed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llava_ecg import plugins
+from llava_ecg.errors import InputError
+from llava_ecg.eval.sources import case
+from llava_ecg.eval.tasks import EvalTask, Item, chosen, ecgqa, ptbxl_super
+
+
+def question(ecg: int | list[int], answer: list[str], kind: str = "single-verify", **more: Any) -> dict[str, Any]:
+    ecgs = ecg if isinstance(ecg, list) else [ecg]
+    told = {"question": "Is there noise?", "attribute": ["noise"], "template_id": 1, "sample_id": 5}
+    return {"ecg_id": ecgs, "answer": answer, "question_type": kind} | told | more
+
+
+def write(folder: Path, questions: list[dict[str, Any]]) -> Path:
+    """A data folder with three ECGs of fold 9 (ecg_id 10, 11, 12) and one of fold 1 (13); ECG 11 and 12 are of one
+    patient."""
+    for name in ("ptbxl", "ecgqa"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    np.save(folder / "ptbxl/signals_250hz_int16.npy", rng.integers(-900, 900, (4, 12, 2500)).astype(np.int16))
+    with (folder / "ptbxl/labels.csv").open("w", newline="", encoding="utf-8") as out:
+        lines = csv.writer(out)
+        lines.writerow(["row", "ecg_id", "patient_id", "strat_fold", "super_class", "age", "sex"])
+        lines.writerow([0, 10, 1, 9, "NORM", "61", "male"])
+        lines.writerow([1, 11, 2, 9, "MI|STTC", "", ""])
+        lines.writerow([2, 12, 2, 9, "NORM", "", ""])
+        lines.writerow([3, 13, 3, 1, "NORM", "", ""])
+    (folder / "ecgqa/questions.json").write_text(json.dumps(questions), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(tmp_path / "data", [question(10, ["yes"]), question(11, ["no"]), question(13, ["no"])])
+
+
+def test_superclasses(data: Path) -> None:
+    items = ptbxl_super.items(data)
+    assert [(item.name, item.truth, item.group) for item in items] == [
+        ("ptbxl-10", ("NORM",), "1"),
+        ("ptbxl-11", ("MI", "STTC"), "2"),
+        ("ptbxl-12", ("NORM",), "2"),
+    ]
+    said = [ptbxl_super.said(item, text) for item, text in zip(items, ["NORM", "MI", "?"], strict=True)]
+    assert said == [{"NORM"}, {"MI"}, None]
+    found = ptbxl_super.scores(items, said)
+    assert found.unparsed == 1
+    # wrong of 15: STTC of the second, all 5 of the third
+    assert found.figures["hamming_loss"].value == pytest.approx(6 / 15)
+    # the public code takes the third for one without labels, and CD and HYP, which nobody has, are no labels of its
+    assert ptbxl_super.scores_legacy(items, ["NORM", "MI", "?"])["hamming_loss"] == pytest.approx(2 / 9)
+
+
+def test_the_ecg_of_a_row_is_read_with_its_person(data: Path) -> None:
+    first, second, _ = ptbxl_super.items(data)
+    recording = case(first.sources).recording
+    assert recording is not None
+    table = np.load(data / "ptbxl/signals_250hz_int16.npy")
+    np.testing.assert_allclose(recording.signal, table[0] / 1000, rtol=1e-6)
+    assert (recording.rate, recording.metadata) == (250, {"sex": "male", "age": 61.0})
+    assert "in no unit" in recording.notes[0]
+    other = case(second.sources).recording
+    assert other is not None
+    np.testing.assert_allclose(other.signal, table[1] / 1000, rtol=1e-6)
+
+
+def test_only_questions_of_the_fold_are_asked(data: Path) -> None:
+    items = ecgqa.items(data)
+    assert [(item.name, item.truth) for item in items] == [("questions-0", ("yes",)), ("questions-1", ("no",))]
+    assert ecgqa.put(items[0]) == "Is there noise? Options: yes, no"
+
+
+def test_options_of_each_kind_do_not_tell_the_answer(tmp_path: Path) -> None:
+    query = {"template_id": 7, "question": "Which noise?"}
+    items = ecgqa.items(
+        write(
+            tmp_path / "data",
+            [
+                question(10, ["yes"]),
+                question(11, ["not sure"]),
+                question(10, ["none"], "single-choose", attribute=["noise", "drift"]),
+                question(10, ["noise", "drift"], "single-query", **query),
+                question(13, ["burst"], "single-query", **query),
+                question([10, 11], ["no"], "comparison_irrelevant-verify"),
+                question([10, 13], ["no"], "comparison_irrelevant-verify"),
+            ],
+        )
+    )
+    assert [item.options for item in items] == [
+        ("yes", "no", "not sure"),
+        ("yes", "no", "not sure"),
+        ("noise", "drift", "none"),
+        ("burst", "drift", "noise"),
+        ("yes", "no"),
+    ]
+    two = case(items[-1].sources)
+    assert len(two.more) == 1
+
+
+def test_a_question_goes_through_json(data: Path) -> None:
+    for item in (*ecgqa.items(data), *ptbxl_super.items(data)):
+        assert Item.of(json.loads(json.dumps(item.to_dict()))) == item
+
+
+@pytest.mark.parametrize("gone", ["ptbxl/labels.csv", "ptbxl/signals_250hz_int16.npy", "ecgqa/questions.json"])
+def test_a_missing_file_is_named(data: Path, gone: str) -> None:
+    (data / gone).unlink()
+    with pytest.raises(InputError, match=r"the task ecgqa reads .* is not there"):
+        ecgqa.items(data)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"question": "?"}]'])
+def test_a_file_of_something_else_is_refused(data: Path, text: str) -> None:
+    (data / "ecgqa/questions.json").write_text(text)
+    with pytest.raises(InputError, match="no file of ECG-QA"):
+        ecgqa.items(data)
+
+
+def test_tasks_are_chosen_by_name_and_plugged_in() -> None:
+    assert [task.name for task in chosen("ptbxl_super, ecgqa")] == ["ptbxl_super", "ecgqa"]
+    assert {"ptbxl_super", "ecgqa"} <= {task.name for task in chosen("all")}
+    for names in ("", " , ", "ecgqa,ecgqa"):
+        with pytest.raises(InputError, match="names no task, or one twice"):
+            chosen(names)
+    with pytest.raises(InputError, match="did you mean ecgqa"):
+        chosen("ecg_qa")
+    mine = EvalTask("x", "mine", "nothing", lambda _: [], "{question}")
+    plugins.tasks.add("mine", mine)
+    plugins.tasks.add("wrong", "llava_ecg.errors:InputError")
+    try:
+        assert [task.name for task in chosen("mine")] == ["mine"]
+        with pytest.raises(InputError, match="no EvalTask"):
+            chosen("wrong")
+    finally:
+        plugins.tasks.remove("mine")
+        plugins.tasks.remove("wrong")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ([], "no ECG and no image"),
+        ([{}], "names neither of ecg and image"),
+        ([{"ecg": "a.npy", "colour": 1}], "a block says colour"),
+        ([{"ecg": "a.npy", "row": 0}], "needs rate, unit, leads too"),
+        ([{"ecg": "a.npy", "row": 0, "rate": 1, "unit": 1, "leads": []}], "can't be read"),
+        ([{"ecg": "a.hea"}], "a.hea"),
+    ],
+)
+def test_blocks_that_tell_of_nothing(blocks: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        case(blocks)
+
+
+def test_a_row_that_is_not_there(data: Path) -> None:
+    [first, *_] = ptbxl_super.items(data)
+    with pytest.raises(InputError, match="no row 4 of"):
+        case([{**first.sources[0], "row": 4}])
