@@ -138,7 +138,7 @@ def _add_distortions(render: argparse.ArgumentParser) -> None:
         "--kinds",
         type=lambda text: tuple(text.split(",")),
         metavar="NAMES",
-        help="with --distort: do these and no others, of marks, wrinkles, rotation, perspective, crop, shadow, blur, "
+        help="with --distort: do these and no others, of marks, wrinkles, perspective, rotation, crop, shadow, blur, "
         "noise, jpeg, with commas between (default: some, drawn by the seed)",
     )
     render.add_argument(

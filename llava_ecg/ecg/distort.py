@@ -378,8 +378,8 @@ def _jpeg(sheet: _Sheet) -> _Done:
 KINDS: dict[str, Callable[[_Sheet], _Done]] = {
     "marks": _marks,
     "wrinkles": _wrinkles,
+    "perspective": _perspective,  # before the rotation, which cuts corners off that would show
     "rotation": _rotation,
-    "perspective": _perspective,
     "crop": _crop,
     "shadow": _shadow,
     "blur": _blur,
