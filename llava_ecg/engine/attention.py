@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -27,6 +27,28 @@ HONOUR_SEGMENTS = (PACKED, "flash_attention_2", "flash_attention_3")
 """Attention functions of transformers that keep sequences apart by ``cu_seq_lens_q``; others pass over it."""
 
 Kernel = Callable[..., torch.Tensor]
+
+
+class _Borders(NamedTuple):
+    """Where sequences that lie one behind the other begin, and how they are looked at; see `varlen`."""
+
+    segments: torch.Tensor
+    longest: int
+    scale: float
+    window: int | None
+
+
+class _Places(NamedTuple):
+    """What sequences hold of which slots, and how they are looked at; see `decode`."""
+
+    rows: Sequence[int]
+    lengths: Sequence[int]
+    scale: float
+    window: int | None
+
+
+def _scale(given: float | None, query: torch.Tensor) -> float:
+    return float(query.shape[-1] ** -0.5) if given is None else given
 
 
 def varlen(
@@ -63,7 +85,7 @@ def varlen(
     usable, kernel = BACKENDS[name]
     if not usable(query.device.type, query.dtype):
         raise ValueError(f"the attention backend {name} can't do {query.dtype} on {query.device.type}")
-    return kernel(query, key, value, segments, longest, query.shape[-1] ** -0.5 if scale is None else scale, window)
+    return kernel(query, key, value, _Borders(segments, longest, _scale(scale, query), window))
 
 
 def decode(
@@ -96,9 +118,10 @@ def decode(
     name = backend or ("views" if query.device.type == "cpu" else "masked")
     if name not in DECODE_BACKENDS:
         raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(DECODE_BACKENDS)}")
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
     grouped = query.view(query.shape[0], key.shape[1], -1, query.shape[-1])
-    return DECODE_BACKENDS[name](grouped, key, value, rows, lengths, scale, window).reshape(query.shape)
+    return DECODE_BACKENDS[name](grouped, key, value, _Places(rows, lengths, _scale(scale, query), window)).reshape(
+        query.shape
+    )
 
 
 def extend(
@@ -126,7 +149,7 @@ def extend(
     Returns:
         [T, H, D]
     """
-    scale, heads = query.shape[-1] ** -0.5 if scale is None else scale, key.shape[1]
+    scale, heads = _scale(scale, query), key.shape[1]
     out = []
     for q, row, count, length in zip(query.split(list(counts)), rows, counts, lengths, strict=True):
         begin = 0 if window is None else max(0, length - count - window + 1)
@@ -183,35 +206,27 @@ def packed(
     return out[None], None
 
 
-def _torch_varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: torch.Tensor,
-    longest: int,
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _torch_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
     """torch's own FlashAttention-2."""
     from torch.nn.attention.varlen import varlen_attn
 
     known = _parameters()
     settings: dict[str, Any] = {}
     if "window_size" in known:
-        settings["window_size"] = (-1 if window is None else window - 1, 0)
-    elif window is not None and longest > window:
+        settings["window_size"] = (-1 if at.window is None else at.window - 1, 0)
+    elif at.window is not None and at.longest > at.window:
         raise ValueError("torch's varlen_attn has no sliding window before 2.12; use sequences within the window")
     else:
         settings["is_causal"] = True
     if "scale" in known:
-        settings["scale"] = scale
+        settings["scale"] = at.scale
     else:
-        query = query * (scale * query.shape[-1] ** 0.5)
+        query = query * (at.scale * query.shape[-1] ** 0.5)
     if "enable_gqa" in known:
         settings["enable_gqa"] = key.shape[1] != query.shape[1]
     else:
         key, value = _repeated(key, query), _repeated(value, query)
-    out: Any = varlen_attn(query, key, value, segments, segments, longest, longest, **settings)
+    out: Any = varlen_attn(query, key, value, at.segments, at.segments, at.longest, at.longest, **settings)
     return out
 
 
@@ -222,22 +237,14 @@ def _parameters() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
-def _flash_attn(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: torch.Tensor,
-    longest: int,
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
     """The flash-attn package."""
     from flash_attn import flash_attn_varlen_func
 
-    reach = (-1, -1) if window is None else (window - 1, 0)
+    reach = (-1, -1) if at.window is None else (at.window - 1, 0)
     out: Any = flash_attn_varlen_func(
-        *(query, key, value, segments, segments, longest, longest),
-        softmax_scale=scale,
+        *(query, key, value, at.segments, at.segments, at.longest, at.longest),
+        softmax_scale=at.scale,
         causal=True,
         window_size=reach,
     )
@@ -245,88 +252,58 @@ def _flash_attn(
 
 
 @torch.compiler.disable
-def _sdpa(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: torch.Tensor,
-    longest: int,
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
     """torch's scaled_dot_product_attention, a sequence at a time."""
-    lengths = segments.diff().tolist()
+    lengths = at.segments.diff().tolist()
     key, value = _repeated(key, query), _repeated(value, query)
     parts = zip(*(each.transpose(0, 1).split(lengths, dim=1) for each in (query, key, value)), strict=True)
     out = []
     for q, k, v in parts:
-        banded = window is not None and q.shape[1] > window
-        mask = _band(q.shape[1], window, q.device) if banded else None
+        banded = at.window is not None and q.shape[1] > at.window
+        mask = _band(q.shape[1], at.window, q.device) if banded else None
         out.append(
-            scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=not banded, scale=scale)
+            scaled_dot_product_attention(
+                q[None], k[None], v[None], attn_mask=mask, is_causal=not banded, scale=at.scale
+            )
         )
     return torch.cat(out, dim=2)[0].transpose(0, 1)
 
 
-def _math(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    segments: torch.Tensor,
-    longest: int,
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
     """The definition, over all places at once: what the others are tested against."""
-    number = torch.bucketize(torch.arange(query.shape[0], device=segments.device), segments[1:-1], right=True)
-    mask = (number[:, None] == number[None]) & _band(query.shape[0], window, segments.device)
+    number = torch.bucketize(torch.arange(query.shape[0], device=at.segments.device), at.segments[1:-1], right=True)
+    mask = (number[:, None] == number[None]) & _band(query.shape[0], at.window, at.segments.device)
     key, value = _repeated(key, query), _repeated(value, query)
-    scores = torch.einsum("qhd,khd->hqk", query, key) * scale
+    scores = torch.einsum("qhd,khd->hqk", query, key) * at.scale
     weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
     return torch.einsum("hqk,khd->qhd", weights, value)
 
 
-def _views(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    rows: Sequence[int],
-    lengths: Sequence[int],
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _views(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Places) -> torch.Tensor:
     """A sequence at a time on just what it filled, so that no other has a part in its rounding. The query heads of one
     key head stand as its queries, and no key is repeated."""
     out = []
-    for q, row, length in zip(query.split(1), rows, lengths, strict=True):
-        begin = 0 if window is None else max(0, length - window)
+    for q, row, length in zip(query.split(1), at.rows, at.lengths, strict=True):
+        begin = 0 if at.window is None else max(0, length - at.window)
         out.append(
             scaled_dot_product_attention(
-                q, key[row : row + 1, :, begin:length], value[row : row + 1, :, begin:length], scale=scale
+                q, key[row : row + 1, :, begin:length], value[row : row + 1, :, begin:length], scale=at.scale
             )
         )
     return out[0] if len(out) == 1 else torch.cat(out)
 
 
-def _masked(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    rows: Sequence[int],
-    lengths: Sequence[int],
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Places) -> torch.Tensor:
     """All sequences at once, over the places of the longest."""
-    longest = max(lengths)
-    whole = list(rows) == list(range(key.shape[0]))
-    key, value = ((each if whole else each[list(rows)])[:, :, :longest] for each in (key, value))
-    place, length = (torch.arange(longest, device=query.device), torch.tensor(lengths, device=query.device)[:, None])
-    seen = (place < length) & (place >= length - (longest if window is None else window))
+    longest = max(at.lengths)
+    whole = list(at.rows) == list(range(key.shape[0]))
+    key, value = ((each if whole else each[list(at.rows)])[:, :, :longest] for each in (key, value))
+    place, length = (torch.arange(longest, device=query.device), torch.tensor(at.lengths, device=query.device)[:, None])
+    seen = (place < length) & (place >= length - (longest if at.window is None else at.window))
     # what a mask hides still takes part as zero times it, and zero times NaN is NaN
     hidden = ~seen[:, None, :, None]
     key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
-    return scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None], scale=scale)
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None], scale=at.scale)
 
 
 def _band(length: int, window: int | None, device: torch.device) -> torch.Tensor:

@@ -293,7 +293,8 @@ def _check_adapter(adapter: Path, model_args: ModelArguments, args: TrainingArgu
         asked = getattr(model_args, flag)
         if flag in args.given and asked != held.get(key):
             raise InputError(
-                f"--{flag} {asked}: the LoRA in {adapter} has {held.get(key)} and is gone on with; leave it away"
+                f"--{flag} {asked}: the LoRA in {adapter} has {held.get(key)} and is gone on with; "
+                f"give --{flag} {held.get(key)}, or leave it away where no recipe says otherwise"
             )
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,5 +45,15 @@ def test_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert found["ratio"]["lowest"] == found["ratio"]["highest"] > 0
     assert found["attention"] == "sdpa"
     assert "tokens/s" in capsys.readouterr().out
-    if Path("/proc/self/clear_refs").exists():
-        assert bench.memory(TINY, "cpu", "ours", "some") >= 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+def test_the_peak_is_that_since_it_was_forgotten() -> None:
+    size = 64 << 20  # more than any allocator keeps for later
+    large = np.ones(2 * size, np.uint8)
+    del large
+    held = bench.forget_peak("cpu")
+    assert bench.peak_bytes("cpu") - held < size // 4
+    large = np.ones(size, np.uint8)
+    del large
+    assert size * 0.9 < bench.peak_bytes("cpu") - held < size * 1.5
