@@ -11,15 +11,11 @@ Hardware: 2 cores, 3 GB, 5 minutes.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
+import standing
 import torch
-import transformers
 
 from llava_ecg.assistant import Answer, Assistant, Question
 from llava_ecg.case import Case, Decoding
@@ -60,17 +56,13 @@ def batched(assistant: Assistant, asked: list[Question], decoding: Decoding, slo
 
 def main() -> None:
     """Measure and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gem-tiny")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser = standing.parser(__doc__)
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--baseline", type=int, default=64, help="how many of them the loop is asked")
     parser.add_argument("--max-new-tokens", type=int, default=160)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--parts", type=int, default=2, help="in how many turns")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     assistant = Assistant.open(arguments.model, device=arguments.device, dtype=arguments.dtype)
@@ -92,14 +84,8 @@ def main() -> None:
             seconds[name] += time.perf_counter() - started
     rates = {name: counts[name] / seconds[name] for name in counts}
     both = answers["transformers"].keys() & answers["engine"].keys()
-    found = {
-        "model": arguments.model,
-        "device": arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name(),
-        "machine": platform.machine(),
-        "dtype": arguments.dtype,
+    found = standing.standing(arguments) | {
         "threads": arguments.threads,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
         "questions": counts,
         "batch": arguments.batch,
         "new_tokens": {
@@ -111,10 +97,7 @@ def main() -> None:
         "same_text": sum(answers["transformers"][each].text == answers["engine"][each].text for each in both),
         "compared": len(both),
     }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    standing.tell(found, arguments.json)
 
 
 if __name__ == "__main__":

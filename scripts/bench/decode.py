@@ -10,17 +10,13 @@ Hardware: 2 cores, 2 GB, 2 minutes; with `--dtype bfloat16 --device cuda` one GP
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import standing
 import torch
-import transformers
 from transformers.generation.streamers import BaseStreamer
 
 from llava_ecg.assistant import Assistant
@@ -121,33 +117,20 @@ def measure(model: Any, values: torch.Tensor, threads: int, tokens: int, repeats
 
 def main() -> None:
     """Measure and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gem-tiny")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser = standing.parser(__doc__)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
-    parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
     assistant = Assistant.open(arguments.model, device=arguments.device, dtype=arguments.dtype)
     values = prompt(assistant)
     model = assistant.checkpoint.model
-    found = {
-        "model": arguments.model,
-        "device": arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name(),
-        "machine": platform.machine(),
-        "dtype": arguments.dtype,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+    found = standing.standing(arguments) | {
         "prompt": values.shape[1],
         "tokens": arguments.tokens,
         "runs": [measure(model, values, count, arguments.tokens, arguments.repeats) for count in arguments.threads],
     }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    standing.tell(found, arguments.json)
 
 
 if __name__ == "__main__":

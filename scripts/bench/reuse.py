@@ -10,15 +10,11 @@ Hardware: 2 cores, 3 GB, 2 minutes.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import time
-from pathlib import Path
 from statistics import median
 
+import standing
 import torch
-import transformers
 
 from llava_ecg.assistant import Answer, Assistant, Question
 from llava_ecg.case import Case, Decoding
@@ -58,14 +54,10 @@ def answers(assistant: Assistant, case: Case, texts: tuple[str, ...], decoding: 
 
 def main() -> None:
     """Measure and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gem-tiny")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser = standing.parser(__doc__)
     parser.add_argument("--max-new-tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     fast = Assistant.open(arguments.model, device=arguments.device, dtype=arguments.dtype)
@@ -86,14 +78,8 @@ def main() -> None:
         same += sum(one == other for one, other in zip(said["eight"], said["eight_anew"], strict=True))
         compared += len(TEXTS)
     medians = {name: median(each) for name, each in seconds.items()}
-    found = {
-        "model": arguments.model,
-        "device": arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name(),
-        "machine": platform.machine(),
-        "dtype": arguments.dtype,
+    found = standing.standing(arguments) | {
         "threads": arguments.threads,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
         "rounds": arguments.rounds,
         "max_new_tokens": arguments.max_new_tokens,
         "seconds": {name: round(value, 3) for name, value in medians.items()},
@@ -102,10 +88,7 @@ def main() -> None:
         "same_text": same,
         "compared": compared,
     }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    standing.tell(found, arguments.json)
 
 
 if __name__ == "__main__":
