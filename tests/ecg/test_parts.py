@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llava_ecg import plugins
 from llava_ecg.cli import main
-from llava_ecg.ecg.formats import parts_of, read, wfdb_signals
+from llava_ecg.ecg.formats import Options, parts_of, read, wfdb_signals
 from llava_ecg.ecg.formats.write import written
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -121,3 +122,36 @@ def test_the_commands(record: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is 300.0 s long" in capsys.readouterr().err
     assert main(["convert-ecg", str(record), str(tmp_path / "part.npz"), "--start", "10", "--seconds", "2"]) == 0
     assert read(tmp_path / "part.npz").duration == 2.0
+
+
+def test_a_reader_of_a_third_party_may_read_parts_and_hold_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, float, float | None]] = []
+
+    class Telemetry:
+        suffixes = (".tele",)
+        parts = many = True
+
+        def recognises(self, head: bytes, path: Path) -> bool:
+            return head.startswith(b"TELE")
+
+        def seconds(self, path: Path) -> float | None:
+            return 7200.0
+
+        def read(self, path: Path, options: Options) -> Recording:
+            asked.append((options.record, options.start, options.seconds))
+            count = round((options.seconds or 10.0) * 100)
+            return Recording(np.sin(np.arange(count, dtype=np.float32))[None], 100.0, ("II",))
+
+    path = tmp_path / "ward.tele"
+    path.write_bytes(b"TELE")
+    plugins.readers.add("telemetry", Telemetry)
+    try:
+        seconds, part = parts_of(f"{path}#bed 3")
+        assert seconds == 7200.0
+        assert part(3600.0, 5.0).duration == 5.0
+        assert read(f"{path}#bed 4").notes == ()
+    finally:
+        plugins.readers.remove("telemetry")
+    assert asked == [("bed 3", 3600.0, 5.0), ("bed 4", 0.0, None)]

@@ -10,14 +10,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from llava_ecg.ecg.formats.physionet import Wfdb, length_s
 from llava_ecg.ecg.formats.reader import (
     HEAD_BYTES,
     Options,
     Reader,
+    can,
     check_millivolts,
     looks_like,
-    reads_parts,
     split_record,
 )
 from llava_ecg.ecg.person import person
@@ -28,8 +27,6 @@ from llava_ecg.plugins import readers
 __all__ = ["Options", "Reader", "read"]
 
 _LONGEST = 1000  # letters of a message
-MANY = ("hdf5",)
-"""Formats with several recordings in a file."""
 
 
 def read(
@@ -75,7 +72,7 @@ def _read(
     whole, record = split_record(Path(path))
     found, head = _open(whole)
     name = reader if reader is not None else _recognise(found, head)
-    if record is not None and name not in MANY:
+    if record is not None and not can(readers.get(name)(), "many"):
         raise InputError(f"{found} holds one recording, so #{record} behind it means nothing; leave it away")
     recording = _part(readers.get(name)(), found, replace(options, record=record, start=start, seconds=seconds))
     recording = replace(
@@ -87,7 +84,7 @@ def _read(
 def parts_of(path: str | PathLike[str], **reading: Any) -> tuple[float, Callable[[float, float], Recording]]:
     """A long recording, to be read part by part: how long it is, s, and what gives a part from its start and length.
 
-    Of a plain WFDB record no more than the part is read; any other is held whole.
+    Where the reader can read a part, as that of WFDB, no more is read; any other recording is held whole.
 
     Args:
         reading: as `read`.
@@ -95,11 +92,12 @@ def parts_of(path: str | PathLike[str], **reading: Any) -> tuple[float, Callable
     Raises:
         InputError: as `read`.
     """
-    whole = Path(path) if Path(path).exists() else Path(f"{path}.hea")
-    if whole.suffix.lower() in Wfdb.suffixes and whole.with_suffix(".hea").is_file() and reading.get("rate") is None:
-        seconds = length_s(whole)
-        if seconds is not None:
-            return seconds, lambda start, length: read(path, **reading, start=start, seconds=length)
+    whole, _ = split_record(Path(path))
+    found, head = _open(whole)
+    reader: Any = readers.get(reading.get("reader") or _recognise(found, head))()
+    seconds = reader.seconds(found) if can(reader, "parts") and reading.get("rate") is None else None
+    if seconds is not None:
+        return seconds, lambda start, length: read(path, **reading, start=start, seconds=length)
     recording = read(path, **reading)
     return recording.duration, recording.window
 
@@ -115,7 +113,7 @@ def _part(reader: Reader, path: Path, options: Options) -> Recording:
     recording = reader.read(path, options)
     if options.whole:
         return recording
-    if not reads_parts(reader):
+    if not can(reader, "parts"):
         begin, seconds = options.start, options.seconds
         if begin >= recording.duration:
             raise InputError(f"{path} is {recording.duration:.1f} s long, so nothing is there from {begin:g} s on")

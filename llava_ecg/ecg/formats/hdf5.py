@@ -32,6 +32,7 @@ class Hdf5:
     """The reader of exams in HDF5."""
 
     suffixes = (".hdf5", ".h5")
+    many = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """The magic number."""

@@ -83,13 +83,12 @@ class Wfdb:
             notes=notes,
         )
 
-
-def length_s(path: Path) -> float | None:
-    """How long a plain record is, by its header; None where that does not say, or only reading would tell."""
-    header = wfdb_header.parse(path if path.suffix.lower() == ".hea" else path.with_suffix(".hea"))
-    rate = DEFAULT_RATE if header.rate is None else header.rate
-    frames = header.samples or sum(samples for _, samples in header.segments)
-    return frames / rate if frames and rate > 0 else None
+    def seconds(self, path: Path) -> float | None:
+        """How long a record is, by its header; None where that does not say."""
+        header = wfdb_header.parse(path if path.suffix.lower() == ".hea" else path.with_suffix(".hea"))
+        rate = DEFAULT_RATE if header.rate is None else header.rate
+        frames = header.samples or sum(samples for _, samples in header.segments)
+        return frames / rate if frames and rate > 0 else None
 
 
 def _part(header: Header, rate: float, options: Options) -> Header:

@@ -100,7 +100,9 @@ class Reader(Protocol):
     """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
 
     `read` gives all of the recording, of which a part is then taken. A reader that reads no more than the part has
-    ``parts = True`` and heeds ``options.start`` and ``options.seconds``.
+    ``parts = True``, heeds ``options.start`` and ``options.seconds``, and tells by ``seconds(path)`` how long a
+    recording is, or None where only reading would tell. One whose files hold several recordings has ``many = True`` and
+    heeds ``options.record``.
 
     The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
     what is wrong.
@@ -140,9 +142,9 @@ def _number(unit: str | float | None) -> float | None:
         return None
 
 
-def reads_parts(reader: Reader) -> bool:
-    """Whether a reader heeds ``options.start`` and ``options.seconds`` itself."""
-    return bool(vars(type(reader)).get("parts", False))
+def can(reader: Reader, what: str) -> bool:
+    """Whether a reader says that it does more than it has to: ``parts`` or ``many``, see `Reader`."""
+    return bool(vars(type(reader)).get(what, False))
 
 
 def split_record(path: Path) -> tuple[Path, str | None]:
