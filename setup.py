@@ -31,13 +31,14 @@ BASE = [
     "pyyaml>=6.0",
 ]
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
+EVAL = ["inspect_ai>=0.3.285"]
 QUANT = ["bitsandbytes>=0.50"]
 FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12"]
 TEST = [
+    *EVAL,
     *FORMATS,
     *QUANT,
-    "accelerate>=1.10",
-    "peft>=0.19",
+    *TRAIN,
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "hypothesis>=6.120",
@@ -45,7 +46,7 @@ TEST = [
 ]
 EXTRAS = {
     "deepspeed": ["deepspeed>=0.19"],
-    "eval": ["inspect_ai>=0.3.285"],
+    "eval": EVAL,
     "flash": ["flash-attn>=2.7"],
     "formats": FORMATS,
     "quant": QUANT,
