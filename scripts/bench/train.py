@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,13 @@ PRESETS = {
         dtype=torch.bfloat16,
     ),
 }
+
+
+def smaller(preset: Preset, layers: int | None, samples: int | None) -> Preset:
+    """A preset with fewer layers and samples, where a number is given."""
+    text = preset.text | ({"num_hidden_layers": layers} if layers else {})
+    count = samples or preset.samples
+    return replace(preset, text=text, samples=count, batch=min(count, preset.batch))
 
 
 def build(preset: Preset, device: str) -> LlavaEcgForCausalLM:
@@ -286,20 +293,23 @@ def main() -> None:
     parser.add_argument("--recompute", choices=("none", "some", "all"), default="none", help="of ours")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda for a preset in bfloat16, else cpu")
+    parser.add_argument("--layers", type=int, help="of the language model, in place of the preset's: a trial of it")
+    parser.add_argument("--samples", type=int, help="in place of the preset's")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory_of", choices=("baseline", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)  # names of transformers that have others in later versions
     torch.set_num_threads(options.threads)
-    preset = PRESETS[options.preset]
-    device = "cuda" if preset.dtype is torch.bfloat16 else "cpu"
+    preset = smaller(PRESETS[options.preset], options.layers, options.samples)
+    device = options.device or ("cuda" if preset.dtype is torch.bfloat16 else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         parser.error(f"the preset {options.preset} needs CUDA; take --preset cpu")
     if options.memory_of:
         print(memory(preset, device, options.memory_of, options.recompute))
         return
-    peaks = {name: _in_a_process(name, options) for name in ("baseline", "ours")}
+    peaks = {name: _in_a_process(name) for name in ("baseline", "ours")}
     rates = speed(preset, device, options.recompute, options.rounds)
     medians = {name: statistics.median(each) for name, each in rates.items()}
     ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates["baseline"], strict=True)]
@@ -330,12 +340,10 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _in_a_process(way: str, options: Any) -> int:
+def _in_a_process(way: str) -> int:
     """`memory` in a process of its own, since what was freed is not always given back."""
-    words = ["--preset", options.preset, "--recompute", options.recompute, "--threads", str(options.threads)]
-    done = subprocess.run(
-        [sys.executable, __file__, *words, "--memory_of", way], capture_output=True, text=True, check=False
-    )
+    words = [sys.executable, __file__, *sys.argv[1:], "--memory_of", way]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     return int(done.stdout.split()[-1])

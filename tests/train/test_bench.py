@@ -33,9 +33,32 @@ def test_both_ways_have_the_same_loss() -> None:
     torch.testing.assert_close(padded, packed, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("recompute", ["none", "some", "all"])
+def test_the_preset_of_a_gpu_in_small(recompute: str) -> None:
+    """Its dtype, its widths' kinds and its ways, on the CPU."""
+    large = bench.PRESETS["h100"]
+    small = replace(bench.smaller(large, 2, 4), text=large.text | TINY.text, ecg=TINY.ecg, image=TINY.image)
+    assert (small.samples, small.batch, small.dtype) == (4, 4, torch.bfloat16)
+    model, samples, steps = bench.ways(small, "cpu", recompute)
+    labels = [int((each.labels[1:] != -100).sum()) for each in samples]
+    packs = bench.packs_of([len(each) for each in samples], small.longest)
+    gradients, losses = [], []
+    for name, counts in (("baseline", [sum(labels)]), ("ours", [sum(labels[one] for one in pack) for pack in packs])):
+        model.zero_grad()
+        total = torch.zeros(())
+        for step, count in zip(steps[name](), counts, strict=True):
+            loss = step() * (count / sum(labels))
+            loss.backward()
+            total += loss.detach().float()
+        losses.append(total.item())
+        gradients.append(model.language_model.lm_head.weight.grad.float().clone())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0.05 * gradients[0].abs().max().item())
+
+
 def test_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(bench.PRESETS, "cpu", TINY)
-    monkeypatch.setattr(bench, "_in_a_process", lambda way, options: 1 << 20)
+    monkeypatch.setattr(bench, "_in_a_process", lambda way: 1 << 20)
     path = tmp_path / "out.json"
     monkeypatch.setattr(sys, "argv", ["train.py", "--rounds", "1", "--threads", "1", "--json", str(path)])
     bench.main()

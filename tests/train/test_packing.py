@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,27 @@ def test_in_bfloat16_alone(toy: Path, parts: Path, tmp_path: Path, capsys: pytes
     saved = load_file(tmp_path / "out" / "model.safetensors")
     kinds = {name.split(".")[0]: value.dtype for name, value in saved.items()}
     assert kinds == {"language_model": torch.bfloat16, "projectors": torch.float32, "towers": torch.float32}
+
+
+def test_states_in_eight_bits(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """bitsandbytes' AdamW beside torch's: nearly the same losses, states in a byte each, and a run that goes on."""
+    pytest.importorskip("bitsandbytes")
+    said = []
+    for name in ("adamw_torch", "adamw_bnb_8bit"):
+        more = ("--packing", "--per_device_train_batch_size", "1", "--optim", name, "--max_steps", "4")
+        out = tmp_path / name
+        assert main([*flags(toy, parts, out, *more), "--save_strategy", "steps", "--save_steps", "2"]) == 0
+        said.append(losses(capsys.readouterr().out))
+    assert said[1] == pytest.approx(said[0], rel=0.02)
+    assert said[1][-1] < said[1][0]
+    kept = torch.load(out / "checkpoint-2" / "optimizer.pt", weights_only=False)["state"].values()
+    states = [each["__bnb_optimizer_quant_state__"]["state1"] for each in kept]
+    large = [each for each in states if each.numel() >= 4096]  # smaller ones stay in 32 bits
+    assert large
+    assert {each.dtype for each in large} == {torch.uint8}
+    shutil.rmtree(out / "checkpoint-4")
+    assert main([*flags(toy, parts, out, *more), "--save_strategy", "steps", "--save_steps", "2"]) == 0
+    assert losses(capsys.readouterr().out) == pytest.approx(said[1][2:], abs=1e-4)
 
 
 def test_compiled_layers_are_the_same_model(

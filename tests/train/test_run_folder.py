@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,26 @@ def test_a_run_leaves_its_recipe_its_ground_and_its_log(
     assert main(["--config", str(out / "recipe.yaml")]) == 0
     assert losses(capsys.readouterr().out) == losses(text)[2:]
     assert [each["steps"] for each in entries(out) if "begun" in each] == [3, 3]
+
+
+def test_wandb_without_a_network(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("wandb", reason="the extra train brings it")
+    words = flags(toy, parts, tmp_path / "out", "--tune_mm_mlp_adapter", "--max_steps", "2", "--report_to", "wandb")
+    place = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "llava_ecg.train", *words],
+        env=os.environ | place,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (kept,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content = kept.read_bytes()
+    for name in ("train/loss", "train/learning_rate", "tokens_per_s"):
+        assert name.encode() in content, name
+    assert len(entries(tmp_path / "out")) == 4  # the plain log, all the same
 
 
 def test_the_fingerprint_tells_files_apart(toy: Path, parts: Path, tmp_path: Path) -> None:  # noqa: F811
