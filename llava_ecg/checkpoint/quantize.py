@@ -1,8 +1,11 @@
-"""The language model's linear layers in 4 or 8 bits (bitsandbytes), tensor by tensor as they come from disk.
+"""The language model's linear layers in 4 or 8 bits, tensor by tensor as they come from disk.
 
 - ``nf4``: 4-bit NormalFloat in blocks of 64 with doubly quantised scales, as in QLoRA (Dettmers et al. 2023, arXiv
   2305.14314): 4.13 bits a weight.
 - ``int8``: one scale a row, activations beyond 6.0 apart, as in LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339).
+- ``w8a8``: one scale a row, inputs rounded to 8 bits too; made to be fast on a CPU (`llava_ecg.engine.w8a8`).
+
+The first two are bitsandbytes'.
 
 The model is built on the meta device, `replace_linears` swaps its layers there, and `place` quantises each tensor when
 it comes, so the model never stands in memory at full precision. Towers, projectors, norms, embeddings and the head are
@@ -22,9 +25,10 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
+from llava_ecg.engine.w8a8 import Int8Linear, works
 from llava_ecg.errors import InputError
 
-KINDS = ("nf4", "int8")
+KINDS = ("nf4", "int8", "w8a8")
 # weights of nf4 that share a scale; must divide a layer's width, else bitsandbytes 0.50 takes wrong scales on AVX512
 # CPUs
 BLOCK = 64
@@ -43,6 +47,9 @@ def check(kind: str, device: str | torch.device = "cpu") -> None:
     Raises:
         InputError: an unknown kind, or bitsandbytes is missing, broken, or does not know the device.
     """
+    if kind == "w8a8":
+        _check_w8a8(device)
+        return
     library = _library(kind)
     layer = _layer(kind, BLOCK, 32, False, torch.float32)
     try:
@@ -55,6 +62,18 @@ def check(kind: str, device: str | torch.device = "cpu") -> None:
             f"bitsandbytes {library.__version__} can't compute {kind} on the device {str(device)!r} ({reason}); "
             "choose another device, or load without quantization"
         ) from error
+
+
+def _check_w8a8(device: str | torch.device) -> None:
+    if torch.device(device).type != "cpu":
+        raise InputError(
+            f"w8a8 is made for CPUs and was asked for on the device {str(device)!r}; take int8 or nf4 there, or the "
+            "device cpu"
+        )
+    if not works():
+        raise InputError(
+            f"torch {torch.__version__} can't multiply 8-bit integers exactly on this CPU; load without quantization"
+        )
 
 
 def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dtype) -> None:
@@ -75,7 +94,8 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
         InputError: an unknown kind, bitsandbytes is missing or broken, or the language model has no such layer.
         ValueError: a layer holds weights already.
     """
-    _library(kind)
+    if kind != "w8a8":
+        _library(kind)
     head = language_model.get_output_embeddings()
     step = BLOCK if kind == "nf4" else 1
     found = [
@@ -95,6 +115,8 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
             )
         layer = _layer(kind, module.in_features, module.out_features, module.bias is not None, dtype)
         language_model.set_submodule(name, layer.train(module.training))
+    if kind == "w8a8":
+        return
     model: Any = language_model
     model.is_quantized = True
     model.quantization_method = QuantizationMethod.BITS_AND_BYTES
@@ -107,7 +129,7 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
 
 def is_quantized_place(module: nn.Module, leaf: str) -> bool:
     """Whether the parameter `leaf` of this module is kept quantised."""
-    return leaf == "weight" and isinstance(module, _layer_types())
+    return leaf == "weight" and isinstance(module, tuple(_layer_types()))
 
 
 def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torch.device, dtype: torch.dtype) -> None:
@@ -125,10 +147,13 @@ def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torc
     """
     if not is_quantized_place(module, leaf):
         module._parameters[leaf] = nn.Parameter(
-            tensor.to(device, dtype, copy=True), requires_grad=not isinstance(module, _layer_types())
+            tensor.to(device, dtype, copy=True), requires_grad=not isinstance(module, tuple(_layer_types()))
         )
         return
     layer: Any = module
+    if isinstance(layer, Int8Linear):
+        layer.take(tensor)
+        return
     kinds: Any = sys.modules["bitsandbytes"].nn
     values = tensor if tensor.dtype in _EXACT else tensor.to(torch.float32)
     if quantization(layer) == "nf4":
@@ -140,7 +165,7 @@ def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torc
 
 def quantization(model: nn.Module) -> str | None:
     """The kind that the model's layers are quantised in, None where they are not; sees through PEFT's wrapping."""
-    kinds = dict(zip(_layer_types(), KINDS, strict=False))
+    kinds = _layer_types()
     return next((kinds[type(module)] for module in model.modules() if type(module) in kinds), None)
 
 
@@ -209,6 +234,8 @@ def _library(kind: str) -> Any:
 
 def _layer(kind: str, width: int, out: int, bias: bool, dtype: torch.dtype) -> nn.Module:
     """An empty quantised layer [.., width] -> [.., out] on the meta device."""
+    if kind == "w8a8":
+        return Int8Linear(width, out, bias)
     library = _library(kind)
     layer: Any
     if kind == "nf4":
@@ -222,10 +249,11 @@ def _layer(kind: str, width: int, out: int, bias: bool, dtype: torch.dtype) -> n
     return made
 
 
-def _layer_types() -> tuple[type, ...]:
-    """The classes of quantised layers, in the order of `KINDS`; none as long as nobody has imported bitsandbytes."""
+def _layer_types() -> dict[type, str]:
+    """The classes of quantised layers and their kinds; bitsandbytes' as soon as somebody has imported it."""
     library: Any = sys.modules.get("bitsandbytes")
-    return () if library is None else (library.nn.Linear4bit, library.nn.Linear8bitLt)
+    theirs = {} if library is None else {library.nn.Linear4bit: "nf4", library.nn.Linear8bitLt: "int8"}
+    return {Int8Linear: "w8a8"} | theirs
 
 
 def _repacks() -> bool:

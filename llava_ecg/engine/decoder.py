@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import rms_norm
 
 from llava_ecg.engine.joined import Joined
+from llava_ecg.engine.w8a8 import Int8Linear
 
 WINDOWS: dict[str, Callable[[Any], int | None]] = {
     "LlamaForCausalLM": lambda attention: None,
@@ -128,7 +129,9 @@ class Decoder:
             raise ValueError(f"the step can't run this language model: {why}")
         model = _unwrapped(language_model)
         self.model = model.get_decoder()
-        self.head = model.get_output_embeddings()
+        self._output = model.get_output_embeddings()
+        self.head: nn.Module = self._output
+        self._seen: tuple[Any, ...] = ()  # where the head's weight lay when it was last looked at
         self._window = WINDOWS[type(model).__name__]
         config = self.model.config
         self.query_heads: int = config.num_attention_heads
@@ -153,6 +156,18 @@ class Decoder:
             else Layer.of(module, self._window(module.self_attn))
             for number, module in enumerate(self.model.layers)
         ]
+        self._refresh_head()
+
+    def _refresh_head(self) -> None:
+        """A head in 8 bits beside layers that are: of a small language model it is a fifth of what a step reads. The
+        model's own, which may be its embedding, stays."""
+        weight = self._output.weight
+        seen = (weight.data_ptr(), weight._version, weight.device)
+        if not any(layer.down.whole is not None for layer in self.layers) or type(self._output) is not nn.Linear:
+            self.head = self._output
+        elif self.head is self._output or seen != self._seen:
+            self.head = Int8Linear.of(self._output)
+        self._seen = seen
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """int64 [T] -> [T, D]"""

@@ -13,22 +13,29 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
+from llava_ecg.engine.w8a8 import Int8Linear
+
 
 class Joined:
     """Several layers [.., D] -> [.., out], as one [.., D] -> [.., sum of out].
 
-    Layers that are no plain `nn.Linear` of one kind of number (a LoRA kept beside its layer, a quantised one) are
-    called one by one instead, as they are.
+    So are layers in 8 bits of ours. Others (a LoRA kept beside its layer, one that bitsandbytes quantised, several
+    kinds of number) are called one by one instead, as they are.
 
     Attributes:
-        weight, bias: of all; None where they are called one by one.
+        weight, bias: of all; None where they are called one by one, or in 8 bits.
+        whole: all of them in 8 bits, else None.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
         self.layers = layers
         self.weight: torch.Tensor | None = None
         self.bias: torch.Tensor | None = None
+        self.whole: Int8Linear | None = None
         self._seen: list[tuple[Any, ...]] = []
+        eight = [layer for layer in layers if type(layer) is Int8Linear]
+        if len(eight) == len(layers) and len({layer.bias is None for layer in eight}) == 1:
+            self.whole = Int8Linear.joined(eight)
         plain = [layer for layer in layers if type(layer) is nn.Linear]
         kinds = {(layer.weight.dtype, layer.weight.device, layer.bias is None) for layer in plain}
         if len(plain) == len(layers) and len(kinds) == 1:
@@ -40,6 +47,8 @@ class Joined:
         """[.., D] -> [.., sum of out]"""
         if self.weight is not None:
             return linear(values, self.weight, self.bias)
+        if self.whole is not None:
+            return self.whole.forward(values)
         if len(self.layers) == 1:
             found: torch.Tensor = self.layers[0](values)
             return found
@@ -49,11 +58,11 @@ class Joined:
         """Whether these are still the layers, and their parameters still where they were joined: not after
         ``model.to(...)``, nor where a LoRA was put around one."""
         return all(one is other for one, other in zip(self.layers, layers, strict=True)) and (
-            self.weight is None or self._places() == self._seen
+            self._places() == self._seen
         )
 
     def _places(self) -> list[tuple[Any, ...]]:
-        if self.weight is None:
+        if self.weight is None and self.whole is None:
             return []
         owned = [value for layer in self.layers for value in layer._parameters.values() if value is not None]
         return [(value.data_ptr(), value.dtype, value.device) for value in owned]
