@@ -77,10 +77,10 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
 
     if not arguments.ecg and not arguments.image:
         raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
-    decoding = _decoding(arguments)
+    decoding = decoding_of(arguments)
     if folder.wanted(arguments):
         question = files.check_question(_question(arguments.question))
-        return folder.run(arguments, question, decoding, lambda given: _open(given, open_assistant))
+        return folder.run(arguments, question, decoding, lambda given: open_model(given, open_assistant))
     others = [*zip_longest(arguments.ecg[1:], arguments.image[1:])]
     if others and arguments.page is not None:
         raise InputError("--page marks the waves of one ECG, and several are asked about; leave it away")
@@ -105,7 +105,7 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
                 _show_inputs(each.recording, each.image, image_file)
         if not arguments.json and not case.more:
             show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
-        assistant = _open(arguments, open_assistant)
+        assistant = open_model(arguments, open_assistant)
         answer = _answer(assistant, question, case, decoding, shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
             notes = [*report.notes_of(answer), *filter(None, [report.beside(answer, case)])]
@@ -132,12 +132,12 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
 
 def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
     """Talk until the person leaves."""
-    decoding = _decoding(arguments)
+    decoding = decoding_of(arguments)
     case = _case(*_inputs(arguments))
     from llava_ecg import chat
 
     return chat.run(
-        _open(arguments, open_assistant),
+        open_model(arguments, open_assistant),
         case,
         decoding=decoding,
         open_recording=lambda path: _recording(path, arguments),
@@ -186,10 +186,11 @@ def _case(recording: Recording | None, image: Image | None, more: Sequence[Case]
     return case
 
 
-def _decoding(arguments: argparse.Namespace) -> Decoding:
+def decoding_of(arguments: argparse.Namespace, *, drawn: bool = False) -> Decoding:
+    """How answers are chosen, by the flags of `flags.add_model`; `drawn`: a request may raise the temperature."""
     from llava_ecg.case import Decoding
 
-    if arguments.top_k and arguments.temperature == 0:
+    if arguments.top_k and arguments.temperature == 0 and not drawn:
         raise InputError("--top-k draws from the likeliest words, and nothing is drawn at --temperature 0; raise it")
     return Decoding(
         temperature=arguments.temperature,
@@ -201,11 +202,13 @@ def _decoding(arguments: argparse.Namespace) -> Decoding:
     )
 
 
-def _open(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
+def open_model(arguments: argparse.Namespace, open_assistant: Opener | None) -> Assistant:
+    """The model of the flags of `flags.add_model`."""
     show(f"loading {arguments.model} ...", file=sys.stderr)
-    # before torch is loaded, which reads it: threads that wait for work sleep, or on busy cores they take each other's
-    # time
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded, which reads it. Threads that sleep as soon as they wait cost a small model a third of its
+    # speed; those that wait awake for long take each other's time on busy cores: a tenth of the speed. So: a moment.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     if open_assistant is None:
         from transformers.utils import logging
 

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 _LARGEST = 127
-_TINY = 1e-12  # the scale of a place that is all zeros
 
 
 class Int8Linear(nn.Module):
@@ -75,16 +74,28 @@ class Int8Linear(nn.Module):
         """
         if values.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("a layer in 8 bits (w8a8) passes no gradient on; train over int8, nf4 or none of them")
-        codes, scale = rounded(values.reshape(-1, self.in_features).to(torch.float32))
-        sums = torch._int_mm(codes, self.weight.t())
-        found = torch.mul(sums, self.scale).mul_(scale)
-        if self.bias is not None:
-            found += self.bias
-        return found.to(values.dtype).reshape(*values.shape[:-1], self.out_features)
+        rows = values.reshape(-1, self.in_features)
+        found = product(rows, self.weight.t(), self.scale, self.bias)
+        return found.reshape(*values.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """As `nn.Linear`."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def product(values: torch.Tensor, turned: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """[n, in] -> [n, out], in the dtype of the values.
+
+    Args:
+        values: of any kind of floating number.
+        turned: int8 [in, out].
+        scale, bias: [out]; bias may be None.
+    """
+    codes, own = rounded(values if values.dtype is torch.float32 else values.to(torch.float32))
+    found = torch.mul(torch._int_mm(codes, turned), scale).mul_(own)
+    if bias is not None:
+        found += bias
+    return found if values.dtype is torch.float32 else found.to(values.dtype)
 
 
 def works() -> bool:
@@ -100,6 +111,6 @@ def works() -> bool:
 
 def rounded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 [n, m] -> int8 [n, m] and scale float32 [n, 1], such that codes times scale are the values, each to half
-    a scale."""
-    scale = values.abs().amax(1, keepdim=True).mul_(1 / _LARGEST).clamp_min_(_TINY)
+    a scale. Codes of zeros may be anything, since their scale is 0; where a value is no number, the scale is none."""
+    scale = values.abs().amax(1, keepdim=True).mul_(1 / _LARGEST)
     return torch.div(values, scale).round_().to(torch.int8), scale
