@@ -33,7 +33,7 @@ BASE = [
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
 EVAL = ["inspect_ai>=0.3.285"]
 QUANT = ["bitsandbytes>=0.50"]
-FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12"]
+FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12", "pyarrow>=20"]
 TEST = [
     *EVAL,
     *FORMATS,

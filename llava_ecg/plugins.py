@@ -12,6 +12,7 @@ readers = Registry(
         "dicom": "llava_ecg.ecg.formats.dicom:Dicom",
         "edf": "llava_ecg.ecg.formats.edf:Edf",
         "hdf5": "llava_ecg.ecg.formats.hdf5:Hdf5",
+        "parquet": "llava_ecg.ecg.formats.parquet:Parquet",
         "vendor": "llava_ecg.ecg.formats.vendor:Vendor",
         "numpy": "llava_ecg.ecg.formats.arrays:Numpy",
         "csv": "llava_ecg.ecg.formats.arrays:Csv",

@@ -33,6 +33,7 @@ import numpy as np
 
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.formats.write import WRITERS, written
+from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -125,7 +126,7 @@ def seeds_of_readers(more: Path | None) -> list[Seed]:
         found.append(
             Seed("seed.npy", {"seed.npy": path.read_bytes(), "seed.json": json.dumps(told).encode()}, "seed.npy")
         )
-    found += _hdf5_seed(recording.signal)
+    found += _hdf5_seed(recording.signal) + _parquet_seeds(recording)
     for path in sorted(more.iterdir()) if more is not None else []:
         if path.is_file() and path.stat().st_size < 1 << 20:
             found.append(Seed(path.name, {path.name: path.read_bytes()}, path.name))
@@ -142,6 +143,24 @@ def _hdf5_seed(signal_mv: np.ndarray) -> list[Seed]:
         with h5py.File(path, "w") as file:
             file["tracings"] = signal_mv.T[None].astype(np.float32)
         return [Seed("seed.hdf5", {"seed.hdf5": path.read_bytes()}, "seed.hdf5")]
+
+
+def _parquet_seeds(recording: Recording) -> list[Seed]:
+    """A table of samples and a table of recordings."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return []
+    leads = dict(zip(recording.leads, recording.signal, strict=True))
+    tables = {"samples.parquet": leads, "rows.parquet": {lead: [row] for lead, row in leads.items()}}
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, columns in tables.items():
+            table = pyarrow.table(columns).replace_schema_metadata({"rate": "500", "unit": "mV"})
+            pyarrow.parquet.write_table(table, Path(folder) / name)
+            found.append(Seed(name, {name: (Path(folder) / name).read_bytes()}, name))
+    return found
 
 
 def read_one(path: Path) -> None:

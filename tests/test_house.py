@@ -42,6 +42,7 @@ DOORS = {
     "wfdb": ("ecg.formats.physionet", "ecg.formats.wfdb_signals", "ecg.formats.write_wfdb"),
     "pydicom": ("ecg.formats.dicom", "ecg.formats.write_dicom"),
     "h5py": ("ecg.formats.hdf5",),
+    "pyarrow": ("ecg.formats.parquet_worker",),
     "ecgdatakit": ("ecg.formats.vendor",),
     "edfio": ("ecg.formats.edf",),
     "sleepecg": ("ecg.waves.rules",),

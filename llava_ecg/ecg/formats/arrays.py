@@ -35,7 +35,7 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _RATE_KEYS = ("rate", "fs", "sampling_rate")
-_SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
+SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
 # of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate:
 # 72"
 _RATE_LINE = re.compile(
@@ -47,7 +47,7 @@ _LEAD_LINE = re.compile(r"^\W*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORE
 
 
 @dataclass(frozen=True)
-class _Said:
+class Said:
     """What a file or its sidecar says about its values; None where it is silent."""
 
     rate: float | None = None
@@ -55,8 +55,8 @@ class _Said:
     leads: tuple[str, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def over(self, other: _Said) -> _Said:
-        return _Said(
+    def over(self, other: Said) -> Said:
+        return Said(
             self.rate if self.rate is not None else other.rate,
             self.unit if self.unit is not None else other.unit,
             self.leads or other.leads,
@@ -82,7 +82,7 @@ class Numpy:
         try:
             loaded = np.load(path, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                values, inside = loaded, _Said()
+                values, inside = loaded, Said()
             else:
                 with loaded:
                     values, inside = _unzip(path, {name: loaded[name] for name in loaded.files})
@@ -94,7 +94,7 @@ class Numpy:
             with path.open("rb") as file:
                 kind = looks_like(file.read(HEAD_BYTES))
             raise InputError(f"{path} is no NumPy file of numbers but {kind}: {one_line(error)}") from error
-        return _from_table(path, values, _sidecar(path).over(inside), options)
+        return from_array(path, values, _sidecar(path).over(inside), options)
 
 
 class Csv:
@@ -114,17 +114,24 @@ class Csv:
         """
         lines, comments, separator = tables.read_lines(path)
         try:
-            return _from_text(path, tables.parse(path, lines, comments, separator), options)
+            return from_columns(path, tables.parse(path, lines, comments, separator), options)
         except InputError:
             below = tables.find(path, lines, comments, separator)  # lines of text above the table are no fault of it
             if below is None:
                 raise
-            return _from_text(path, below, options)
+            return from_columns(path, below, options)
 
 
-def _from_text(path: Path, table: tables.Table, options: Options) -> Recording:
-    """A recording from a table; the sidecar is believed before the columns, and these before the lines above them."""
-    said, before = _sidecar(path), _said_before(table)
+def from_columns(path: Path, table: tables.Table, options: Options, inside: Said | None = None) -> Recording:
+    """A recording from a table; the sidecar is believed before the columns, and these before the lines above them.
+
+    Args:
+        inside: what the file says otherwise.
+
+    Raises:
+        InputError: uneven times, a lead that is no column of numbers, or rate, unit or leads unknown.
+    """
+    said, before = _sidecar(path), _said_before(table).over(inside or Said())
     named = len(options.leads or said.leads or ())
     if table.header is None:
         for column in range(table.values.shape[1]):
@@ -132,28 +139,28 @@ def _from_text(path: Path, table: tables.Table, options: Options) -> Recording:
         values = table.values
         if values.shape[0] > values.shape[1] == named + 1 > 1 and columns.counts_evenly(values[:, 0]):
             values = values[:, 1:]  # a counter or a clock before the leads
-        return _from_table(path, values, said.over(before), options)
+        return from_array(path, values, said.over(before), options)
     found = columns.sort(path, table, options, named or None)
     values = table.values[:, found.positions]
-    told = said.over(_Said(rate=found.rate)).over(before)
+    told = said.over(Said(rate=found.rate)).over(before)
     if not any(found.names) or all(name.isdigit() for name in found.names):  # pandas' numbered columns name no leads
-        return _from_table(path, values, told, options)
+        return from_array(path, values, told, options)
     units = [said.unit if said.unit is not None else unit or before.unit for unit in found.units]
     told = replace(told, unit=None, leads=said.leads or tuple(found.names))
     return _assemble(path, values.T, told, options, units, found.notes)
 
 
-def _said_before(table: tables.Table) -> _Said:
+def _said_before(table: tables.Table) -> Said:
     """The rate, the unit and, for a single column, the lead that the lines before a table give."""
     rate, unit, lead = (pattern.search(table.before) for pattern in (_RATE_LINE, _UNIT_LINE, _LEAD_LINE))
-    return _Said(
+    return Said(
         rate=float(rate[1].replace(",", ".")) or None if rate else None,
         unit=unit[1] if unit and millivolts_per(unit[1]) is not None else None,
         leads=(canonical(lead[1]),) if lead and table.values.shape[1] == 1 and canonical(lead[1]) in STANDARD else None,
     )
 
 
-def _from_table(path: Path, values: np.ndarray, said: _Said, options: Options) -> Recording:
+def from_array(path: Path, values: np.ndarray, said: Said, options: Options) -> Recording:
     """A recording from an array of which either axis may be the leads."""
     if values.dtype.kind not in "iuf":
         raise InputError(f"{path} holds values of type {values.dtype}, not real numbers")
@@ -171,7 +178,7 @@ def _from_table(path: Path, values: np.ndarray, said: _Said, options: Options) -
 def _assemble(
     path: Path,
     values: np.ndarray,
-    said: _Said,
+    said: Said,
     options: Options,
     units: Sequence[str | float | None],
     notes: Sequence[str] = (),
@@ -208,20 +215,20 @@ def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) ->
     return values if len(leads) == rows else values.T
 
 
-def _unzip(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, _Said]:
+def _unzip(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Said]:
     """The signal of an .npz and what its other arrays say."""
-    name = next((key for key in _SIGNAL_KEYS if key in arrays), None)
+    name = next((key for key in SIGNAL_KEYS if key in arrays), None)
     if name is None:
         raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, but no array called signal")
     values = {key: array.tolist() for key, array in arrays.items() if key in (*_RATE_KEYS, "unit", "leads")}
-    return arrays[name], _said(path, values)
+    return arrays[name], said_by(path, values)
 
 
-def _sidecar(path: Path) -> _Said:
+def _sidecar(path: Path) -> Said:
     """What ``same-name.json`` says; silent where there is none."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
-        return _Said()
+        return Said()
     try:
         values = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -230,10 +237,10 @@ def _sidecar(path: Path) -> _Said:
         raise InputError(
             f'{beside} beside {path.name} is no JSON object such as {{"rate": 500, "unit": "mV", "leads": ["I", "II"]}}'
         )
-    return _said(beside, values)
+    return said_by(beside, values)
 
 
-def _said(where: Path, values: Mapping[str, Any]) -> _Said:
+def said_by(where: Path, values: Mapping[str, Any]) -> Said:
     """Checked values; a key with a value that can't be meant is an InputError that names the file and the key."""
     rate = next((values[key] for key in _RATE_KEYS if values.get(key) is not None), None)
     unit, leads = values.get("unit"), values.get("leads")
@@ -250,4 +257,4 @@ def _said(where: Path, values: Mapping[str, Any]) -> _Said:
     ):
         raise InputError(f"{where} gives leads that are no list of names: {str(leads)[:60]}")
     metadata = person({key: values.get(key) for key in ("age", "sex")})
-    return _Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)
+    return Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)
