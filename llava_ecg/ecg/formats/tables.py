@@ -112,8 +112,7 @@ def read_lines(path: Path) -> tuple[list[Line], list[str], str | None]:
     lines, comments, separator = [], [], None
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         bare = line.strip()
-        named = re.match(r"^\"?sep=(.)\"?[,;\s]*$", line, re.IGNORECASE)
-        if named and number == 1:
+        if number == 1 and (named := re.match(r"^\"?sep=(.)\"?[,;\s]*$", line, re.IGNORECASE)):
             separator = named[1]
         elif bare.startswith(("#", "%", "//")):
             comments.append(bare.lstrip("#%/ \t"))
