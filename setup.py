@@ -29,6 +29,7 @@ BASE = [
     "sleepecg>=0.5.9",
     "prompt_toolkit>=3.0.40",
     "pyyaml>=6.0",
+    "shtab>=1.13",
 ]
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
 EVAL = ["inspect_ai>=0.3.285"]

@@ -31,7 +31,7 @@ FLOORS = (
     ("train", "instruct", "files", "case", "processor", "pasted", "writer"),
     ("auto", "assistant", "terminal"),
     ("report", ""),
-    ("chat", "eval"),
+    ("chat", "eval", "doctor"),
     ("cli",),
     ("__main__",),
 )

@@ -18,14 +18,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from llava_ecg import __version__
-from llava_ecg.cli import ask, audit, checkpoints, evaluate, instruct, plugins, signal, validate
+from llava_ecg.cli import ask, audit, checkpoints, doctor, evaluate, instruct, plugins, signal, validate
 from llava_ecg.cli.flags import Opener
 from llava_ecg.cli.parser import Parser
 from llava_ecg.errors import InputError
 from llava_ecg.files import printable_line
 from llava_ecg.terminal import RESEARCH_USE, show
 
-FAMILIES = (ask, audit, signal, plugins, checkpoints, validate, instruct, evaluate)
+FAMILIES = (ask, audit, signal, plugins, checkpoints, validate, instruct, evaluate, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for family in FAMILIES:
         family.add(commands)
+    parser.set_defaults(whole=parser)
     return parser
 
 
