@@ -94,7 +94,7 @@ setup(
     # is taken for the package, an empty one.
     package_dir={"": "."},
     packages=find_packages(include=["llava_ecg", "llava_ecg.*"]),
-    package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json", "**/*.safetensors"]},
+    package_data={"llava_ecg": ["py.typed", "**/*.yaml", "**/*.json", "**/*.css", "**/*.safetensors"]},
     data_files=checkpoint_files(),
     install_requires=BASE,
     extras_require=EXTRAS,

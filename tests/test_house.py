@@ -31,7 +31,7 @@ FLOORS = (
     ("train", "instruct", "files", "case", "processor", "pasted", "writer"),
     ("auto", "assistant", "terminal"),
     ("report", ""),
-    ("chat", "eval", "doctor"),
+    ("chat", "eval", "doctor", "document"),
     ("cli",),
     ("__main__",),
 )

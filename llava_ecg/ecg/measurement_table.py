@@ -64,25 +64,69 @@ _COLUMNS = {
 }
 
 
-def table(measured: Measurements) -> str:
-    """The global values, ``-`` with the reason for None; then lead by lead; then the findings that are there, and the
-    notes."""
-    lines = []
+class Row(NamedTuple):
+    """A global value as it is shown.
+
+    Attributes:
+        name: field of `Measurements`.
+        label, unit: for a person.
+        value: ``-`` where it is None.
+        spread: over the beats; empty where there is none.
+        reference: of healthy adults; empty where there is none.
+        flagged: whether the value lies beyond it.
+        why: why there is no value.
+    """
+
+    name: str
+    label: str
+    value: str
+    unit: str
+    spread: str
+    reference: str
+    flagged: bool
+    why: str
+
+
+def rows(measured: Measurements) -> list[Row]:
+    """The global values."""
+    found = []
     for name, (label, unit, spec) in _ROWS.items():
         value = getattr(measured, name)
         shown = {None: "-", True: "yes", False: "no"}
         text = shown[value] if value is None or isinstance(value, bool) else format(value, spec)
-        spread = (
-            f"+-{measured.spread[name]:.0f}"
-            if name in _SPREAD and value is not None and name in measured.spread
-            else ""
-        )
+        spread = measured.spread.get(name) if name in _SPREAD and value is not None else None
         beside = _reference(name, value)
-        start = f"{label:<16}{text:>7}{'*' if beside.flagged else ' '}{unit:<4}{spread:<6}{beside.text}".rstrip()
         why = measured.reasons.get(name, "") if value is None else ""
-        lines += textwrap.wrap(why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)) or [
-            start.rstrip()
+        told = "" if spread is None else f"+-{spread:.0f}"
+        found.append(Row(name, label, text, unit, told, beside.text, beside.flagged, why))
+    return found
+
+
+def lead_rows(measured: Measurements) -> tuple[list[str], list[list[str]]]:
+    """(heads, rows) of the heights in mV, a row a lead, its QRS and its quality last; ``-`` where there is none."""
+    heads = ["lead", *_COLUMNS.values(), "QRS", "signal"]
+    cells = [
+        [
+            name,
+            *("-" if (value := getattr(lead, column)) is None else f"{value:.2f}" for column in _COLUMNS),
+            lead.pattern or "-",
+            lead.quality,
         ]
+        for name, lead in measured.leads.items()
+    ]
+    return heads, cells
+
+
+def table(measured: Measurements) -> str:
+    """The global values, ``-`` with the reason for None; then lead by lead; then the findings that are there, and the
+    notes."""
+    lines = []
+    for row in rows(measured):
+        start = f"{row.label:<16}{row.value:>7}{'*' if row.flagged else ' '}{row.unit:<4}{row.spread:<6}"
+        start = (start + (f"({row.reference})" if row.reference else "")).rstrip()
+        lines += textwrap.wrap(
+            row.why, WIDTH, initial_indent=start + " ", subsequent_indent=" " * (len(start) + 1)
+        ) or [start]
     counts = [f"{getattr(measured, name)} {word}" for name, word in _KINDS.items() if getattr(measured, name)]
     if measured.beats:
         lines.append(f"{'beats':<16}{len(measured.beats):>7}" + (f"  {', '.join(counts)}" if counts else ""))
@@ -144,5 +188,5 @@ def _reference(name: str, value: float | str | bool | None) -> _Beside:
     low, high = _REFERENCE[name]
     text = f"up to {high:g}" if low is None else f"{low:g} to {high:g}"
     if isinstance(value, str) or value is None:
-        return _Beside(f"({text})", False)
-    return _Beside(f"({text})", (low is not None and value < low) or value > high)
+        return _Beside(text, False)
+    return _Beside(text, (low is not None and value < low) or value > high)
