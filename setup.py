@@ -34,15 +34,19 @@ BASE = [
 TRAIN = ["accelerate>=1.10", "peft>=0.19", "wandb>=0.22"]
 EVAL = ["inspect_ai>=0.3.285"]
 QUANT = ["bitsandbytes>=0.50"]
+SERVE = ["fastapi>=0.115", "uvicorn>=0.34"]
 FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12", "pyarrow>=20"]
 TEST = [
     *EVAL,
     *FORMATS,
     *QUANT,
+    *SERVE,
     *TRAIN,
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "hypothesis>=6.120",
+    "httpx>=0.27",
+    "openai>=1.60",
     "setuptools>=77",
 ]
 EXTRAS = {
@@ -51,6 +55,9 @@ EXTRAS = {
     "flash": ["flash-attn>=2.7"],
     "formats": FORMATS,
     "quant": QUANT,
+    "ray": ["ray[data]>=2.40"],
+    "remote": ["openai>=1.60"],
+    "serve": SERVE,
     "train": TRAIN,
     "test": TEST,
     "dev": [*TEST, "ruff>=0.15", "mypy>=1.18"],

@@ -8,6 +8,7 @@ is left out, and the answer says that nothing could be measured.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from typing import Any
 import torch
 from transformers import StoppingCriteriaList
 
+from llava_ecg.asked import Answer as Answer
+from llava_ecg.asked import Asked as Asked
+from llava_ecg.asked import Question as Question
 from llava_ecg.case import Case, Decoding
 from llava_ecg.checkpoint import quantize
 from llava_ecg.data.batch import pad
@@ -25,7 +29,8 @@ from llava_ecg.data.encode import Encoded
 from llava_ecg.engine.decoder import refusal
 from llava_ecg.engine.features import Features
 from llava_ecg.engine.kept import Kept
-from llava_ecg.engine.run import Engine, Request
+from llava_ecg.engine.request import Request
+from llava_ecg.engine.run import Engine
 from llava_ecg.engine.sampling import Sampling
 from llava_ecg.errors import InputError
 from llava_ecg.grounding.answer import audit_answer
@@ -41,50 +46,6 @@ MOST_SLOTS = 32
 USUAL_PROMPT = 1024
 """Places of a question with its ECG and page, of a GEM of full size."""
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said, and what that is worth.
-
-    Attributes:
-        text: the answer.
-        model: name of the model.
-        tokens: ``prompt`` (all), each stream's share by its name, and ``new``.
-        seconds: ``prepare``, ``first_token`` (from the start) and ``total``.
-        finished: ``stop``, ``length`` or ``cancelled``.
-        notes: what a reader should know about how it came to be.
-        audit: the answer's claims held against the measurements of what was shown; None without anything to read them
-            from.
-        shown: from and to which second of the recording the model was shown; None where that is not known, as of an
-            image alone.
-        overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
-    """
-
-    text: str
-    model: str
-    tokens: Mapping[str, int]
-    seconds: Mapping[str, float]
-    finished: str
-    notes: tuple[str, ...] = ()
-    audit: Audit | None = None
-    shown: tuple[float, float] | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Question:
-    """What `Assistant.ask_many` is asked.
-
-    Attributes:
-        turns: alternating, a user's first and last.
-        case: what it is about.
-        tag: whatever its maker wants to know it by.
-    """
-
-    turns: Sequence[Turn]
-    case: Case
-    tag: Any = None
 
 
 @dataclass
@@ -104,6 +65,7 @@ class Assistant:
     processor: Processor = field(init=False)
     _engine: Engine | None = field(init=False, repr=False, default=None)
     _features: Features = field(init=False, repr=False, default_factory=Features)
+    _preparing: Any = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         model: Any = self.checkpoint.model
@@ -165,15 +127,16 @@ class Assistant:
         Raises:
             InputError: the model can't see what the case holds, or the conversation is longer than its context.
         """
-        asked = self._prepare(Question(turns, case), decoding, on_text, cancelled)
-        if (engine := self._runner()) is None:
-            self._generate(asked)
-        else:
-            for request in engine.run([self._request(asked)]):
-                if request.error is not None:
-                    raise request.error
-            asked.writer.end()
-        return self._answer(asked)
+        question = Question(turns, case)
+
+        def asked() -> Iterator[Asked]:
+            yield self._prepare(question, decoding, on_text, cancelled)
+
+        for each, error in self.run(asked()):
+            if error is not None:
+                raise error
+            return self.answer(each)
+        raise AssertionError("a run gives out what it was given")
 
     def ask_many(
         self,
@@ -192,25 +155,42 @@ class Assistant:
             questions: taken one by one as slots become free, so what they hold may be made then.
             slots: how many are answered at once; memory for keys and values grows with it.
         """
-        if (engine := self._runner()) is None:
-            for question in questions:
-                yield question, self._tried(question, decoding)
-            return
         failed: list[tuple[Question, InputError]] = []
 
-        def requests() -> Iterator[Request]:
+        def prepared() -> Iterator[Asked]:
             for question in questions:
                 try:
-                    yield self._request(self._prepare(question, decoding))
+                    yield self._prepare(question, decoding)
                 except InputError as error:
                     failed.append((question, error))
 
-        for request in engine.run(requests(), slots):
+        for asked, error in self.run(prepared(), slots=slots):
             yield from failed
             failed.clear()
-            (asked := request.tag).writer.end()
-            yield asked.question, self._answer(asked) if request.error is None else request.error
+            yield asked.question, self.answer(asked) if error is None else error
         yield from failed
+
+    def run(
+        self, asked: Iterable[Asked | None], *, slots: int = 8, on_fewer: Callable[[int], object] | None = None
+    ) -> Iterator[tuple[Asked, InputError | None]]:
+        """Answer questions that were prepared, several at a time, each given out when it is finished, with what made it
+        fail or None; `answer` makes an answer of it.
+
+        Args:
+            asked: taken as slots become free; None says that nothing waits just now, as in `Engine.run`.
+            slots: how many are answered at once; one where the engine does not know the language model.
+            on_fewer: told how many slots are left where memory is full.
+        """
+        if (engine := self._runner()) is None:
+            for each in asked:
+                if each is not None:
+                    yield each, self._generate(each)
+            return
+        requests = (None if each is None else each.request or self._request(each) for each in asked)
+        for request in engine.run(requests, slots, on_fewer=on_fewer):
+            if request.error is None:
+                request.tag.writer.end()
+            yield request.tag, request.error
 
     def slots(self, decoding: Decoding = Decoding()) -> int:  # noqa: B008 (frozen)
         """How many questions of a usual length to answer at once: so many that their keys and values take a quarter of
@@ -221,12 +201,6 @@ class Assistant:
             return 1
         return max(1, min(MOST_SLOTS, engine.free_bytes() // 4 // (places * engine.place_bytes)))
 
-    def _tried(self, question: Question, decoding: Decoding) -> Answer | InputError:
-        try:
-            return self.ask(question.turns, question.case, decoding)
-        except InputError as error:
-            return error
-
     def _runner(self) -> Engine | None:
         """What answers; None where it does not know the language model."""
         language_model = self.checkpoint.model.language_model
@@ -235,8 +209,33 @@ class Assistant:
         if self._engine is None or self._engine.language_model is not language_model:
             self._engine = Engine(language_model, Kept() if self.reuse else None)
         if self.reuse:
-            self._features.hold_for(self.checkpoint.model, without=language_model)
+            with self._preparing:
+                self._features.hold_for(self.checkpoint.model, without=language_model)
         return self._engine
+
+    def prepare(
+        self,
+        question: Question,
+        decoding: Decoding = Decoding(),  # noqa: B008 (frozen)
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Sequence[str] = (),
+    ) -> Asked:
+        """A question made ready for `run`: its page drawn, its sequence made, its towers run. Several threads may do so
+        at once, also while `run` goes on; what they have in common is done by one at a time.
+
+        Args:
+            on_text, cancelled: as in `ask`; called by the thread that runs.
+            stop: texts that end the answer and are no part of it, beside the template's own.
+
+        Raises:
+            InputError: as in `ask`.
+        """
+        asked = self._prepare(question, decoding, on_text, cancelled, stop)
+        if refusal(self.checkpoint.model.language_model) is None:
+            asked.request = self._request(asked)
+        return asked
 
     def _prepare(
         self,
@@ -244,21 +243,30 @@ class Assistant:
         decoding: Decoding,
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> _Asked:
+        stop: Sequence[str] = (),
+    ) -> Asked:
+        """All of it but the towers, which run at the last moment where only one thread is at work."""
         started = time.perf_counter()
         case = question.case
-        sample, notes = self.processor.encode(
-            question.turns, *(each.sources(self.processor.derive) for each in (case, *case.more))
-        )
+        places = [each.sources(self.processor.derive) for each in (case, *case.more)]
+        with self._preparing:
+            sample, notes = self.processor.encode(question.turns, *places)
         room = self.processor.room(sample)
         prepared = time.perf_counter()
-        writer = Writer(self.checkpoint.tokenizer, self.processor.template.stop, self._stops(), on_text, cancelled)
+        stops = (self.processor.template.stop, *stop)
+        writer = Writer(self.checkpoint.tokenizer, stops, self._stops(), on_text, cancelled)
         new_tokens = min(decoding.max_new_tokens, room)
-        return _Asked(question, decoding, sample, notes, writer, new_tokens, started, prepared)
+        return Asked(question, decoding, sample, notes, writer, new_tokens, started, prepared)
 
-    def _answer(self, asked: _Asked) -> Answer:
+    def answer(self, asked: Asked, *, audited: bool = True) -> Answer:
+        """The answer to a question that `run` gave out.
+
+        Args:
+            audited: whether its claims are held against the signal, which takes a part of a second.
+        """
         ended = time.perf_counter()
         sample, writer, case, notes = asked.sample, asked.writer, asked.question.case, asked.notes
+        notes = [*notes]
         text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
         if case.recording is None:
             notes.append(NO_SIGNAL)
@@ -283,7 +291,9 @@ class Assistant:
             finished=finished,
             notes=tuple(notes),
             overrides=self.checkpoint.overrides,
-            audit=audit_of(asked.question.turns[-1].text, text, case, shown, whole=finished == "stop"),
+            audit=audit_of(asked.question.turns[-1].text, text, case, shown, whole=finished == "stop")
+            if audited
+            else None,
             shown=shown,
         )
 
@@ -301,13 +311,15 @@ class Assistant:
         return tuple(dict.fromkeys(token for token in ends if token is not None))
 
     @torch.no_grad()
-    def _request(self, asked: _Asked) -> Request:
+    def _request(self, asked: Asked) -> Request:
         """What the engine is asked: the sequence, embedded and filled."""
         model, decoding, batch = self.checkpoint.model, asked.decoding, self._batch(asked.sample)
         refuse: Any = finite_or_refused(model)
         find = self._features.through(model.features) if self.reuse else None
+        with self._preparing:
+            embeddings = model.embed(batch["input_ids"], batch["slots"], batch["streams"], find)[0]
         return Request(
-            model.embed(batch["input_ids"], batch["slots"], batch["streams"], find)[0],
+            embeddings,
             asked.new_tokens,
             frozenset(asked.writer.stops),
             Sampling(
@@ -326,8 +338,15 @@ class Assistant:
         batch = Inputs(pad([sample], 0, side="left")).to(self.device)
         return {name: value for name, value in batch.items() if name != "labels"}
 
-    def _generate(self, asked: _Asked) -> None:
-        """The slow way, for a language model that the engine does not know."""
+    def _generate(self, asked: Asked) -> InputError | None:
+        """The slow way, for a language model that the engine does not know; what made it fail."""
+        try:
+            self._generated(asked)
+        except InputError as error:
+            return error
+        return None
+
+    def _generated(self, asked: Asked) -> None:
         tokenizer, decoding, writer = self.checkpoint.tokenizer, asked.decoding, asked.writer
         chosen: dict[str, Any] = {"do_sample": False, "repetition_penalty": decoding.repetition_penalty}
         if decoding.temperature > 0:
@@ -384,17 +403,3 @@ def _single_token(tokenizer: Any, text: str) -> int | None:
     """The id of a text that is one token, else None."""
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids[0] if len(ids) == 1 else None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question on its way: its sequence, who writes the answer down, and when (seconds) it began and was prepared."""
-
-    question: Question
-    decoding: Decoding
-    sample: Encoded
-    notes: list[str]
-    writer: Writer
-    new_tokens: int
-    started: float
-    prepared: float

@@ -16,7 +16,7 @@ class Writer(BaseStreamer):
 
     Args:
         tokenizer: that decodes them.
-        stop: the text that ends an answer, and is no part of it.
+        stop: the texts that end an answer, and are no part of it; the first that comes does.
         stops: the ids that end one.
         on_text: called with each new piece.
         cancelled: asked after every token; True ends the answer.
@@ -30,12 +30,13 @@ class Writer(BaseStreamer):
     def __init__(
         self,
         tokenizer: Any,
-        stop: str,
+        stop: str | tuple[str, ...],
         stops: tuple[int, ...],
         on_text: Callable[[str], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        self.tokenizer, self.stop, self.stops, self.on_text, self.cancelled = tokenizer, stop, stops, on_text, cancelled
+        self.tokenizer, self.stops, self.on_text, self.cancelled = tokenizer, stops, on_text, cancelled
+        self.stop = tuple(filter(None, (stop,) if isinstance(stop, str) else stop))
         self.ids: list[int] = []
         self.text = ""
         self.first: float | None = None
@@ -64,12 +65,14 @@ class Writer(BaseStreamer):
         piece = self._new_text() if self._reason == "length" else ""
         if not piece:
             return
-        start = max(0, len(self.text) - len(self.stop))
+        before = len(self.text)
         self.text += piece
-        end = self.text.find(self.stop, start)
-        if end >= 0:
+        found = [self.text.find(stop, max(0, before - len(stop))) for stop in self.stop]
+        end = min((place for place in found if place >= 0), default=None)
+        if end is not None:
             self._reason, self.text = "stop", self.text[:end]
-        self._give(len(self.text) if end >= 0 else len(self.text) - _overlap(self.text, self.stop))
+        open_end = 0 if end is not None else max((_overlap(self.text, stop) for stop in self.stop), default=0)
+        self._give(len(self.text) - open_end)
 
     def _new_text(self) -> str:
         """The text of the ids that have not been told yet; "" while they end in the midst of a character.

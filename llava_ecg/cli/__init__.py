@@ -18,14 +18,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from llava_ecg import __version__
-from llava_ecg.cli import ask, audit, checkpoints, doctor, evaluate, instruct, plugins, report, signal, validate
+from llava_ecg.cli import ask, audit, checkpoints, doctor, evaluate, instruct, plugins, report, serve, signal, validate
 from llava_ecg.cli.flags import Opener
 from llava_ecg.cli.parser import Parser
 from llava_ecg.errors import InputError
 from llava_ecg.files import printable_line
 from llava_ecg.terminal import RESEARCH_USE, show
 
-FAMILIES = (ask, audit, signal, plugins, checkpoints, validate, instruct, evaluate, report, doctor)
+FAMILIES = (ask, audit, signal, plugins, checkpoints, validate, instruct, evaluate, serve, report, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -22,6 +22,9 @@ KEPT_BYTES = 1 << 30
 WORTH = 64
 """Fewer places in common are read anew: a chat template's opening alone is no reason to read prompts one by one."""
 
+MOST = 64
+"""Sequences that are kept at most: each new prompt is compared with all of them."""
+
 _SAME = 0.75  # a sequence takes the place of one of which it has this share
 
 
@@ -61,6 +64,10 @@ class Kept:
     def __iter__(self) -> Iterator[Finished]:
         return iter(self._sequences)
 
+    def clear(self) -> None:
+        """Drop everything."""
+        self._sequences.clear()
+
     def hold_for(self, model: Any) -> None:
         """Drop everything unless it came from these weights, as they are now."""
         now = State(model)
@@ -81,7 +88,7 @@ class Kept:
             each for each in self._sequences if shared(each.embeddings, new) < _SAME * len(each.embeddings)
         ]
         self._sequences.append(sequence)
-        while self.size > self.limit:
+        while self.size > self.limit or len(self) > MOST:
             self._sequences.pop(0)
 
 

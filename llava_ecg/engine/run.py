@@ -4,7 +4,11 @@ as it is free (continuous batching).
 What begins as another prompt did, one that is being answered or one of the last, takes over its keys and values for as
 long as the two are the same (`llava_ecg.engine.kept`), and only the rest is read.
 
-A request's embeddings may be made when its turn comes: requests are taken from an iterable, not a list.
+A request's embeddings may be made when its turn comes: requests are taken from an iterable, not a list. None from it
+says that nothing waits just now: those that are being answered go on, and it is asked again.
+
+Where memory is full, what was kept goes first, then half of the slots; who was in them is read again, with what was
+answered so far, and goes on. A request that finds no room alone fails alone (`llava_ecg.engine.request.MemoryFull`).
 
 Axes: S places of a prompt, D width, V vocabulary.
 """
@@ -12,8 +16,9 @@ Axes: S places of a prompt, D width, V vocabulary.
 from __future__ import annotations
 
 import os
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,67 +27,13 @@ import torch
 from llava_ecg.engine.attention import decode, extend, varlen
 from llava_ecg.engine.decoder import Decoder, refusal
 from llava_ecg.engine.kept import Finished, Kept, shared, worth
-from llava_ecg.engine.sampling import Chooser, Sampling
+from llava_ecg.engine.request import NO_ROOM, MemoryFull, Request, memory_full
 from llava_ecg.engine.slots import Slots
-from llava_ecg.errors import InputError
 
 PROMPTS = 4096
 """Places of prompts that are read in one pass, at most, unless one alone has more."""
 
-NO_NUMBER = "the language model's scores hold NaN or infinity"
-
-
-@dataclass
-class Request:
-    """What is to be answered, and, later, the answer.
-
-    Attributes:
-        embeddings: [S, D] of the prompt; let go when it was read.
-        new_tokens: the longest answer.
-        stops: ids that end an answer; the one that did is its last.
-        sampling: how tokens are chosen.
-        on_token: called with each new id; True ends the answer there.
-        on_no_number: called with scores [V] that hold NaN or infinity, to raise what is to be said of them.
-        tag: whatever its maker wants to know it by.
-        ids: the answer so far.
-        finished: ``stop``, ``length``, ``over`` (`on_token` said so), ``error``; None while it goes on.
-        error: why it failed.
-    """
-
-    embeddings: torch.Tensor | None
-    new_tokens: int
-    stops: frozenset[int] = frozenset()
-    sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
-    on_token: Callable[[int], bool] | None = None
-    on_no_number: Callable[[torch.Tensor], object] | None = None
-    tag: Any = None
-    ids: list[int] = field(default_factory=list)
-    finished: str | None = None
-    error: InputError | None = None
-    _chooser: Chooser = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._chooser = Chooser(self.sampling)
-
-    def take(self, scores: torch.Tensor, likeliest: int, best: float) -> None:
-        """The next token, from scores [V], the likeliest of them and its score."""
-        if not best < float("inf"):  # NaN neither: a maximum is NaN if any is
-            try:
-                if self.on_no_number is not None:
-                    self.on_no_number(scores)
-                raise InputError(NO_NUMBER)
-            except InputError as error:
-                self.error, self.finished = error, "error"
-            return
-        token = likeliest if self.sampling.plain else self._chooser.choose(scores, self.ids)
-        self.ids.append(token)
-        over = self.on_token is not None and self.on_token(token)
-        if token in self.stops:
-            self.finished = "stop"
-        elif over:
-            self.finished = "over"
-        elif len(self.ids) >= self.new_tokens:
-            self.finished = "length"
+_END = object()
 
 
 class Engine:
@@ -119,10 +70,18 @@ class Engine:
         except (OSError, StopIteration):
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
-    def run(self, requests: Iterable[Request], slots: int = 1) -> Iterator[Request]:
+    def run(
+        self, requests: Iterable[Request | None], slots: int = 1, *, on_fewer: Callable[[int], object] | None = None
+    ) -> Iterator[Request]:
         """Answer them, at most `slots` at once, and give each out when it is finished.
 
         What a callback raises ends the run; scores that are no number end their request alone, as its `error`.
+
+        Args:
+            requests: taken one by one as slots become free. None says that nothing waits just now; where nothing is
+                being answered either it is asked again at once, so then it had better wait itself.
+            slots: at most so many at once.
+            on_fewer: told how many slots are left each time that memory is full; by default a warning says so.
 
         Raises:
             ValueError: the language model changed into one that the step does not know, or no slot.
@@ -136,40 +95,40 @@ class Engine:
         kept = None if self.decoder.moving else self.kept
         if kept is not None:
             kept.hold_for(self.language_model)
-        yield from _Run(self.decoder, slots, kept).all(iter(requests))
+        yield from _Run(self, slots, kept, on_fewer or _warn).all(iter(requests))
 
 
 class _Run:
     """One run: its slots, and who is in them."""
 
-    def __init__(self, decoder: Decoder, count: int, kept: Kept | None) -> None:
-        self.decoder, self.kept = decoder, kept
-        self.slots = Slots(len(decoder.layers), count, decoder.key_heads, decoder.head_width, decoder.weight.detach())
+    def __init__(self, engine: Engine, count: int, kept: Kept | None, on_fewer: Callable[[int], object]) -> None:
+        self.engine, self.decoder, self.kept, self.on_fewer = engine, engine.decoder, kept, on_fewer
+        self.slots = self._slots(count)
         self.active: dict[int, Request] = {}
         self.prompts: dict[int, torch.Tensor] = {}  # [S, D] of those in slots, to be compared
+        self._again: deque[Request] = deque()  # to be read again, before those that wait
+        self._out: list[Request] = []
         self._more = True
 
-    def all(self, waiting: Iterator[Request]) -> Iterator[Request]:
-        while self._more or self.active:
-            taken = self._next(waiting)
-            if taken:
-                while taken:
-                    wave, begun = self._wave(taken)
-                    taken = {slot: request for slot, request in taken.items() if slot not in wave}
-                    self._choose(list(wave), self._read(wave, begun))
+    def all(self, waiting: Iterator[Request | None]) -> Iterator[Request]:
+        while self._more or self.active or self._again:
+            if taken := self._next(waiting):
+                self._within_memory(self._begin, taken)
                 yield from self._finished()
             if self.active:
-                self._choose(list(self.active), self._step())
+                self._within_memory(self._go_on, {})
                 yield from self._finished()
 
-    def _next(self, waiting: Iterator[Request]) -> dict[int, Request]:
+    def _next(self, waiting: Iterator[Request | None]) -> dict[int, Request]:
         """Requests for the free slots, as long as their prompts are read in one pass."""
         free = [slot for slot in range(len(self.slots.lengths)) if slot not in self.active]
         taken: dict[int, Request] = {}
         places = 0
-        while self._more and len(taken) < len(free) and places < PROMPTS:
-            request = next(waiting, None)
+        while len(taken) < len(free) and places < PROMPTS:
+            request: Any = self._again.popleft() if self._again else next(waiting, _END) if self._more else _END
             if request is None:
+                break
+            if request is _END:
                 self._more = False
                 break
             if request.embeddings is None or not len(request.embeddings):
@@ -177,6 +136,76 @@ class _Run:
             taken[free[len(taken)]] = request
             places += len(request.embeddings)
         return taken
+
+    def _begin(self, taken: dict[int, Request]) -> None:
+        """Read the prompts of those that were taken, and choose the first token of each."""
+        while taken:
+            wave, begun = self._wave(taken)
+            taken = {slot: request for slot, request in taken.items() if slot not in wave}
+            self._choose(list(wave), self._read(wave, begun))
+
+    def _go_on(self, _: dict[int, Request]) -> None:
+        self._choose(list(self.active), self._step())
+
+    def _within_memory(self, work: Callable[[dict[int, Request]], None], taken: dict[int, Request]) -> None:
+        """Work on requests, and where there is no memory for it make room, so that they can be read again."""
+        try:
+            work(taken)
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not memory_full(error):
+                raise
+        # behind the except: what the error's frames hold is let go by now
+        self._make_room(taken)
+
+    def _make_room(self, taken: dict[int, Request]) -> None:
+        """Put everybody back who is not finished; drop what is kept, or half of the slots where nothing is.
+
+        A request that is alone and still has no room fails.
+        """
+        back = {slot: request for slot, request in (self.active | taken).items() if request.finished is None}
+        for slot, request in back.items():
+            if request.embeddings is None:
+                said = torch.tensor(request.ids[request.begun :], dtype=torch.long, device=self.decoder.weight.device)
+                prompt = self.prompts[slot]
+                request.embeddings = torch.cat([prompt, self.decoder.embed(said).detach().to(prompt.dtype)])
+                request.begun = len(request.ids)
+            self.active.pop(slot, None)
+            self.prompts.pop(slot, None)
+        self._out += self.active.values()  # finished in this very pass: given out with those that failed
+        for slot in list(self.active):
+            del self.active[slot], self.prompts[slot]
+        count, kept = len(self.slots.lengths), self.kept is not None and len(self.kept)
+        if self.kept is not None:
+            self.kept.clear()
+        if not kept and count == 1:
+            for request in back.values():
+                request.error, request.finished = MemoryFull(NO_ROOM), "error"
+                self._out.append(request)
+        else:
+            self._again.extendleft(reversed(back.values()))
+        fewer = count if kept else max(1, count // 2)
+        self.slots = self._slots(fewer)
+        if self.decoder.weight.is_cuda:
+            torch.cuda.empty_cache()
+        if fewer < count:
+            self.on_fewer(fewer)
+
+    def _slots(self, count: int) -> Slots:
+        decoder = self.decoder
+        return Slots(len(decoder.layers), count, decoder.key_heads, decoder.head_width, decoder.weight.detach())
+
+    def _reserve(self, places: int) -> None:
+        """Room for so many places in each slot.
+
+        Raises:
+            MemoryError: more than is free on a CPU, where the system promises memory that it does not have.
+        """
+        if places > self.slots.places:
+            wanted = self.slots.rounded(places) * len(self.slots.lengths) * self.engine.place_bytes
+            if self.decoder.weight.device.type == "cpu" and wanted > self.engine.free_bytes():
+                raise MemoryError
+        self.slots.reserve(places)
 
     def _wave(self, taken: dict[int, Request]) -> tuple[dict[int, Request], list[torch.Tensor]]:
         """Which of them to read in one pass, and what is there of each already (empty where nothing is).
@@ -234,7 +263,7 @@ class _Run:
         lengths = [len(self.prompts[slot]) for slot in taken]
         firsts = [held.shape[3] for held in begun] or [0] * len(taken)
         counts = [length - first for length, first in zip(lengths, firsts, strict=True)]
-        self.slots.reserve(max(lengths) + 1)
+        self._reserve(max(lengths) + 1)
         for slot, held in zip(taken, begun, strict=bool(begun)):
             self.slots.put(slot, held)
         segments = torch.tensor([0, *counts], device=like.device).cumsum(0)
@@ -254,8 +283,6 @@ class _Run:
         last = self.decoder.hidden(values, positions, counts, attend)[segments[1:] - 1]
         for (slot, request), length in zip(taken.items(), lengths, strict=True):
             self.slots.lengths[slot], request.embeddings = length, None
-            if self.kept is None:
-                del self.prompts[slot]
         self.active |= taken
         return self.decoder.scores(last)
 
@@ -266,7 +293,7 @@ class _Run:
         device = self.decoder.weight.device
         before = [self.slots.lengths[row] for row in rows]
         after = [length + 1 for length in before]
-        self.slots.reserve(max(after))
+        self._reserve(max(after))
         ids, places, slots = torch.tensor([[self.active[row].ids[-1] for row in rows], before, rows], device=device)
 
         def attend(
@@ -288,19 +315,29 @@ class _Run:
             self.active[row].take(own, first, score)
 
     def _finished(self) -> Iterator[Request]:
+        while self._out:
+            yield self._out.pop(0)
         for slot in [slot for slot, request in self.active.items() if request.finished is not None]:
-            request = self.active.pop(slot)
+            request, prompt = self.active.pop(slot), self.prompts.pop(slot)
             if self.kept is not None:
-                self._keep(self.kept, slot, request)
+                try:
+                    self._keep(self.kept, slot, prompt, request)
+                except (MemoryError, RuntimeError) as error:
+                    if not memory_full(error):
+                        raise
+                    self.kept.clear()
             self.slots.lengths[slot] = 0
             yield request
 
     @torch.inference_mode()
-    def _keep(self, kept: Kept, slot: int, request: Request) -> None:
+    def _keep(self, kept: Kept, slot: int, prompt: torch.Tensor, request: Request) -> None:
         """Keep what was read and answered: all but the last token, which nothing followed."""
-        prompt, places = self.prompts.pop(slot), self.slots.lengths[slot]
-        held = self.slots.held(slot, places)
+        held = self.slots.held(slot, self.slots.lengths[slot])
         if request.error is not None or held.numel() * held.element_size() > kept.limit:
             return
-        said = torch.tensor(request.ids[:-1], dtype=torch.long, device=prompt.device)
+        said = torch.tensor(request.ids[request.begun : -1], dtype=torch.long, device=prompt.device)
         kept.add(Finished(torch.cat([prompt, self.decoder.embed(said).to(prompt.dtype)]), held.clone()))
+
+
+def _warn(slots: int) -> None:
+    warnings.warn(f"memory is full: {slots} at once from now on", stacklevel=2)

@@ -31,12 +31,17 @@ class Slots:
         if places <= self.places:
             return
         two, layers, count, heads, width = self._shape
-        wanted = -(-places // CHUNK) * CHUNK
+        wanted = self.rounded(places)
         grown = self._held.new_empty(two, layers, count, heads, wanted, width)
         filled = max(self.lengths)
         grown[:, :, :, :, :filled] = self._held[:, :, :, :, :filled]
         self._held, self.places = grown, wanted
         self.layers = list(zip(*(each.unbind(0) for each in grown), strict=True))
+
+    @staticmethod
+    def rounded(places: int) -> int:
+        """How many places are taken where so many are needed."""
+        return -(-places // CHUNK) * CHUNK
 
     def write(self, layer: int, slot: int, keys: torch.Tensor, values: torch.Tensor, begin: int = 0) -> None:
         """Keys and values [S, K, D] of a whole sequence, or of what follows its first `begin` places."""

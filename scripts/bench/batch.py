@@ -40,7 +40,7 @@ def loop(assistant: Assistant, asked: list[Question], decoding: Decoding) -> dic
     for question in asked:
         prepared = assistant._prepare(question, decoding)
         assistant._generate(prepared)
-        found[question.tag] = assistant._answer(prepared)
+        found[question.tag] = assistant.answer(prepared)
     return found
 
 

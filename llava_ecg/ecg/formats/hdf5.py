@@ -28,6 +28,27 @@ _UNIT = (
 )
 
 
+def exam_ids(path: Path) -> list[str]:
+    """What may stand behind ``#`` of a file of exams; a row that only fills the array (id 0, as CODE-15 % has) is none.
+
+    Raises:
+        InputError: h5py is not installed, or the file can't be read.
+    """
+    if find_spec("h5py") is None:
+        raise InputError(f"{path} is HDF5, which needs h5py; get it with: pip install 'llava-ecg[formats]'")
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            _check_inside(path, file)
+            ids = next((np.asarray(file[name]).ravel() for name in _IDS if name in file), None)
+    except InputError:
+        raise
+    except Exception as error:  # as in `Hdf5.read`
+        raise InputError(f"{path} can't be read as HDF5: {one_line(error)}") from error
+    return [] if ids is None else [str(each) for each in ids.tolist() if each != 0]
+
+
 class Hdf5:
     """The reader of exams in HDF5."""
 
@@ -57,6 +78,7 @@ class Hdf5:
             raise InputError(f"{path} can't be read as HDF5: {one_line(error)}") from error
 
     def _exam(self, path: Path, file: Any, options: Options) -> Recording:
+        _check_inside(path, file)
         array = next((file[name] for name in _TRACINGS if name in file), None)
         if array is None or len(array.shape) not in (2, 3):
             raise InputError(
@@ -84,6 +106,20 @@ class Hdf5:
             what = "exam number" if ids is None else "exam"
             raise InputError(f"{path} has no {what} {record}; it has {', '.join(known[:_SHOWN])} and {count} in all")
         return known.index(record)
+
+
+def _check_inside(path: Path, file: Any) -> None:
+    """HDF5 can say that an array's numbers lie in any other file: such a file shows its sender what it names.
+
+    Raises:
+        InputError: one of the arrays that are read is not in this file.
+    """
+    for name in (*_TRACINGS, *_IDS):
+        array = file.get(name)
+        if array is not None and (array.file.filename != file.filename or array.external or array.is_virtual):
+            raise InputError(
+                f"the array {name!r} of {path} lies in another file; give one that holds its numbers itself"
+            )
 
 
 def _recording(path: Path, values: np.ndarray, rate: float | None, options: Options) -> Recording:

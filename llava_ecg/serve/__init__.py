@@ -1,0 +1,1 @@
+"""`llava-ecg serve`: an OpenAI-compatible HTTP endpoint over one engine."""
