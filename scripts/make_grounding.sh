@@ -7,6 +7,9 @@
 #   bash scripts/make_grounding.sh                                   into playground/grounding
 #   OUT=/tmp/mine LIMIT=20 bash scripts/make_grounding.sh            a short trial
 #   bash scripts/make_grounding.sh --protocol six-step --seed 1      flags go to both runs of `llava-ecg instruct`
+#   bash scripts/make_grounding.sh --processes 2                     the same lines from two cores
+#
+# What was broken off goes on with the same command.
 #
 # What comes out: cinc2021.jsonl with pages, ptbxl.jsonl and ptbxl.val.jsonl without (its values are in no unit), and
 # mixture.yaml, which names both for --data_path; `llava-ecg validate` has looked at all of them.

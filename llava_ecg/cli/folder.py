@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llava_ecg.cli import flags
-from llava_ecg.cli.journal import Journal
+from llava_ecg.cli.progress import Progress
+from llava_ecg.data.journal import Journal
 from llava_ecg.errors import InputError
 from llava_ecg.files import is_pattern, records_of
 from llava_ecg.terminal import RESEARCH_USE, show
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from llava_ecg.case import Case, Decoding
 
 SUFFIX = ".jsonl"
-_EVERY_S = {True: 0.5, False: 30.0}  # a line of progress: on a terminal, in a log
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace, question: str, decoding: Decoding, open_a
         if done:
             show(f"{journal.path}: {len(records) - len(left)} of {len(records)} are there already", file=sys.stderr)
         if left:
-            progress = _Progress(len(left))
+            progress = Progress(len(left))
             for found in _asked(arguments, left, question, decoding, open_assistant(arguments)):
                 journal.add(found | {"settings": settings})
                 failed += found["error"] is not None
@@ -180,39 +179,3 @@ def _case(path: Path, arguments: argparse.Namespace) -> Case:
     case = Case(files.complete_leads(recording, arguments.missing_leads))
     _ = case.measurements
     return case
-
-
-class _Progress:
-    """How many are done and how long the rest will take, on standard error."""
-
-    def __init__(self, whole: int) -> None:
-        self.whole, self.done = whole, 0
-        self.begun = self.shown = time.monotonic()
-        self.terminal = sys.stderr.isatty()
-
-    def add(self) -> None:
-        """One more."""
-        self.done += 1
-        now = time.monotonic()
-        if now - self.shown >= _EVERY_S[self.terminal]:
-            self.shown = now
-            self._write(now)
-
-    def end(self) -> None:
-        """All of them."""
-        self._write(time.monotonic())
-        if self.terminal:
-            sys.stderr.write("\n")
-
-    def _write(self, now: float) -> None:
-        rate = self.done / max(now - self.begun, 1e-9)
-        left = (self.whole - self.done) / rate
-        text = f"{self.done:,} of {self.whole:,}, {60 * rate:.3g} a minute, {_clock(left)} left"
-        sys.stderr.write(f"\r{text}\x1b[K" if self.terminal else f"{text}\n")
-        sys.stderr.flush()
-
-
-def _clock(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -41,18 +41,21 @@ class Checked:
         refused: why it is not kept; empty where it is.
         audit: status -> how many claims of its answers have it.
         contradicted: the words of the claims that the signal contradicts.
+        faults: all that is wrong, in words that its writer can go by.
     """
 
     refused: str
     audit: Mapping[str, int]
     contradicted: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 def check(sample: Sample) -> Checked:
     """Audit every answer of a sample, and hold its texts to the rules of form."""
     counts: Counter[str] = Counter({status.value: 0 for status in Status})
     wrong: list[str] = []
-    unsure = unmeasured = False
+    without: list[str] = []
+    unsure = False
     refused = ""
     for exchange in sample.exchanges:
         refused = refused or malformed(exchange)
@@ -61,15 +64,16 @@ def check(sample: Sample) -> Checked:
             found = audit_answer(exchange.question, text, facts.measured, sex=sex, age=age)
             counts.update(found.counts)
             wrong += [verdict.line() for verdict in found.verdicts if verdict.status is Status.CONTRADICTED]
-            unmeasured = unmeasured or found.counts[Status.UNMEASURABLE.value] > 0
+            without += [verdict.line() for verdict in found.verdicts if verdict.status is Status.UNMEASURABLE]
             unsure = unsure or (exchange.decided and found.counts[Status.BORDERLINE.value] > 0)
     if wrong:
         refused = "contradicted"
-    elif unmeasured and not refused:
+    elif without and not refused:
         refused = "not measured"
     elif unsure and not refused:
         refused = "too near to a threshold"
-    return Checked(refused, dict(counts), tuple(wrong))
+    faults = (*wrong, *without) or (refused,)
+    return Checked(refused, dict(counts), tuple(wrong), faults if refused else ())
 
 
 def _audited(exchange: Exchange, sample: Sample) -> list[tuple[Facts, str]]:

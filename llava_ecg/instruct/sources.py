@@ -127,7 +127,8 @@ def _read(path: Path, what: str) -> _Table:
                     f"have {', '.join(sorted(_KNOWN - set(_RECORD)))}"
                 )
             for row in reader:
-                table.rows.append({key: value or "" for key, value in row.items() if key is not None})
+                kept = {key: value for key, value in row.items() if value and (key in _KNOWN or _MIMIC.fullmatch(key))}
+                table.rows.append({table.column: "", **kept})
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:

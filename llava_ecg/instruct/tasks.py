@@ -31,7 +31,7 @@ _NOT_MEASURED = (
     "Nothing can be measured for this step.",
     "No value is available here.",
 )
-_WORTH_EXCLUDING = (
+WORTH_EXCLUDING = (
     "first-degree AV block", "right bundle branch block", "left bundle branch block", "atrial fibrillation", "long QT",
     "ST elevation", "left axis deviation", "right axis deviation", "short QT", "pre-excitation", "tachycardia",
     "bradycardia", "left ventricular hypertrophy", "low QRS voltage",
@@ -90,7 +90,7 @@ def _steps(judged: list[Judged], against: list[Judged], open_: str, voice: Voice
 
 
 def _against(guide: Guide, voice: Voice, count: int) -> list[Judged]:
-    names = list(_WORTH_EXCLUDING)
+    names = list(WORTH_EXCLUDING)
     voice.rng.shuffle(names)
     return excluded(guide, voice, names)[:count]
 

@@ -1,10 +1,13 @@
-"""`OfflineWriter`: facts and guide -> conversations, without any model. Everything drawn follows from the seed."""
+"""`Writer`, what writes texts, and `OfflineWriter`: facts and guide -> conversations, without any model. Everything
+drawn follows from the seed."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 from llava_ecg.instruct import tasks, tasks_decided
 from llava_ecg.instruct.facts import Facts
@@ -13,9 +16,60 @@ from llava_ecg.instruct.phrases import Voice, phrases
 from llava_ecg.instruct.samples import Sample
 from llava_ecg.instruct.tasks_pair import pair
 
-Draft = Callable[[random.Random], Sample | None]
-"""Draws one version of a sample; None where the recording has nothing for it."""
-_TOLD = 0.6  # of the questions say sex and age, where they are known
+
+class Draft(Protocol):
+    """Draws one version of a sample."""
+
+    def __call__(self, rng: random.Random, faults: Sequence[str] = ()) -> Sample | None:
+        """A version.
+
+        Args:
+            rng: to draw it from.
+            faults: of the version before it, in words, where that was refused.
+
+        Returns:
+            None where the recording has nothing for it.
+        """
+
+
+class Writer(Protocol):
+    """What writes the texts of a set."""
+
+    @property
+    def guide(self) -> Guide:
+        """What has to be cited."""
+
+    @property
+    def name(self) -> str:
+        """For the provenance, as the next three."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that writes; None where there is none."""
+
+    @property
+    def prompt(self) -> str:
+        """The version of its words."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What else its lines hang on, by the names of flags."""
+
+    def single(self, facts: Facts, page: Path | None = None) -> Iterator[tuple[str, Draft]]:
+        """Each task of one recording, with what drafts it; `page` is the image that was drawn of it."""
+
+    def pair(self, one: Facts, other: Facts) -> Draft | None:
+        """What drafts the comparison of two recordings; None where it compares none."""
+
+    def rng(self, facts: Facts, *what: object) -> random.Random:
+        """What is drawn from for one recording and task."""
+
+
+TOLD = 0.6  # of the questions say sex and age, where they are known
 _FEATURES = 3  # questions about single features of a recording
 
 
@@ -35,16 +89,23 @@ class OfflineWriter:
     seed: int = 0
     name: str = field(default="offline", init=False)
 
+    model: str | None = field(default=None, init=False)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing more than the above."""
+        return {}
+
     @property
     def prompt(self) -> str:
         """The version of the words it writes with."""
         return f"phrases {phrases().version}, {self.protocol}"
 
-    def single(self, facts: Facts) -> Iterator[tuple[str, Draft]]:
+    def single(self, facts: Facts, page: Path | None = None) -> Iterator[tuple[str, Draft]]:
         """Each task of one recording, with what drafts it."""
 
         def draft(make: Callable[[Voice], Sample | None]) -> Draft:
-            return lambda rng: make(Voice(facts, rng, told=rng.random() < _TOLD))
+            return lambda rng, faults=(): make(Voice(facts, rng, told=rng.random() < TOLD))
 
         guide = self.guide
         yield "interpretation", draft(lambda voice: tasks.interpretation(guide, voice, self.protocol))
@@ -64,11 +125,16 @@ class OfflineWriter:
 
     def pair(self, one: Facts, other: Facts) -> Draft:
         """What drafts the comparison of two recordings."""
-        return lambda rng: pair(self.guide, one, other, rng)
+        return lambda rng, faults=(): pair(self.guide, one, other, rng)
 
     def rng(self, facts: Facts, *what: object) -> random.Random:
         """What is drawn from for one recording and task."""
-        return random.Random("/".join(map(str, (self.seed, facts.key, *what))))
+        return drawn(self.seed, facts, *what)
+
+
+def drawn(seed: int, facts: Facts, *what: object) -> random.Random:
+    """What follows from a seed, a recording and a task."""
+    return random.Random("/".join(map(str, (seed, facts.key, *what))))
 
 
 def _first(guide: Guide, voice: Voice, topics: list[str]) -> Sample | None:

@@ -55,7 +55,7 @@ def test_what_changes_the_key(given: Given, tmp_path: Path, monkeypatch: pytest.
 def test_a_damaged_file_is_made_anew(given: Given, tmp_path: Path) -> None:
     folder = FactsFolder(tmp_path)
     first, _ = folder.get(given)
-    [path] = tmp_path.glob("*.json")
+    [path] = tmp_path.glob("*/*.json")
     path.write_text(path.read_text()[:1000])
     assert folder.get(given) == (first, False)
     assert Facts.from_dict(json.loads(path.read_text())) == first

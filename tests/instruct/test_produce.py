@@ -155,25 +155,12 @@ def test_mistakes_are_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "words", [["--writer", "remote"], ["--protocol", "two-step"], ["--measurements", "mimic"], ["--val", "2"]]
+    "words", [["--writer", "telepathic"], ["--protocol", "two-step"], ["--measurements", "mimic"], ["--val", "2"]]
 )
 def test_what_argparse_refuses(words: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(place, "e", *words)
     assert stopped.value.code == 2 and words[1] in capsys.readouterr().err
-
-
-def test_an_end_before_time_leaves_the_former_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llava_ecg.instruct import produce as module
-
-    former = (place / "a.jsonl").read_text()
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "_keep", stop)
-    assert run(place, "a", "--val", "0.5") == 130
-    assert (place / "a.jsonl").read_text() == former and not list(place.glob("*.part"))
 
 
 def test_real_recordings_with_the_codes_of_their_headers(

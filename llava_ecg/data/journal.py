@@ -93,11 +93,11 @@ class Journal:
             except (ValueError, RecursionError):
                 value = None
             if not isinstance(value, dict):
-                raise InputError(f"line {number} of {self.path} is no JSON object; choose another file for the answers")
+                raise InputError(f"line {number} of {self.path} is no JSON object; choose another file")
             lines.append(value)
         last = content[whole:]
         if not last.startswith(self._begin[: len(last)]):
-            raise InputError(f"{self.path} ends in something else than an answer; choose another file for the answers")
+            raise InputError(f"{self.path} ends in something that this command did not write; choose another file")
         self.torn = len(last)
         if self.torn:
             os.ftruncate(self._file, whole)
