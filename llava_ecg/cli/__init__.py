@@ -1,5 +1,5 @@
 """What a person types: ``llava-ecg ask | chat | audit | measure | render | list | fetch | inspect | convert | merge |
-validate | instruct | eval``.
+validate | instruct | eval | compare | prepare | serve | report | doctor | completion``.
 
 One module for each family of commands, with ``add(commands)``, which declares them; `flags` has what several of them
 share. Everything heavy is imported inside the command that needs it: ``--version``, ``--help`` and ``list`` load no
@@ -18,14 +18,42 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from llava_ecg import __version__
-from llava_ecg.cli import ask, audit, checkpoints, doctor, evaluate, instruct, plugins, report, serve, signal, validate
+from llava_ecg.cli import (
+    ask,
+    audit,
+    checkpoints,
+    compare,
+    doctor,
+    evaluate,
+    instruct,
+    plugins,
+    prepare,
+    report,
+    serve,
+    signal,
+    validate,
+)
 from llava_ecg.cli.flags import Opener
 from llava_ecg.cli.parser import Parser
 from llava_ecg.errors import InputError
 from llava_ecg.files import printable_line
 from llava_ecg.terminal import RESEARCH_USE, show
 
-FAMILIES = (ask, audit, signal, plugins, checkpoints, validate, instruct, evaluate, serve, report, doctor)
+FAMILIES = (
+    ask,
+    audit,
+    signal,
+    plugins,
+    checkpoints,
+    validate,
+    instruct,
+    evaluate,
+    compare,
+    prepare,
+    serve,
+    report,
+    doctor,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

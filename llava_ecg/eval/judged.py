@@ -1,4 +1,4 @@
-"""The eight criteria of Grounded ECG Understanding: reading a judge's reply, and the figures over answers.
+"""What judges score, the eight criteria of Grounded ECG Understanding and others: reading a reply, and the figures.
 
 A reply is JSON, an object of criterion -> list of ``{"score": number, ...}``, and nothing else. A criterion that is
 missing, empty or out of range is unscored for that answer and left out of its mean, and how often is told beside it.
@@ -26,11 +26,13 @@ class Criterion:
 
     Attributes:
         name: ours, the one of the judge's prompt.
-        others: further names it goes by; the public prompt and the public scorer do not agree.
         highest: points are from 0 to this.
         whole: whether points are whole numbers.
+        others: further names it goes by; the public prompt and the public scorer do not agree.
         figure: points of an answer -> its figure.
         published: the same as the public scorer has it, where that differs.
+        most: so many points at most may be given; None for any number.
+        summed: whether `figure` is a count of points; if not it is a share, in percent.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Criterion:
     whole: bool = True
     others: tuple[str, ...] = ()
     published: Callable[[Points], float] | None = None
+    most: int | None = None
+    summed: bool = False
 
 
 def _share_hit(points: Points) -> float:
@@ -61,17 +65,41 @@ def _mean(points: Points) -> float:
     return sum(points) / len(points)
 
 
-CRITERIA = (
-    Criterion("DiagnosisAccuracy", 2, _share_hit),
-    Criterion("AnalysisCompleteness", 1, sum),
-    Criterion("AnalysisRelevance", 2, sum),
-    Criterion("LeadAssessmentCoverage", 1, _covered),
-    Criterion("LeadAssessmentAccuracy", 2, _accurate, published=_accurate_unclipped),
+def _tenths(points: Points) -> float:
+    return 10 * points[0]
+
+
+_DIAGNOSIS = Criterion("DiagnosisAccuracy", 2, _share_hit)
+_COMPLETE = Criterion("AnalysisCompleteness", 1, sum, summed=True)
+_RELEVANT = Criterion("AnalysisRelevance", 2, sum, summed=True)
+_IN_HUNDREDTHS = (
     Criterion("GroundedECGUnderstanding", 100, _mean, False, ("ECGFeatureGrounding",)),
     Criterion("EvidenceBasedReasoning", 100, _mean, False),
     Criterion("RealisticDiagnosticProcess", 100, _mean, False, ("ClinicalDiagnosticFidelity",)),
 )
-"""Names as in the judge's prompt; `others` has what the public scorer looks for."""
+CRITERIA = (
+    _DIAGNOSIS,
+    _COMPLETE,
+    _RELEVANT,
+    Criterion("LeadAssessmentCoverage", 1, _covered),
+    Criterion("LeadAssessmentAccuracy", 2, _accurate, published=_accurate_unclipped),
+    *_IN_HUNDREDTHS,
+)
+"""Those of GEM. Names as in the judge's prompt; `others` has what the public scorer looks for."""
+CRITERIA_R1 = (
+    _DIAGNOSIS,
+    _COMPLETE,
+    _RELEVANT,
+    Criterion("LeadEvidenceValidity", 2, sum, summed=True),
+    *_IN_HUNDREDTHS,
+)
+"""The seven of ECG-R1, with one criterion for leads; its figures and GEM's can't be compared."""
+REPORT = tuple(Criterion(name, 10, _tenths, False, most=1) for name in ("Diagnosis", "Waveform", "Rhythm"))
+"""Those of ECGBench's reports."""
+ARENA = tuple(
+    Criterion(name, 10, _tenths, False, most=1) for name in ("Accuracy", "Completeness", "InstructionAdherence")
+)
+"""Those of ECG Arena."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +165,7 @@ def _mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
 
 
 def _points(given: object, criterion: Criterion) -> Points | None:
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list) or not given or len(given) > (criterion.most or len(given)):
         return None
     found = []
     for each in given:

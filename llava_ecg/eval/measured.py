@@ -10,14 +10,14 @@ the ceiling. How far the verdicts themselves can be trusted: docs/grounding.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.errors import InputError
-from llava_ecg.eval.intervals import Figure, bootstrap
+from llava_ecg.eval.intervals import Figure, Statistic, bootstrap
 from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.audit import Audit
 from llava_ecg.grounding.verdicts import Status
@@ -133,26 +133,45 @@ def grounding(heard: Sequence[Heard], *, constant: str = NORMAL, seed: int = 0) 
         lent = [(each, heard[place]) for each, place in zip(heard, order, strict=True)]
         floors["shuffled"] = _counts([each.audit(other.text, other.whole) for each, other in lent])
 
-    def figure(statistic: Callable[[np.ndarray], float | None]) -> Figure:
-        return bootstrap(statistic, len(heard), groups=groups, seed=seed)
+    found = {
+        name: bootstrap(each, len(heard), groups=groups, seed=seed)
+        for name, each in statistics({"own": own} | floors).items()
+    }
+    return Grounded(
+        lift=found["lift"],
+        score=found["score"],
+        coverage=found["coverage"],
+        settled=found["settled"],
+        constant=found["constant"],
+        shuffled=found.get("shuffled"),
+        quantities=tallies(audits, lambda verdict: (verdict.claim.quantity,)),
+        leads=tallies(audits, lambda verdict: verdict.claim.leads),
+        total=tallies(audits, lambda _: ("all",)).get("all", Tally()),
+    )
+
+
+def statistics(counts: Mapping[str, np.ndarray]) -> dict[str, Statistic]:
+    """The figures as functions of places.
+
+    Args:
+        counts: int64 [N, 2], claims supported and contradicted, of the answers (``own``), of the floors (``constant``,
+            ``shuffled``) and of the reference texts (``ceiling``), as far as there are any.
+    """
+    own = counts["own"]
+    floors = [counts[name] for name in ("constant", "shuffled") if name in counts]
 
     def lift(places: np.ndarray) -> float | None:
-        low = [each for each in (_score(counts, places) for counts in floors.values()) if each is not None]
+        low = [each for each in (_score(floor, places) for floor in floors) if each is not None]
         score = _score(own, places)
         return None if score is None or not low else score - max(low)
 
-    found = {name: figure(_scorer(counts)) for name, counts in floors.items()}
-    return Grounded(
-        lift=figure(lift),
-        score=figure(_scorer(own)),
-        coverage=figure(lambda places: float((own[places].sum(axis=1) > 0).mean())),
-        settled=figure(lambda places: float(own[places].sum(axis=1).mean())),
-        constant=found["constant"],
-        shuffled=found.get("shuffled"),
-        quantities=_tallies(audits, lambda verdict: (verdict.claim.quantity,)),
-        leads=_tallies(audits, lambda verdict: verdict.claim.leads),
-        total=_tallies(audits, lambda _: ("all",)).get("all", Tally()),
-    )
+    found: dict[str, Statistic] = {
+        "lift": lift,
+        "score": _scorer(own),
+        "coverage": lambda places: float((own[places].sum(axis=1) > 0).mean()),
+        "settled": lambda places: float(own[places].sum(axis=1).mean()),
+    }
+    return found | {name: _scorer(each) for name, each in counts.items() if name != "own"}
 
 
 def others(groups: Sequence[Hashable], seed: int = 0) -> list[int] | None:
@@ -202,7 +221,8 @@ def _score(counts: np.ndarray, places: np.ndarray) -> float | None:
     return Tally(int(supported), int(contradicted)).score
 
 
-def _tallies(audits: Sequence[Audit], names: Callable[..., Sequence[str]]) -> dict[str, Tally]:
+def tallies(audits: Sequence[Audit], names: Callable[..., Sequence[str]]) -> dict[str, Tally]:
+    """Name -> the claims that `names` gives it, counted over audits."""
     found: dict[str, Tally] = {}
     for each in audits:
         for verdict in each.verdicts:

@@ -37,6 +37,14 @@ def labels(text: str, known: Sequence[str]) -> frozenset[str]:
     return frozenset(label for label in known if label in text)
 
 
+def labels_or_normal(text: str, known: Sequence[str], normal: tuple[str, str]) -> frozenset[str]:
+    """As `labels`, behind the last "Answer:", with one of (normal, abnormal) at most: the second where it occurs."""
+    told = text.split(_ANSWER)[-1]
+    found = labels(told, known) - set(normal)
+    at_most = normal[1] if normal[1] in told else normal[0] if normal[0] in told else None
+    return found if at_most is None else found | {at_most}
+
+
 def candidates(prompt: str) -> list[str]:
     """The options of a prompt: what stands behind "Options:", cut at every comma."""
     return [each.strip() for each in prompt.split("Options:")[-1].replace(_WORDS, "").split(",")]

@@ -6,13 +6,14 @@ an `Assistant` can't follow is refused, never passed over. `shown` makes the sam
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageUser,
@@ -28,10 +29,12 @@ from inspect_ai.model import (
 
 from llava_ecg.assistant import Answer, Assistant
 from llava_ecg.case import Case, Decoding
-from llava_ecg.data.conversation import Turn
+from llava_ecg.data.conversation import STREAMS, Turn
 from llava_ecg.ecg.images import as_seen
 from llava_ecg.errors import InputError
+from llava_ecg.eval.likelihood import likelihoods
 from llava_ecg.eval.sources import case
+from llava_ecg.eval.together import Together
 
 NAME = "llava_ecg"
 _FOLLOWED = {"temperature", "top_p", "top_k", "max_tokens", "seed"}
@@ -48,6 +51,7 @@ class AssistantAPI(ModelAPI):
     Args:
         model_name: folder, name or hub id of the checkpoint.
         repetition_penalty: as in `llava_ecg.case.Decoding`.
+        batch: so many questions are answered at once.
         opener: what opens it; `Assistant.open` by default.
         opening: the keywords of the opener, such as ``device`` and ``dtype``.
     """
@@ -59,17 +63,22 @@ class AssistantAPI(ModelAPI):
         api_key: str | None = None,
         config: GenerateConfig = GenerateConfig(),  # noqa: B008 (as inspect_ai declares it)
         repetition_penalty: float = 1.0,
+        batch: int = 1,
         opener: Callable[..., Assistant] | None = None,
         **opening: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         if base_url or api_key:
             raise InputError("a checkpoint is opened here and takes no base URL and no key")
-        self.penalty = repetition_penalty
+        if not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch is how many questions are answered at once, at least 1, and not {batch!r}")
+        self.penalty, self.batch = repetition_penalty, batch
         self._open = opener or Assistant.open
         self._opening = {"device": None, "dtype": None} | opening
         self._assistant: Assistant | None = None
-        self._lock = threading.Lock()  # one answer at a time: the model's memory is one
+        self._together: Together | None = None
+        self._room: tuple[asyncio.AbstractEventLoop, CapacityLimiter] | None = None
+        self._lock = threading.Lock()  # one answer at a time, unless they are answered together
 
     @property
     def assistant(self) -> Assistant:
@@ -80,7 +89,7 @@ class AssistantAPI(ModelAPI):
 
     def max_connections(self) -> int:
         """Questions on their way at once."""
-        return 1
+        return self.batch
 
     async def generate(self, input: list[ChatMessage], tools: list[Any], tool_choice: Any, config: Any) -> ModelOutput:
         """The answer to the last message.
@@ -90,11 +99,41 @@ class AssistantAPI(ModelAPI):
         """
         if tools:
             raise InputError("this model calls no tools; ask it without")
-        decoding, (turns, about) = decoding_of(config, self.penalty), conversation(input)
-        answer = await to_thread.run_sync(self._ask, turns, about, decoding)
-        return _output(answer)
+        decoding = decoding_of(config, self.penalty)
+
+        def answered() -> Answer:
+            turns, about = conversation(input)
+            return self._ask(turns, about, decoding)
+
+        return _output(await to_thread.run_sync(answered, limiter=self._limiter()))
+
+    def _limiter(self) -> CapacityLimiter:
+        """Of this event loop: the harness may send a hundred requests at once, each with its page."""
+        loop = asyncio.get_running_loop()
+        if self._room is None or self._room[0] is not loop:
+            self._room = (loop, CapacityLimiter(self.batch))
+        return self._room[1]
+
+    async def likelihoods(self, input: list[ChatMessage], answers: Sequence[str]) -> dict[str, float]:
+        """Answer -> how likely it is as the beginning of the next message; see `llava_ecg.eval.likelihood`.
+
+        Raises:
+            InputError: as there, or a message that can't be followed.
+        """
+
+        def found() -> dict[str, float]:
+            turns, about = conversation(input)
+            with self._lock:
+                return likelihoods(self.assistant, turns, about, answers)
+
+        return await to_thread.run_sync(found, limiter=self._limiter())
 
     def _ask(self, turns: Sequence[Turn], about: Case, decoding: Decoding) -> Answer:
+        if self.batch > 1:
+            with self._lock:
+                if self._together is None:
+                    self._together = Together(self.assistant, self.batch)
+            return self._together.ask(turns, about, decoding)
         with self._lock:
             return self.assistant.ask(turns, about, decoding)
 
@@ -157,8 +196,12 @@ def shown(message: ChatMessageUser) -> ChatMessageUser:
 
 
 def _page(part: ContentData) -> ContentImage:
-    page = case([part.data]).page
-    assert page is not None, "a case without a recording has an image"
+    about = case([part.data])
+    page = about.sources().get(STREAMS[1])
+    if page is None:
+        raise InputError(
+            "a question about the signal alone can't be put to a model of another provider, which sees pages"
+        )
     written = io.BytesIO()
     page.convert("RGB").save(written, "PNG")
     return ContentImage(image=f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}")

@@ -15,6 +15,7 @@ from typing import Any
 from llava_ecg.data.conversation import STREAMS
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.errors import InputError
+from llava_ecg.eval.measured import others
 
 FOLD = "9"
 """PTB-XL's fold for validation; the sample has no fold 10, and the embedded model may have seen folds 1 to 8."""
@@ -23,6 +24,11 @@ SUPERCLASSES = (
     "change, CD: conduction disturbance, HYP: hypertrophy. Answer with the abbreviations of all that apply, separated "
     "by commas."
 )
+READINGS = (
+    "What are the heart rate, the PR interval, the QRS duration, the QT interval and QTc (Bazett) of this ECG? Give "
+    "each as a number, in bpm or ms."
+)
+INTERPRET = "Interpret this ECG. Name the findings that your interpretation rests on, with leads and measured values."
 SCALED = "scaled lead by lead: amplitudes are in no unit, and the page shows them as if they were millivolts"
 NONE = "none"
 
@@ -74,6 +80,33 @@ def read_ecgqa(data: Path) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def read_signals(data: Path) -> list[dict[str, Any]]:
+    """The ECGs of `read_superclasses`, with a question for numbers in place of labels."""
+    return [row | {"question": READINGS, "truth": ()} for row in read_superclasses(data)]
+
+
+def read_recordings(data: Path) -> list[dict[str, Any]]:
+    """Every WFDB record of ``cinc2021/``, with the question for an interpretation."""
+    folder = data / "cinc2021"
+    headers = sorted(folder.glob("*.hea"))
+    if not headers:
+        raise FileNotFoundError(2, "no such file", str(folder / "*.hea"))
+    rows = [
+        {"name": path.stem, "question": INTERPRET, "truth": (), "sources": ({STREAMS[0]: str(path)},)}
+        for path in headers
+    ]
+    return with_lent(rows)
+
+
+def with_lent(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with the ECG of another patient, for the floor of the measured grounding; rows without, where all are
+    of one patient."""
+    order = others([row.get("group") or row["name"] for row in rows])
+    if order is None:
+        return rows
+    return [row | {"lent": rows[place]["sources"]} for row, place in zip(rows, order, strict=True)]
 
 
 def _options(told: Mapping[str, Any], answers: list[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llava_ecg.errors import InputError
-from llava_ecg.eval.intervals import Figure, bootstrap
+from llava_ecg.eval.intervals import Figure, Statistic, bootstrap
 
 Said = frozenset[str]
 
@@ -30,6 +30,9 @@ class Scores:
         chance: metric -> what answers by chance reach on average.
         majority: metric -> what the answer that is most often right here reaches, given to every question.
         notes: what a reader should know.
+        units: metric -> ``points``, ``bpm`` or ``ms``; what is not in it is a share.
+        unscored: metric -> share of the answers that have none, such as those that a judge did not score.
+        tables: name -> row -> column -> number, such as claims by lead.
     """
 
     figures: Mapping[str, Figure]
@@ -38,6 +41,9 @@ class Scores:
     chance: Mapping[str, float] = field(default_factory=dict)
     majority: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    unscored: Mapping[str, float] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
 
 def exact(
@@ -59,7 +65,7 @@ def exact(
         InputError: the lengths differ.
     """
     _same_length(said=said, truth=truth, choices=choices)
-    right = np.array([one is not None and one == other for one, other in zip(said, truth, strict=True)], dtype=float)
+    right = right_of(said, truth)
     figure = bootstrap(lambda places: float(right[places].mean()), len(right), groups=groups)
     chance = [1 / count if len(each) == 1 else 0.0 for each, count in zip(truth, choices, strict=True)]
     common = Counter(truth).most_common(1)
@@ -94,25 +100,52 @@ def multi_label(
     Raises:
         InputError: the lengths differ, or a truth has an unknown label.
     """
+    statistics = label_statistics(said, truth, labels, scores)
+    is_so = table(truth, labels)
+    guess = _guess(said, is_so, labels)
+    figures = {name: bootstrap(each, len(is_so), groups=groups) for name, each in statistics.items()}
+    seen = np.asarray((is_so | guess).any(axis=0))
+    absent = [label for label, some in zip(labels, seen, strict=True) if not some]
+    notes = (f"neither right nor said anywhere, so left out of the means: {', '.join(absent)}",) if absent else ()
+    unparsed = sum(each is None for each in said)
+    blind = {} if scores is None else {"auc": 0.5}  # of scores that know nothing, and of one score for all
+    chance, majority = _label_chance(is_so) | blind, _label_majority(truth, labels) | blind
+    return Scores(figures, len(is_so), unparsed, chance, majority, notes)
+
+
+def right_of(said: Sequence[Said | None], truth: Sequence[Said]) -> np.ndarray:
+    """float [N]: 1 where the sets are equal; an answer that can't be read is wrong."""
+    return np.array([one is not None and one == other for one, other in zip(said, truth, strict=True)], dtype=float)
+
+
+def label_statistics(
+    said: Sequence[Said | None], truth: Sequence[Said], labels: Sequence[str], scores: np.ndarray | None = None
+) -> dict[str, Statistic]:
+    """The figures of `multi_label`, as functions of places.
+
+    Raises:
+        InputError: as `multi_label` does.
+    """
     _same_length(said=said, truth=truth, **({} if scores is None else {"scores": scores}))
     if strange := sorted(set().union(*truth) - set(labels)):
         raise InputError(f"the right answers have labels that the task does not know: {', '.join(strange)}")
     is_so = table(truth, labels)
-    answered = np.array([each is not None for each in said], dtype=bool)
-    guess = np.where(answered[:, None], table([each or frozenset() for each in said], labels), ~is_so)
-    figures = {
-        "f1": bootstrap(lambda at: macro_f1(guess[at], is_so[at]), len(is_so), groups=groups),
-        "hard_auc": bootstrap(lambda at: macro_hard_auc(guess[at], is_so[at]), len(is_so), groups=groups),
-        "hamming_loss": bootstrap(lambda at: float((guess[at] != is_so[at]).mean()), len(is_so), groups=groups),
+    guess = _guess(said, is_so, labels)
+    found: dict[str, Statistic] = {
+        "f1": lambda at: macro_f1(guess[at], is_so[at]),
+        "hard_auc": lambda at: macro_hard_auc(guess[at], is_so[at]),
+        "hamming_loss": lambda at: float((guess[at] != is_so[at]).mean()),
     }
     if scores is not None:
-        figures["auc"] = bootstrap(lambda at: macro_auc(scores[at], is_so[at]), len(is_so), groups=groups)
-    seen = np.asarray((is_so | guess).any(axis=0))
-    absent = [label for label, some in zip(labels, seen, strict=True) if not some]
-    notes = (f"neither right nor said anywhere, so left out of the means: {', '.join(absent)}",) if absent else ()
-    return Scores(
-        figures, len(is_so), int((~answered).sum()), _label_chance(is_so), _label_majority(truth, labels), notes
-    )
+        given = scores
+        found["auc"] = lambda at: macro_auc(given[at], is_so[at])
+    return found
+
+
+def _guess(said: Sequence[Said | None], is_so: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """bool [N, L]: what is said; of an answer that can't be read, the other way round than it is."""
+    answered = np.array([each is not None for each in said], dtype=bool)
+    return np.where(answered[:, None], table([each or frozenset() for each in said], labels), ~is_so)
 
 
 def table(sets: Sequence[Said], labels: Sequence[str]) -> np.ndarray:

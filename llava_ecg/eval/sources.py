@@ -2,12 +2,13 @@
 
 {"ecg": "a.hea", "image": "a.png"}                       files, either or both
 {"ecg": "signals.npy", "row": 7, "rate": 250, "unit": 0.001, "leads": ["I", ...]}     one of a table [N, L, T]
+{"ecg": "a.hea", "show": ["image"]}                      measured by the signal, and the model sees the page alone
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,23 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _OF_TABLE = ("row", "rate", "unit", "leads")
-_KNOWN = {*STREAMS, *_OF_TABLE, "note", "metadata"}
+_KNOWN = {*STREAMS, *_OF_TABLE, "note", "metadata", "show"}
+
+
+@dataclass(frozen=True)
+class Partly(Case):
+    """A case of which the model is shown some streams alone; it is measured all the same.
+
+    Attributes:
+        show: names of the streams that it is shown.
+    """
+
+    show: tuple[str, ...] = STREAMS
+
+    def sources(self, derive: bool = True) -> dict[str, Any]:
+        """As `Case.sources`, without the streams that are not shown; the page is drawn where that alone is."""
+        found = super().sources(derive or STREAMS[0] not in self.show)
+        return {name: source for name, source in found.items() if name in self.show}
 
 
 def case(blocks: Sequence[Mapping[str, Any]]) -> Case:
@@ -45,7 +62,12 @@ def _one(block: Mapping[str, Any]) -> Case:
     recording = None
     if signal:
         recording = _of_table(Path(signal), block) if "row" in block else read(signal)
-    return Case(recording, None if not picture else read_image(Path(picture)))
+    image = None if not picture else read_image(Path(picture))
+    if (show := block.get("show")) is None:
+        return Case(recording, image)
+    if not show or set(show) - set(STREAMS):
+        raise InputError(f"a block shows {', '.join(show) or 'nothing'}; known are {', '.join(STREAMS)}")
+    return Partly(recording, image, show=tuple(show))
 
 
 def _of_table(path: Path, block: Mapping[str, Any]) -> Recording:

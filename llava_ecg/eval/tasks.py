@@ -7,49 +7,23 @@ no harness and no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llava_ecg import plugins
 from llava_ecg.errors import InputError
-from llava_ecg.eval import parsers, parsers_legacy, scorers_legacy
+from llava_ecg.eval import published
+from llava_ecg.eval.ecgbench import Split
+from llava_ecg.eval.items import Item, Told
+from llava_ecg.eval.marking import Labels, Letters, Marking, Options
+from llava_ecg.eval.marking_judged import ByJudge
+from llava_ecg.eval.marking_measured import Grounding, Readings
+from llava_ecg.eval.modality import Missing, Thrice
 from llava_ecg.eval.parsers import Label
-from llava_ecg.eval.samples import read_ecgqa, read_superclasses
-from llava_ecg.eval.scorers import Said, Scores, exact, multi_label
-
-
-@dataclass(frozen=True)
-class Item:
-    """A question with its right answer.
-
-    Attributes:
-        name: of the question, once in a task.
-        question: what is asked, without the options.
-        truth: the options or labels that are right.
-        sources: what it is about, for each ECG a block as `llava_ecg.eval.sources.case` takes it; plain JSON.
-        options: what may be answered; empty where the task has labels.
-        group: what shares a patient, drawn together for the intervals.
-        kind: of the question; figures are made for each kind too where there are several.
-    """
-
-    name: str
-    question: str
-    truth: tuple[str, ...]
-    sources: tuple[Mapping[str, Any], ...]
-    options: tuple[str, ...] = ()
-    group: str = ""
-    kind: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, which `of` reads."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Item:
-        """From plain JSON."""
-        listed = {name: tuple(told[name]) for name in ("truth", "sources", "options")}
-        return cls(**{**told, **listed})
+from llava_ecg.eval.rubrics import ARENAS, GROUNDED, GROUNDED_R1, REPORTS
+from llava_ecg.eval.samples import read_ecgqa, read_recordings, read_signals, read_superclasses
+from llava_ecg.eval.scorers import Scores
 
 
 @dataclass(frozen=True)
@@ -62,8 +36,8 @@ class EvalTask:
         needs: the files below the data folder that it reads, in words.
         read: data folder -> rows, each the fields of an `Item`.
         prompt: the question as it is put, with ``{question}`` and ``{options}``.
-        labels: what may be said, where several of a fixed list are right; empty where a question brings its options.
-        published: name of a model -> metric -> figure in percent, as published on the whole test set.
+        marking: how answers are read and scored.
+        published: name of a model -> metric -> figure in percent or points, as published on the whole test set.
         note: what is to be known when figures are compared.
     """
 
@@ -71,8 +45,8 @@ class EvalTask:
     summary: str
     needs: str
     read: Callable[[Path], Sequence[Mapping[str, Any]]]
-    prompt: str
-    labels: tuple[Label, ...] = ()
+    prompt: str = "{question}"
+    marking: Marking = field(default_factory=Options)
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
 
@@ -90,36 +64,69 @@ class EvalTask:
                 "the folder that holds them with --data"
             ) from error
 
+    def there(self, data: Path) -> bool:
+        """Whether all files that it reads are there.
+
+        Raises:
+            InputError: one of them holds something else.
+        """
+        try:
+            return bool(self.read(data))
+        except FileNotFoundError:
+            return False
+
     def put(self, item: Item) -> str:
         """The question as the model is asked it."""
         return self.prompt.format(question=item.question, options=", ".join(item.options))
 
-    def said(self, item: Item, text: str) -> Said | None:
-        """What an answer says; None where it can't be read."""
-        if self.labels:
-            return parsers.labels(text, self.labels)
-        return parsers.options(text, item.options)
+    def scores(self, items: Sequence[Item], told: Sequence[Told]) -> Scores:
+        """The figures of answers, one an item."""
+        return self.marking.scores(items, told)
 
-    def scores(self, items: Sequence[Item], said: Sequence[Said | None]) -> Scores:
-        """The figures of what was said."""
-        truth, groups = [frozenset(item.truth) for item in items], [item.group or item.name for item in items]
-        if self.labels:
-            return multi_label(said, truth, [label.name for label in self.labels], groups=groups)
-        return exact(said, truth, [len(item.options) for item in items], groups=groups)
-
-    def scores_legacy(self, items: Sequence[Item], texts: Sequence[str]) -> dict[str, float]:
+    def scores_legacy(self, items: Sequence[Item], told: Sequence[Told]) -> dict[str, float]:
         """The figures that the public code would give; see `llava_ecg.eval.scorers_legacy`."""
-        if not items:
-            return {}
-        if self.labels:
-            names = [label.name for label in self.labels]
-            said = [parsers_legacy.labels(text, names) for text in texts]
-            return scorers_legacy.multi_label(said, [frozenset(item.truth) for item in items])
-        right = [
-            parsers_legacy.options_agree(text, self.put(item), ", ".join(item.truth))
-            for item, text in zip(items, texts, strict=True)
-        ]
-        return {"accuracy": sum(right) / len(right)}
+        return self.marking.scores_legacy(items, told, [self.put(item) for item in items]) if items else {}
+
+
+_OWN_PROMPTS = "judged by our own prompts, so figures come near to the published ones and are not the same"
+_SUPER = (
+    Label("NORM", ("normal ECG",)),
+    Label("MI", ("myocardial infarction",)),
+    Label("STTC", ("ST/T change", "ST/T changes", "ST-T change", "ST-T changes")),
+    Label("CD", ("conduction disturbance", "conduction disturbances")),
+    Label("HYP", ("hypertrophy",)),
+)
+_BRANCHES = (
+    Label("LBBB", ("left bundle branch block",)),
+    Label("RBBB", ("right bundle branch block",)),
+)
+_CODE15 = (
+    Label("NORM", ("normal ECG",)),
+    Label("ABNORMAL", ("abnormal ECG",)),
+    Label("1dAVb", ("first degree AV block", "first-degree AV block")),
+    *_BRANCHES,
+    Label("SB", ("sinus bradycardia",)),
+    Label("ST", ("sinus tachycardia",), unless=r"[-\s]*(?:segment|elevation|depression|change|T\b)"),
+    Label("AF", ("atrial fibrillation",)),
+)
+_CPSC = (
+    Label("NORM", ("normal ECG",)),
+    Label("AF", ("atrial fibrillation",)),
+    Label("I-AVB", ("first degree AV block", "first-degree AV block")),
+    *_BRANCHES,
+    Label("PAC", ("premature atrial contraction", "premature atrial contractions")),
+    Label("PVC", ("premature ventricular contraction", "premature ventricular contractions")),
+    Label("STD", ("ST depression", "ST-segment depression")),
+    Label("STE", ("ST elevation", "ST-segment elevation")),
+)
+
+
+def _file(name: str) -> str:
+    return f"ecgbench/{name}.json (or .jsonl) and its ECGs; llava-ecg prepare ecgbench joins them"
+
+
+def _bench(name: str, summary: str, split: Split, marking: Marking, **more: Any) -> EvalTask:
+    return EvalTask(name, summary, _file(split.name), split, marking=marking, **more)
 
 
 ptbxl_super = EvalTask(
@@ -127,19 +134,8 @@ ptbxl_super = EvalTask(
     summary="PTB-XL superclasses, several may be right; the sample's fold 9",
     needs="ptbxl/labels.csv and ptbxl/signals_250hz_int16.npy",
     read=read_superclasses,
-    prompt="{question}",
-    labels=(
-        Label("NORM", ("normal ECG",)),
-        Label("MI", ("myocardial infarction",)),
-        Label("STTC", ("ST/T change", "ST/T changes", "ST-T change", "ST-T changes")),
-        Label("CD", ("conduction disturbance", "conduction disturbances")),
-        Label("HYP", ("hypertrophy",)),
-    ),
-    published={
-        "GEM (from LLaVA)": {"hard_auc": 81.8, "f1": 73.6, "hamming_loss": 11.6},
-        "GEM (from PULSE)": {"hard_auc": 83.4, "f1": 75.8, "hamming_loss": 11.0},
-        "PULSE": {"hard_auc": 82.4, "f1": 74.8, "hamming_loss": 11.0},
-    },
+    marking=Labels(_SUPER),
+    published=published.SUPER,
     note="published on fold 10 (2,082 ECGs) with other prompts; these are a sample of fold 9, filtered and scaled",
 )
 ecgqa = EvalTask(
@@ -148,12 +144,149 @@ ecgqa = EvalTask(
     needs="ecgqa/*.json, ptbxl/labels.csv and ptbxl/signals_250hz_int16.npy",
     read=read_ecgqa,
     prompt="{question} Options: {options}",
-    published={
-        "GEM (from LLaVA)": {"accuracy": 71.0},
-        "GEM (from PULSE)": {"accuracy": 73.6},
-        "PULSE": {"accuracy": 73.8},
-    },
+    published=published.ECGQA,
     note="published on 1,317 questions of ECGBench of all kinds; these are the questions in the folder",
+)
+ptbxl_super_missing = replace(
+    ptbxl_super,
+    name="ptbxl_super_missing",
+    summary="ptbxl_super with the signal alone, the image alone and both, and how far the answers agree",
+    read=Thrice(read_superclasses),
+    marking=Missing(Labels(_SUPER)),
+    published={},
+    note="a sample of fold 9, filtered and scaled",
+)
+readings = EvalTask(
+    name="readings",
+    summary="heart rate and intervals in the model's own words: how far they are off what is measured",
+    needs="ptbxl/labels.csv and ptbxl/signals_250hz_int16.npy",
+    read=read_signals,
+    marking=Readings(),
+    note="held against our own measurement, which has errors itself (docs/measure.md)",
+)
+measured = EvalTask(
+    name="measured",
+    summary="measured grounding: what of an interpretation the signal bears out, above its floors",
+    needs="cinc2021/*.hea",
+    read=read_recordings,
+    marking=Grounding(),
+    note="how often verdicts are wrong themselves: docs/grounding.md",
+)
+ecgbench_ptbxl_super = _bench(
+    "ecgbench_ptbxl_super",
+    "ECGBench: PTB-XL superclasses, several may be right",
+    Split("ptb-test", labels=_SUPER),
+    Labels(_SUPER),
+    published=published.SUPER,
+)
+ecgbench_code15 = _bench(
+    "ecgbench_code15",
+    "ECGBench: CODE-15 %, normal or which of six abnormalities",
+    Split("code15-test", labels=_CODE15),
+    Labels(_CODE15, normal=("NORM", "ABNORMAL")),
+    published=published.CODE15,
+)
+ecgbench_cpsc = _bench(
+    "ecgbench_cpsc",
+    "ECGBench: CPSC 2018, which of nine labels",
+    Split("cpsc-test", labels=_CPSC),
+    Labels(_CPSC),
+    published=published.CPSC,
+)
+ecgbench_csn = _bench(
+    "ecgbench_csn",
+    "ECGBench: CSN (Chapman, Shaoxing, Ningbo), one of up to eight options",
+    Split("csn-test-no-cot", letters=True),
+    Letters(),
+    published=published.CSN,
+)
+ecgbench_g12ec = _bench(
+    "ecgbench_g12ec",
+    "ECGBench: G12EC (Georgia), one of up to eight options",
+    Split("g12-test-no-cot", letters=True),
+    Letters(),
+    published=published.G12EC,
+)
+ecgbench_ecgqa = _bench(
+    "ecgbench_ecgqa",
+    "ECGBench: ECG-QA, the exact set of options",
+    Split("ecgqa-test", listed=True),
+    Options(),
+    published=published.ECGQA,
+)
+ecgbench_mmmu = _bench(
+    "ecgbench_mmmu", "ECGBench: MMMU ECG, one of four options, images alone", Split("mmmu-ecg", letters=True), Letters()
+)
+ecgbench_ptbxl_report = _bench(
+    "ecgbench_ptbxl_report",
+    "ECGBench: PTB-XL reports, judged",
+    Split("ptb-test-report"),
+    ByJudge(REPORTS, mean=True),
+    published=published.REPORT,
+    note=_OWN_PROMPTS,
+)
+ecgbench_arena = _bench(
+    "ecgbench_arena",
+    "ECGBench: ECG Arena, several turns, judged; images alone",
+    Split("arena", also=("ecg-arena",)),
+    ByJudge(ARENAS, mean=True),
+    note=_OWN_PROMPTS,
+)
+_MIMIC = Split("ecg-grounding-test-mimiciv", lent=True, also=("ecg-grounding-test-mimiciv_full", "ecg-grounding-test"))
+_PTBXL = Split("ecg-grounding-test-ptbxl", lent=True, also=("ecg-grounding-test-ptbxl_full",))
+grounded_mimic = _bench(
+    "grounded_mimic",
+    "Grounded ECG Understanding on MIMIC-IV-ECG, GEM's eight criteria, judged",
+    _MIMIC,
+    ByJudge(GROUNDED, public=True),
+    published=published.GROUNDED_MIMIC,
+    note=_OWN_PROMPTS,
+)
+grounded_ptbxl = replace(
+    grounded_mimic,
+    name="grounded_ptbxl",
+    summary="Grounded ECG Understanding on PTB-XL, GEM's eight criteria, judged",
+    needs=_file(_PTBXL.name),
+    read=_PTBXL,
+    published=published.GROUNDED_PTBXL,
+)
+grounded_mimic_r1 = replace(
+    grounded_mimic,
+    name="grounded_mimic_r1",
+    summary="the same on MIMIC-IV-ECG by ECG-R1's seven criteria, judged",
+    marking=ByJudge(GROUNDED_R1),
+    published=published.GROUNDED_R1,
+    note=f"{_OWN_PROMPTS}; not comparable with GEM's eight criteria",
+)
+grounded_ptbxl_r1 = replace(
+    grounded_ptbxl,
+    name="grounded_ptbxl_r1",
+    summary="the same on PTB-XL by ECG-R1's seven criteria, judged",
+    marking=ByJudge(GROUNDED_R1),
+    published={},
+    note=f"{_OWN_PROMPTS}; not comparable with GEM's eight criteria",
+)
+grounded_mimic_missing = replace(
+    grounded_mimic,
+    name="grounded_mimic_missing",
+    summary="grounded_mimic with the signal alone, the image alone and both; agreement is ROUGE-L of the texts",
+    read=Thrice(_MIMIC),
+    marking=Missing(ByJudge(GROUNDED)),
+    published={},
+)
+measured_mimic = replace(
+    measured,
+    name="measured_mimic",
+    summary="measured grounding of interpretations of MIMIC-IV-ECG; its ceiling are the reference texts",
+    needs=_file(_MIMIC.name),
+    read=_MIMIC,
+)
+measured_ptbxl = replace(
+    measured_mimic,
+    name="measured_ptbxl",
+    summary="measured grounding of interpretations of PTB-XL; its ceiling are the reference texts",
+    needs=_file(_PTBXL.name),
+    read=_PTBXL,
 )
 
 

@@ -183,7 +183,7 @@ def test_a_run_of_another_model_is_no_place_for_this_one(run: Run) -> None:
     assert run("--tasks", "ecgqa", "--model", "one", assistant=Scripted(["Yes."]))[0] == 0
     code, out, err = run("--tasks", "ecgqa", "--model", "two", assistant=Scripted(["Yes."]))
     assert (code, out) == (2, "")
-    assert "can't be used for this run" in err and err.count("\n") == 1
+    assert "answers of llava_ecg/one to ecgqa" in err and "asks llava_ecg/two" in err and err.count("\n") == 1
 
 
 @needed
@@ -226,7 +226,7 @@ def test_a_model_of_another_provider_sees_the_page(data: Path, tmp_path: Path) -
     from inspect_ai.log import read_eval_log
     from inspect_ai.model import ModelOutput, ModelUsage
 
-    from llava_ecg.eval.harness import run
+    from llava_ecg.eval.runs import run
     from llava_ecg.eval.tasks import chosen
 
     seen: list[Any] = []
@@ -257,7 +257,7 @@ import sys
 from pathlib import Path
 from inspect_ai import eval as evaluate
 from inspect_ai.model import get_model
-from llava_ecg.eval import harness
+from llava_ecg.eval import harness, runs
 from llava_ecg.eval.tasks import chosen
 sys.path.append(sys.argv[2])
 from test_harness import Scripted
@@ -266,7 +266,7 @@ data, assistant = sys.argv[1], Scripted(["Yes."])
 model = get_model("llava_ecg/mine", memoize=False, opener=assistant.open)
 [log] = evaluate("llava_ecg/ecgqa", model=model, task_args={"data": data}, display="none", log_dir="logs")
 print(log.status, log.eval.task, log.eval.model)
-[found] = harness.run(chosen("ecgqa"), "llava_ecg/mine", Path(data), Path("run"), model_args={"opener": assistant.open})
+[found] = runs.run(chosen("ecgqa"), "llava_ecg/mine", Path(data), Path("run"), model_args={"opener": assistant.open})
 print(found.scores.figures["accuracy"].value)
 """
 
@@ -284,7 +284,7 @@ def test_the_task_and_the_provider_go_by_the_names_of_inspect_ai(data: Path, tmp
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from llava_ecg.eval import harness
+from llava_ecg.eval import harness, runs
 from llava_ecg.eval.tasks import chosen
 sys.path.append(sys.argv[2])
 from test_harness import Scripted
@@ -299,7 +299,7 @@ class Mortal(Scripted):
         return super().ask(turns, case, decoding)
 
 data, opener = Path(sys.argv[1]), Mortal(["NORM", "MI, STTC", "NORM"]).open
-[found] = harness.run(chosen("ptbxl_super"), "llava_ecg/mine", data, Path("run"), model_args={"opener": opener})
+[found] = runs.run(chosen("ptbxl_super"), "llava_ecg/mine", data, Path("run"), model_args={"opener": opener})
 print(found.questions, found.scores.count, found.scores.figures["f1"].value)
 """
 

@@ -149,3 +149,19 @@ def test_legacy_compares_the_letters_of_options() -> None:
         "yes",
         "no",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ABNORMAL: SB", {"ABNORMAL", "SB"}),
+        ("NORM", {"NORM"}),
+        ("It is NORM. Answer: ABNORMAL", {"ABNORMAL"}),
+        ("It is NORM. Answer: SB", {"SB"}),
+        ("nothing", set()),
+        ("ST changes and NORM", {"ST", "NORM"}),
+    ],
+)
+def test_the_public_code_takes_normal_or_abnormal_of_code15(text: str, found: set[str]) -> None:
+    known = ("NORM", "ABNORMAL", "SB", "ST")
+    assert parsers_legacy.labels_or_normal(text, known, ("NORM", "ABNORMAL")) == found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from llava_ecg import plugins
 from llava_ecg.errors import InputError
+from llava_ecg.eval import fingerprint
+from llava_ecg.eval.items import Answered, Item, Told
 from llava_ecg.eval.sources import case
-from llava_ecg.eval.tasks import EvalTask, Item, chosen, ecgqa, ptbxl_super
+from llava_ecg.eval.tasks import EvalTask, chosen, ecgqa, ptbxl_super
 
 
 def question(ecg: int | list[int], answer: list[str], kind: str = "single-verify", **more: Any) -> dict[str, Any]:
@@ -52,14 +55,15 @@ def test_superclasses(data: Path) -> None:
         ("ptbxl-11", ("MI", "STTC"), "2"),
         ("ptbxl-12", ("NORM",), "2"),
     ]
-    said = [ptbxl_super.said(item, text) for item, text in zip(items, ["NORM", "MI", "?"], strict=True)]
-    assert said == [{"NORM"}, {"MI"}, None]
-    found = ptbxl_super.scores(items, said)
+    marking = ptbxl_super.marking
+    told = [marking.read(item, Answered(text)) for item, text in zip(items, ["NORM", "MI", "?"], strict=True)]
+    assert [each.said for each in told] == [["NORM"], ["MI"], None]
+    found = ptbxl_super.scores(items, told)
     assert found.unparsed == 1
     # wrong of 15: STTC of the second, all 5 of the third
     assert found.figures["hamming_loss"].value == pytest.approx(6 / 15)
     # the public code takes the third for one without labels, and CD and HYP, which nobody has, are no labels of its
-    assert ptbxl_super.scores_legacy(items, ["NORM", "MI", "?"])["hamming_loss"] == pytest.approx(2 / 9)
+    assert ptbxl_super.scores_legacy(items, told)["hamming_loss"] == pytest.approx(2 / 9)
 
 
 def test_the_ecg_of_a_row_is_read_with_its_person(data: Path) -> None:
@@ -106,6 +110,52 @@ def test_options_of_each_kind_do_not_tell_the_answer(tmp_path: Path) -> None:
     ]
     two = case(items[-1].sources)
     assert len(two.more) == 1
+
+
+def test_the_public_figures_of_code15_take_one_of_normal_and_abnormal() -> None:
+    [task] = chosen("ecgbench_code15")
+    items = [Item(name, "?", (name,), ()) for name in ("NORM", "ABNORMAL")]
+    found = task.scores_legacy(items, [Told("ABNORMAL", None)] * 2)
+    assert found["f1"] == pytest.approx((2 / 3 + 0) / 2)  # by substrings NORM would be said too
+
+
+def test_a_fingerprint_is_of_the_questions_and_not_of_their_place(tmp_path: Path) -> None:
+    one, other = ([question(10, ["yes"]), question(11, ["no"])] for _ in range(2))
+    first, second = (ecgqa.items(write(tmp_path / name, each)) for name, each in (("a", one), ("b", other)))
+    assert first != second
+    assert fingerprint.of_data(first) == fingerprint.of_data(second)
+    assert fingerprint.of_records(first) == fingerprint.of_records(second)
+    assert fingerprint.of_data(first[:1]) != fingerprint.of_data(first)
+    assert fingerprint.of_data([replace(first[0], truth=("no",)), first[1]]) != fingerprint.of_data(first)
+    np.save(tmp_path / "b/ptbxl/signals_250hz_int16.npy", np.zeros((1, 12, 2500), dtype=np.int16))
+    assert fingerprint.of_records(first) != fingerprint.of_records(second)
+
+
+def test_an_id_that_stands_twice_is_two_questions(tmp_path: Path) -> None:
+    from tests.eval.bench import question as asked
+
+    (tmp_path / "ecgbench").mkdir()
+    rows = [asked("a", "1.png", "Labels?", "NORM"), asked("a", "2.png", "Labels?", "MI")]
+    (tmp_path / "ecgbench/ptb-test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [item.name for item in chosen("ecgbench_ptbxl_super")[0].items(tmp_path)] == ["a", "a#2"]
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        ({"id": "a", "conversations": [{"from": "human", "value": "?"}]}, "has no conversation"),
+        ({"id": "a", "conversations": "x"}, "has no conversation"),
+        (
+            {"id": "a", "conversations": [{"question": "?", "answer": "sinus"}]},
+            "no right answer can be read, such as 'sinus' of a",
+        ),
+    ],
+)
+def test_question_files_of_something_else(record: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "ecgbench").mkdir()
+    (tmp_path / "ecgbench/ptb-test.json").write_text(json.dumps([record]))
+    with pytest.raises(InputError, match=sentence):
+        chosen("ecgbench_ptbxl_super")[0].items(tmp_path)
 
 
 def test_a_question_goes_through_json(data: Path) -> None:
