@@ -82,6 +82,7 @@ def test_the_true_auc_ranks_scores() -> None:
         sets("a", "a", "a", ""), sets("a", "a", "", ""), ["a"], scores=np.array([[0.9], [0.5], [0.5], [0.1]])
     )
     assert found.figures["auc"].value == pytest.approx(0.875)
+    assert found.chance["auc"] == found.majority["auc"] == 0.5
     assert found.figures["hard_auc"].value == pytest.approx(0.75)
 
 
