@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
+from llava_ecg.checkpoint.listing import size
 from llava_ecg.errors import InputError
 
 PACKAGE = "llava-ecg"
@@ -159,11 +160,13 @@ def devices() -> Iterator[Finding]:
     """CPU, memory and GPUs."""
     import torch
 
+    from llava_ecg.engine.memory import free_bytes
     from llava_ecg.engine.w8a8 import works
 
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    memory, free = _memory()
-    told = f"{cores} cores, {threads} threads, {_size(free)} of {_size(memory)} memory free"
+    free = free_bytes(torch.device("cpu"))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    told = f"{cores} cores, {threads} threads, {size(free)} of {size(memory)} memory free"
     values = {"cores": cores, "threads": threads, "memory": memory, "free": free}
     yield Finding("devices", "cpu", "ok", told, values=values)
     exact = works()
@@ -174,7 +177,7 @@ def devices() -> Iterator[Finding]:
             about = torch.cuda.get_device_properties(number)
             left, whole = torch.cuda.mem_get_info(number)
             kind = f"compute {about.major}.{about.minor}" + (", bfloat16" if torch.cuda.is_bf16_supported() else "")
-            told = f"{about.name}, {_size(left)} of {_size(whole)} free, {kind}"
+            told = f"{about.name}, {size(left)} of {size(whole)} free, {kind}"
             yield Finding("devices", f"cuda:{number}", "ok", told, values={"free": left, "memory": whole})
         return
     if shutil.which("nvidia-smi") and torch.version.cuda is None:
@@ -211,7 +214,7 @@ def storage() -> Iterator[Finding]:
     folder = cache_folder()
     kept = _tree(folder)
     free = _free_disk(folder)
-    text = f"{folder} holds {_size(kept)}; {_size(free)} of its disk are free"
+    text = f"{folder} holds {size(kept)}; {size(free)} of its disk are free"
     status = "ok" if free > _LEAST_DISK else "problem"
     fix = "" if status == "ok" else "free some, or set LLAVA_ECG_CACHE to a folder on another disk"
     yield Finding("storage", "cache", status, text, fix, {"bytes": kept, "free": free})
@@ -220,10 +223,10 @@ def storage() -> Iterator[Finding]:
         if there is None:
             yield Finding("storage", name, "missing", "is not fetched", f"llava-ecg fetch {name}")
         else:
-            yield Finding("storage", name, "ok", f"{_size(_tree(there))} in {there}")
+            yield Finding("storage", name, "ok", f"{size(_tree(there))} in {there}")
     hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     if hub.is_dir():
-        yield Finding("storage", "hub", "ok", f"{hub} holds {_size(_tree(hub))}")
+        yield Finding("storage", "hub", "ok", f"{hub} holds {size(_tree(hub))}")
 
 
 def room_for(model: str) -> Iterator[Finding]:
@@ -250,9 +253,9 @@ def room_for(model: str) -> Iterator[Finding]:
         # embedding, towers and projectors are not quantised
         whole = (embedded + other) * _BYTES[usual]
         needs = {kind: int(_ROOM * (whole + (inner - embedded) * _BYTES[kind])) for kind in kinds}
-        fits = [kind for kind, size in needs.items() if size < free]
-        told = ", ".join(f"{kind} {_size(size)}" for kind, size in needs.items())
-        text = f"needs about {told}; {_size(free)} are free"
+        fits = [kind for kind, need in needs.items() if need < free]
+        told = ", ".join(f"{kind} {size(need)}" for kind, need in needs.items())
+        text = f"needs about {told}; {size(free)} are free"
         if usual in fits:
             yield Finding("model", f"on {place}", "ok", text, values=needs)
         elif fits:
@@ -288,20 +291,10 @@ def _places() -> dict[str, int]:
     """Device -> free bytes."""
     import torch
 
-    found = {f"cuda:{number}": torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())}
-    return found or {"cpu": _memory()[1]}
+    from llava_ecg.engine.memory import free_bytes
 
-
-def _memory() -> tuple[int, int]:
-    """(all, free) bytes of this machine's memory."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    whole = os.sysconf("SC_PHYS_PAGES") * page
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = whole // 2
-    return whole, free
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    return {name: free_bytes(torch.device(name)) for name in names}
 
 
 def _tree(folder: Path) -> int:
@@ -321,11 +314,3 @@ def _free_disk(folder: Path) -> int:
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -15,11 +15,9 @@ Axes: S places of a prompt, D width, V vocabulary.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ import torch
 from llava_ecg.engine.attention import decode, extend, varlen
 from llava_ecg.engine.decoder import Decoder, refusal
 from llava_ecg.engine.kept import Finished, Kept, shared, worth
+from llava_ecg.engine.memory import free_bytes
 from llava_ecg.engine.request import NO_ROOM, MemoryFull, Request, memory_full
 from llava_ecg.engine.slots import Slots
 
@@ -60,15 +59,7 @@ class Engine:
 
     def free_bytes(self) -> int:
         """Memory that is free on its device."""
-        device = self.decoder.weight.device
-        if device.type == "cuda":
-            free: int = torch.cuda.mem_get_info(device)[0]
-            return free
-        try:  # what the system would give, caches of files included
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        except (OSError, StopIteration):
-            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return free_bytes(self.decoder.weight.device)
 
     def run(
         self, requests: Iterable[Request | None], slots: int = 1, *, on_fewer: Callable[[int], object] | None = None
