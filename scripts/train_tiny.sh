@@ -14,22 +14,25 @@ EXTRA=train
 cd "$ROOT"
 OUT="${OUT:-$ROOT/playground/tiny}"
 STEPS="${STEPS:-140}"
-TOWER_MINUTES="${TOWER_MINUTES:-16}"
-ALIGN_MINUTES="${ALIGN_MINUTES:-12}"
+TOWER_MINUTES="${TOWER_MINUTES:-36}"
+ALIGN_MINUTES="${ALIGN_MINUTES:-20}"
 DATA="$ROOT/../shared/data"
 
 real=()
 if [ -d "$DATA/ptbxl" ] && [ -d "$DATA/cinc2021" ] && [ -d "$DATA/cinc2011" ]; then real=(--real "$DATA" --ptbxl 1625); fi
 say "making the data set in $OUT/data"
 "$PY" playground/make_toy.py "$OUT/data" --count "${COUNT:-5000}" --test-share 0.04 --seed 7 ${real[@]+"${real[@]}"}
+records=()
+[ ! -d "$DATA" ] || records=(--real "$DATA")
+[ -f "$OUT/set/records.json" ] || "$PY" -m llava_ecg.train.tiny.records "$OUT/set" --simulated "${COUNT:-6000}" --seed 11 ${records[@]+"${records[@]}"}
 say "training the ECG tower ($TOWER_MINUTES minutes)"
-"$PY" -m llava_ecg.train.tiny.towers ecg --data "$OUT/data" --out "$OUT/ecg" --epochs 60 --minutes "$TOWER_MINUTES"
+"$PY" -m llava_ecg.train.tiny.towers ecg --data "$OUT/set" --out "$OUT/ecg" --minutes "$TOWER_MINUTES"
 say "training the image tower ($TOWER_MINUTES minutes)"
-"$PY" -m llava_ecg.train.tiny.towers image --data "$OUT/data" --out "$OUT/image" --epochs 60 --minutes "$TOWER_MINUTES" --limit 2200
+"$PY" -m llava_ecg.train.tiny.towers image --data "$OUT/set" --out "$OUT/image" --minutes "$TOWER_MINUTES"
 "$VENV/bin/llava-ecg" fetch gem-tiny
 say "aligning both towers with the language model's embedding ($ALIGN_MINUTES minutes)"
-"$PY" -m llava_ecg.train.tiny.align --data "$OUT/data" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
-    --minutes "$ALIGN_MINUTES" --ecg_limit 3200 --image_limit 1300
+"$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
+    --minutes "$ALIGN_MINUTES"
 say "training projectors and LoRA ($STEPS steps)"
 "$PY" -m llava_ecg.train \
     --model_name_or_path smollm2-135m-instruct --version ecg_chatml \

@@ -1,7 +1,9 @@
-"""Captions say the facts, towers learn to write them, and a language model starts from the result."""
+"""Towers learn to tell, in pieces; captions say what they tell, they learn to write them, and a language model starts
+from the result."""
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,50 +15,103 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from llava_ecg.model.loading import compose, load_projectors, tower_stream
-from llava_ecg.train.tiny import align, towers
-from llava_ecg.train.tiny.align import FORM, UNKNOWN, WORDS, caption
+from llava_ecg.train.tiny import align, records, towers
+from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
+from llava_ecg.train.tiny.sources import LABELS
+from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
 
-from .test_run import parts, toy  # noqa: F401  (fixtures)
+from .test_run import parts  # noqa: F401  (fixture)
 
 FACTS = {
     "heart_rate_bpm": 71.6,
     "rhythm_regular": True,
     "p_present": True,
     "pr_ms": 164.0,
-    "qrs_ms": 93.0,
+    "qrs_ms": 93.1,
     "qtc_bazett_ms": 418.0,
     "qt_ms": 381.0,
     "axis_deg": -42.0,
 }
+LIKELY = dict.fromkeys(LABELS, 0.02) | {"NORM": 0.97, "MI": 1.0}
+SMALL = {
+    "ecg": {"layers": 2, "width": 32, "head_width": 16, "embed_dim": 16},
+    "image": {
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 336,
+            "patch_size": 28,
+        }
+    },
+}
 
 
 def said(facts: dict[str, Any]) -> str:
-    return "".join("?" if word == UNKNOWN else WORDS[word] for word in caption(facts))
+    return "".join(WORDS[word] for word in caption(facts, LIKELY))
 
 
 def test_a_caption() -> None:
-    assert said(FACTS) == " rate072 regular wave yes interval160 width095 corrected420 total380 axis-040"
-    assert len(caption(FACTS)) == len(FORM)
-    assert said(FACTS | {"axis_deg": 180.0}).endswith(" axis+180")
+    assert said(FACTS).startswith(
+        " rate072 interval165 width094 total380 corrected420 axis-040 rhythm regular wave yes healthy9 infarction9"
+    )
+    assert len(caption(FACTS, LIKELY)) == len(FORM) < 101
+    assert " axis+180" in said(FACTS | {"axis_deg": 180.0})
+    assert " interval---" in said(FACTS | {"p_present": False})
+    assert set(LABEL_WORDS) == set(LABELS) and len(set(LABEL_WORDS.values())) == len(LABELS)
 
 
-def test_what_is_not_known_is_not_said() -> None:
-    assert " axis????" in said(FACTS | {"axis_deg": None})
-    assert "??? width" in said(FACTS | {"pr_ms": None})
-    assert " no interval--- width" in said(FACTS | {"p_present": False, "pr_ms": None})
+def test_a_caption_is_read_as_it_was_written() -> None:
+    found = read_caption(caption(FACTS, LIKELY))
+    assert found["heart_rate_bpm"] == 72 and found["axis_deg"] == -40 and found["p_present"] is True
+    assert (found["NORM"], found["STTC"]) == (9, 0)
+    found = read_caption(caption(FACTS | {"p_present": False, "rhythm_regular": False}, LIKELY))
+    assert (found["pr_ms"], found["rhythm_regular"]) == (None, False)
 
 
-def test_the_loss_is_small_only_at_the_true_words() -> None:
+def told(values: dict[str, float], yes: dict[str, float]) -> Told:
+    """A probe that is sure of these values and has these logits."""
+    heads = [
+        10 * quantity.soft(torch.tensor([values[quantity.name]])).log().clamp(min=-9)
+        if quantity.name in values
+        else torch.zeros(1, len(quantity.centres))
+        for quantity in QUANTITIES
+    ]
+    heads.append(torch.tensor([[yes.get(name, -4.0) for name in YES_NO]]))
+    out = torch.cat(heads, dim=1)
+    assert out.shape == (1, OUTPUTS)
+    return Told(out, torch.zeros(1, 1, 1, 4))
+
+
+def test_captions_say_what_a_probe_tells() -> None:
+    values = {quantity.name: float(FACTS[quantity.name]) for quantity in QUANTITIES}
+    found = told(values, {"rhythm_regular": 3.0, "p_present": 2.0, "MI": 0.4})
+    row = read_caption(captions(found, [0.0] * len(LABELS))[0].tolist())
+    assert row["heart_rate_bpm"] == pytest.approx(72, abs=1) and row["qt_ms"] == pytest.approx(380, abs=5)
+    assert row["rhythm_regular"] and row["p_present"] and row["MI"] == 5 and row["HYP"] == 0
+    borders = [1.0 if name == "MI" else 0.0 for name in LABELS]
+    assert read_caption(captions(found, borders)[0].tolist())["MI"] == 3
+
+
+def test_borders_are_where_f1_is_best() -> None:
+    heads = torch.zeros(6, OUTPUTS)
+    column = len(YES_NO) - len(LABELS)
+    heads[:, -len(YES_NO) + column] = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0, -2.0])
+    targets = torch.full((6, len(QUANTITIES) + len(YES_NO)), math.nan)
+    targets[:, len(QUANTITIES) + column] = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+    found = borders_of(Told(heads, torch.zeros(6, 1, 1, 4)), targets)
+    assert found[0] == -0.5  # F1 6/7 there, 4/5 above 1.5
+    assert found[1:] == [0.0] * (len(LABELS) - 1)
+
+
+def test_the_loss_is_small_only_at_the_wanted_words() -> None:
     words = torch.eye(len(WORDS))
-    captions = torch.tensor([caption(FACTS), caption(FACTS | {"axis_deg": None})])
-    right = words[captions.clamp(min=0)]
-    cost, correct = align.caption_loss(right, captions, words)
-    assert correct[captions != UNKNOWN].all()
-    worse, _ = align.caption_loss(right.roll(1, dims=1), captions, words)
+    wanted = torch.tensor([caption(FACTS, LIKELY), caption(FACTS | {"axis_deg": 90.0}, LIKELY)])
+    cost, right = align.caption_loss(words[wanted], wanted, words)
+    assert right.all()
+    worse, _ = align.caption_loss(words[wanted].roll(1, dims=1), wanted, words)
     assert worse > cost + 1
-    elsewhere = right.clone()
-    elsewhere[1, -4:] += 9.0  # where nothing is known
-    assert torch.equal(align.caption_loss(elsewhere, captions, words)[0], cost)
 
 
 def test_words_must_be_tokens(letters: Any, parts: Path) -> None:  # noqa: F811
@@ -65,47 +120,90 @@ def test_words_must_be_tokens(letters: Any, parts: Path) -> None:  # noqa: F811
         align.word_embeddings(compose(str(parts / "base"), stream, template="plain"), letters)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of simulated records."""
+    out = tmp_path_factory.mktemp("set")
+    assert records.main([str(out), "--simulated", "60", "--processes", "1"]) == 0
+    return out
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, config in SMALL.items():
+        monkeypatch.setitem(towers.SIZES[stream], "tower_config", config)
+
+
+def tower(stream: str, made: Path, out: Path, *more: str) -> int:
+    words = ["--data", str(made), "--out", str(out), "--batch_size", "8", "--pages", "12"]
+    return towers.main([stream, *words, *more])
+
+
+def test_a_tower_learns_and_goes_on(
+    small: None, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "ecg"
+    assert tower("ecg", made, out, "--minutes", "0.12", "--piece", "0.06", "--report_every", "20") == 0
+    said = capsys.readouterr().out
+    assert "the same command goes on" in said and not (out / "model.safetensors").exists()
+    before = torch.load(out / "state.pt", weights_only=True)
+    assert tower("ecg", made, out, "--minutes", "0.12", "--report_every", "20") == 0
+    said = capsys.readouterr().out
+    after = torch.load(out / "state.pt", weights_only=True)
+    assert after["steps"] > before["steps"] > 0
+    assert 7.2 <= after["passed"] < 30 and before["passed"] >= 3.6
+    assert '"simulated": {"heart_rate_bpm"' in said
+    probe = towers.build_probe("ecg")
+    towers.load_heads(probe, out)
+    stored = load_file(out / "heads.safetensors")
+    assert torch.equal(probe.waves.weight, stored["waves.weight"])
+
+
+def test_the_plain_cnn_is_trained_alike(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tower("cnn", made, tmp_path / "cnn", "--minutes", "0.03") == 0
+    assert '"stream": "cnn"' in capsys.readouterr().out
+
+
+def test_too_few_records(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert towers.main(["ecg", "--data", str(made), "--out", str(tmp_path / "a"), "--batch_size", "100"]) == 2
+    assert "has 57 records for training" in capsys.readouterr().err
+    assert towers.main(["ecg", "--data", str(tmp_path), "--out", str(tmp_path / "b")]) == 2
+    assert "make the set" in capsys.readouterr().err
+
+
 def test_towers_learn_to_write(
-    toy: Path,  # noqa: F811
+    small: None,
+    made: Path,
     parts: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(parts / "base", tmp_path / "base")
-    model = Tokenizer(
-        models.WordLevel({word: number for number, word in enumerate((*WORDS, "[UNK]"))}, unk_token="[UNK]")
-    )
+    vocabulary = {word: number for number, word in enumerate((*WORDS, "[UNK]"))}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", pad_token="[UNK]").save_pretrained(
         tmp_path / "base"
     )
-    clip = tmp_path / "image"
-    settings = {
-        "vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    }
-    settings["vision_config"] |= {"image_size": 84, "patch_size": 14}  # 36 patches: room for the caption
-    towers.save_tower(towers.build_tower("clip", settings), "clip", settings, {"aspect": "squash"}, clip)
-    words = [
-        "--data",
-        str(toy),
-        "--ecg_tower",
-        str(parts / "ecg"),
-        "--vision_tower",
-        str(clip),
-        "--base",
-        str(tmp_path / "base"),
-    ]
-    assert (
-        align.main([*words, "--out", str(tmp_path / "out"), "--minutes", "0.05", "--batch_size", "4", "--dpi", "50"])
-        == 0
-    )
-    assert "of the words right" in capsys.readouterr().out
+    for stream in ("ecg", "image"):
+        assert tower(stream, made, tmp_path / stream, "--minutes", "0.02") == 0
+    words = ["--data", str(made), "--ecg_tower", str(tmp_path / "ecg"), "--vision_tower", str(tmp_path / "image")]
+    words += ["--base", str(tmp_path / "base"), "--batch_size", "8", "--pages", "12", "--out", str(tmp_path / "out")]
+    assert align.main([*words, "--minutes", "0.1", "--piece", "0.05"]) == 0
+    assert "the same command goes on" in capsys.readouterr().out
+    assert align.main([*words, "--minutes", "0.1"]) == 0
+    assert '"words right"' in capsys.readouterr().out
     streams = {
         "ecg": tower_stream(tmp_path / "out" / "ecg", through="image"),
         "image": tower_stream(tmp_path / "out" / "image", projector="mlp2x_gelu"),
     }
-    model = compose(str(tmp_path / "base"), streams, template="plain")
-    load_projectors(model, tmp_path / "out" / "projectors.safetensors")
+    composed = compose(str(tmp_path / "base"), streams, template="plain")
+    load_projectors(composed, tmp_path / "out" / "projectors.safetensors")
     stored = load_file(tmp_path / "out" / "projectors.safetensors")
-    assert torch.equal(model.projectors["image"][2].weight, stored["image.2.weight"])
-    before = load_file(parts / "ecg" / "model.safetensors")["conv1.weight"]
+    assert torch.equal(composed.projectors["image"][2].weight, stored["image.2.weight"])
+    before = load_file(tmp_path / "ecg" / "model.safetensors")["conv1.weight"]
     assert not torch.equal(load_file(tmp_path / "out" / "ecg" / "model.safetensors")["conv1.weight"], before)
+
+
+def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    with pytest.raises(align.InputError, match="heads.safetensors is missing"):
+        towers.load_heads(towers.build_probe("ecg"), parts / "ecg")

@@ -1,11 +1,13 @@
-"""Alignment: ``python -m llava_ecg.train.tiny.align --data TOY --ecg_tower A --vision_tower B --base NAME --out
-FOLDER``.
+"""Alignment: ``python -m llava_ecg.train.tiny.align --data SET --ecg_tower A --vision_tower B --out FOLDER``.
 
-Before a language model is trained, towers and projectors learn to write a short caption in its own token embeddings:
-the first tokens of each stream, projected, come to lie where the words "rate 0 7 2 regular ..." lie. A language model
-then has only to read them, which it learns from a few hundred answers instead of many thousands; no pass through the
-language model is needed here, only its embedding. (CoCa's captioner, cut down to a fixed form: Yu et al. 2022.) All
-other tokens of a stream are free.
+Before a language model is trained, towers and projectors learn to write a short caption in its own token embeddings
+(`llava_ecg.train.tiny.captions`): the first tokens of each stream, projected, come to lie where the words " rate 0 7 2"
+lie. A language model then has only to read them, which it learns from a few hundred answers instead of many thousands;
+no pass through the language model is needed here, only its embedding. (CoCa's captioner, cut down to a fixed form: Yu
+et al. 2022.) All other tokens of a stream are free.
+
+What is to be written is what the tower's own heads make of the same input, as they stood before this training. So every
+augmented input has a caption, and its digits agree with each other.
 
 Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model.
 """
@@ -13,11 +15,12 @@ Axes: B batch, M slots of the caption, C words that a caption may have, D width 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -32,60 +35,12 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
-from llava_ecg.train.tiny.loop import optimise
-from llava_ecg.train.tiny.towers import augment, load_records
-
-DIGITS = tuple("0123456789")
-# each slot's word where it is always the same, else the fact it depends on
-FORM = (
-    *(" rate", "rate:0", "rate:1", "rate:2", "regular", " wave", "wave"),
-    *(" interval", "pr:0", "pr:1", "pr:2", " width", "qrs:0", "qrs:1", "qrs:2"),
-    *(
-        " corrected",
-        "qtc:0",
-        "qtc:1",
-        "qtc:2",
-        " total",
-        "qt:0",
-        "qt:1",
-        "qt:2",
-        " axis",
-        "sign",
-        "axis:0",
-        "axis:1",
-        "axis:2",
-    ),
-)
-WORDS = (*DIGITS, *(word for word in FORM if word.startswith(" ")), " regular", " irregular", " yes", " no", "+", "-")
-NUMBERS = {
-    "rate": ("heart_rate_bpm", 1),
-    "pr": ("pr_ms", 10),
-    "qrs": ("qrs_ms", 5),
-    "qtc": ("qtc_bazett_ms", 10),
-    "qt": ("qt_ms", 10),
-}
-UNKNOWN = -1
-
-
-def caption(facts: Mapping[str, Any]) -> list[int]:
-    """The facts of a record as numbers of `WORDS`, one a slot of `FORM`; `UNKNOWN` where a fact is not known."""
-    said: dict[str, str | None] = {
-        "regular": {True: " regular", False: " irregular", None: None}[facts.get("rhythm_regular")],
-        "wave": {True: " yes", False: " no", None: None}[facts.get("p_present")],
-    }
-    for name, (fact, step) in NUMBERS.items():
-        value = facts.get(fact)
-        for place in range(3):
-            said[f"{name}:{place}"] = None if value is None else f"{step * math.floor(value / step + 0.5):03.0f}"[place]
-    if facts.get("p_present") is False:
-        said |= {f"pr:{place}": "-" for place in range(3)}
-    axis = facts.get("axis_deg")
-    rounded = None if axis is None else (10 * math.floor(axis / 10 + 0.5) + 179) % 360 - 179
-    said["sign"] = None if rounded is None else "-" if rounded < 0 else "+"
-    for place in range(3):
-        said[f"axis:{place}"] = None if rounded is None else f"{abs(rounded):03d}"[place]
-    words = [slot if slot.startswith(" ") else said[slot] for slot in FORM]
-    return [UNKNOWN if word is None else WORDS.index(word) for word in words]
+from llava_ecg.train.tiny.captions import FORM, WORDS, borders_of, captions, read_caption
+from llava_ecg.train.tiny.loop import Clock, optimise
+from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
+from llava_ecg.train.tiny.sources import LABELS
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Probe, roc_area
+from llava_ecg.train.tiny.towers import load_heads, tell
 
 
 def word_embeddings(model: LlavaEcgForCausalLM, tokenizer: Any) -> torch.Tensor:
@@ -103,27 +58,29 @@ def word_embeddings(model: LlavaEcgForCausalLM, tokenizer: Any) -> torch.Tensor:
 
 
 def caption_loss(
-    features: torch.Tensor, captions: torch.Tensor, words: torch.Tensor
+    features: torch.Tensor, wanted: torch.Tensor, words: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How far written captions lie from the true ones.
+    """How far written captions lie from those that were to be written.
 
     Args:
         features: float [B, M, D], what the projector gave.
-        captions: int64 [B, M], numbers of words, `UNKNOWN` where there is nothing to compare with.
+        wanted: int64 [B, M], numbers of words.
         words: float [C, D].
 
     Returns:
-        The loss (cross entropy over distances, and the distance to the true word), and bool [B, M]: the nearest word is
-        the true one.
+        The loss (cross entropy over distances, and the distance to the wanted word), and bool [B, M]: the nearest word
+        is the wanted one.
     """
+    distance = _distance(features, words)
+    entropy = nn.functional.cross_entropy(-6.0 * distance.flatten(0, 1), wanted.flatten())
+    away = distance.gather(2, wanted[..., None]).mean()
+    return entropy + 0.3 * away, distance.argmin(dim=-1) == wanted
+
+
+def _distance(features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """[B, M, C]: squared distances, in the words' mean square."""
     size = words.pow(2).sum(dim=1).mean()
-    distance = (
-        features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)
-    ) / size  # [B, M, C]
-    known = captions != UNKNOWN
-    entropy = nn.functional.cross_entropy(-6.0 * distance[known], captions[known])
-    away = distance[known].gather(1, captions[known][:, None]).mean()
-    return entropy + 0.3 * away, distance.argmin(dim=-1) == captions
+    return (features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)) / size
 
 
 def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.Tensor:
@@ -136,33 +93,107 @@ def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.
     return model.features(name, values, index.flatten()).view(len(values), len(FORM), -1).float()
 
 
-def load(
-    data: Path, name: str, model: LlavaEcgForCausalLM, limit: int, dpi: float
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Split -> (values, captions) of one stream."""
+@dataclass
+class Stream:
+    """A stream of the model, the records it learns from, and what it is to write.
+
+    Attributes:
+        records: signals or pages.
+        teacher: the tower and its heads before this training.
+        borders: of `captions`.
+    """
+
+    records: Signals | Pages
+    teacher: Probe
+    borders: list[float]
+
+
+def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: argparse.Namespace) -> dict[str, Stream]:
+    """Each stream with its records and its teacher."""
     towers: Any = model.towers
-    truth = json.loads((data / "truth.json").read_text())
     out = {}
-    for split in ("train", "test"):
-        records = json.loads((data / f"{split}.json").read_text())
-        records = records[:: math.ceil(len(records) / limit)] if limit else records
-        found = load_records(data, split, name, towers[name], model.preparers()[name], dpi, limit)
-        out[split] = found.values, torch.tensor([caption(truth[record["id"]]["facts"]) for record in records])
+    for name, folder in folders.items():
+        stream = model.config.stream(name)
+        size = {"tower": stream.tower, "preparation": stream.preparation}
+        records = load(args.data, towers[name], size, args.pages, args.pages_seed)
+        teacher = Probe(copy.deepcopy(towers[name]), PARTS[name])
+        load_heads(teacher, folder)
+        teacher.requires_grad_(False)
+        rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
+        borders = borders_of(tell(teacher, records, rows), records.targets[rows])
+        print(f"{name}: borders {dict(zip(LABELS, (round(border, 2) for border in borders), strict=True))}", flush=True)
+        out[name] = Stream(records, teacher, borders)
     return out
 
 
+def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torch.Tensor, args: Any) -> bool:
+    """Batches of the streams in turn, for ``args.minutes``; whether they are over."""
+    clock = Clock(args.minutes, args.piece)
+    generator = torch.Generator().manual_seed(args.seed)
+    right: dict[str, float] = {}
+
+    def cost(name: str) -> torch.Tensor:
+        stream = streams[name]
+        rows = torch.tensor(stream.records.rows("train"))
+        picked = rows[torch.randint(len(rows), (args.batch_size,), generator=generator)]
+        values, _, _ = stream.records.batch(picked, generator)
+        with torch.no_grad():
+            wanted = captions(stream.teacher(values), stream.borders)
+        found, hits = caption_loss(write(model, name, values), wanted, words)
+        right[name] = float(hits.float().mean())
+        return found
+
+    def costs() -> Iterator[Callable[[], torch.Tensor]]:
+        for name in cycle(streams):
+            yield partial(cost, name)
+
+    parts = [(model.towers, args.learning_rate), (model.projectors, 3 * args.learning_rate)]
+    steps = optimise(
+        parts,
+        costs(),
+        clock.share,
+        warm_up=40 * len(streams),
+        weight_decay=0.01,
+        state=args.out / "state.pt",
+        clock=clock,
+    )
+    for step, found in steps:
+        name = list(streams)[step % len(streams)]
+        if step // len(streams) % 50 == 0:
+            print(f"step {step} {clock.passed:.0f} s {name} loss {found:.3f}, right {right[name]:.3f}", flush=True)
+    return clock.over
+
+
 @torch.no_grad()
-def report(
-    model: LlavaEcgForCausalLM, name: str, values: torch.Tensor, captions: torch.Tensor, words: torch.Tensor
-) -> str:
-    """Share of right words, and how far the written rate is off."""
-    features = torch.cat([write(model, name, values[at : at + 50].float()) for at in range(0, len(values), 50)])
-    _, right = caption_loss(features, captions, words)
-    digits = torch.cdist(features[:, 1:4], words[None, :10]).argmin(dim=-1)  # [B, 3]
-    scale = torch.tensor([100, 10, 1])
-    off = ((digits * scale).sum(dim=1) - (captions[:, 1:4] * scale).sum(dim=1)).abs().float()
-    share = right[captions != UNKNOWN].float().mean()
-    return f"{name}: {share:.3f} of the words right, rate off by {off.mean():.1f} bpm (median {off.median():.0f})"
+def report(model: LlavaEcgForCausalLM, name: str, stream: Stream, words: torch.Tensor) -> dict[str, Any]:
+    """On the real records for validation: the share of the words that are those the teacher would write, how far the
+    written numbers are off what is measured, and the areas under the ROC curves of the written digits."""
+    records = stream.records
+    rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
+    read, right = [], []
+    for at in range(0, len(rows), 50):
+        values = records.values(torch.tensor(rows[at : at + 50]))
+        nearest = _distance(write(model, name, values), words).argmin(dim=-1)
+        right.append(nearest == captions(stream.teacher(values), stream.borders))
+        read += [read_caption(row) for row in nearest.tolist()]
+    found: dict[str, Any] = {"records": len(rows), "words right": float(torch.cat(right).float().mean())}
+    for column, quantity in enumerate((*(each.name for each in QUANTITIES), *YES_NO)):
+        wanted = records.targets[rows, column]
+        pairs = [
+            (float(said[quantity]), value)
+            for said, value in zip(read, wanted.tolist(), strict=True)
+            if said[quantity] is not None and not math.isnan(value)
+        ]
+        if not pairs:
+            continue
+        says, true = (torch.tensor(each) for each in zip(*pairs, strict=True))
+        if column < len(QUANTITIES):
+            off = says - true
+            off = (off + 180) % 360 - 180 if quantity == "axis_deg" else off
+            found[quantity] = round(float(off.abs().mean()), 2)
+        elif (area := roc_area(says, true > 0.5)) is not None:
+            found[quantity] = round(area, 3)
+    return found
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -170,50 +201,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m llava_ecg.train.tiny.align", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder that playground/make_toy.py wrote")
+    parser.add_argument("--data", type=Path, required=True, help="folder that llava_ecg.train.tiny.records wrote")
     parser.add_argument("--ecg_tower", type=Path, required=True)
     parser.add_argument("--vision_tower", type=Path, required=True)
     parser.add_argument("--base", default="smollm2-135m-instruct", help="language model whose embedding is written in")
     parser.add_argument("--out", type=Path, required=True, help="folder for ecg/, image/ and projectors.safetensors")
-    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--piece", type=float, default=math.inf, help="end this run after so many minutes")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument(
         "--learning_rate", type=float, default=6e-4, help="of the towers; the projectors learn at three times that"
     )
-    parser.add_argument("--ecg_limit", type=int, default=0, help="at most so many records (0: all)")
-    parser.add_argument("--image_limit", type=int, default=2200)
-    parser.add_argument("--dpi", type=float, default=100.0)
+    parser.add_argument("--pages", type=int, default=3600, help="at most so many pages are drawn")
+    parser.add_argument(
+        "--pages_seed", type=int, default=0, help="--seed of the image tower's training, whose pages these are"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
-
-
-def train(model: LlavaEcgForCausalLM, sets: Mapping[str, Any], words: torch.Tensor, args: argparse.Namespace) -> None:
-    """Batches of the streams in turn, for ``args.minutes``."""
-    generator = torch.Generator().manual_seed(args.seed)
-    right: dict[str, float] = {}
-
-    def cost(name: str) -> torch.Tensor:
-        values, captions = sets[name]["train"]
-        rows = torch.randint(len(values), (args.batch_size,), generator=generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            features = write(model, name, augment(values[rows].float(), name, generator))
-        found, hits = caption_loss(features, captions[rows], words)
-        right[name] = float(hits.float().mean())
-        return found
-
-    began, streams = time.time(), len(sets)
-    steps = optimise(
-        [(model.towers, args.learning_rate), (model.projectors, 3 * args.learning_rate)],
-        (partial(cost, name) for name in cycle(sets)),
-        lambda _: (time.time() - began) / (60 * args.minutes),
-        warm_up=40 * streams,
-        weight_decay=0.01,
-    )
-    for step, found in steps:
-        name = list(sets)[step % streams]
-        if step // streams % 40 == 0:
-            passed = time.time() - began
-            print(f"step {step} {passed:.0f} s {name} loss {found:.3f}, right {right[name]:.3f}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -221,20 +225,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     torch.manual_seed(args.seed)
     try:
-        streams = {"ecg": tower_stream(args.ecg_tower, projector="linear", through="image")}
-        streams["image"] = tower_stream(args.vision_tower, projector="mlp2x_gelu")
+        made = {"ecg": tower_stream(args.ecg_tower, projector="linear", through="image")}
+        made["image"] = tower_stream(args.vision_tower, projector="mlp2x_gelu")
         folders = {"ecg": args.ecg_tower, "image": args.vision_tower}
-        model = compose(args.base, streams, template="plain", tower_folders=folders)
+        model = compose(args.base, made, template="plain", tower_folders=folders)
         model.language_model.requires_grad_(False)
         words = word_embeddings(model, load_tokenizer(find(args.base)))
-        limits = {"ecg": args.ecg_limit, "image": args.image_limit}
-        sets = {name: load(args.data, name, model, limits[name], args.dpi) for name in streams}
-        train(model, sets, words, args)
-        for name in sets:
-            print(report(model, name, *sets[name]["test"], words), flush=True)
         args.out.mkdir(parents=True, exist_ok=True)
+        streams = streams_of(model, folders, args)
+        if not train(model, streams, words, args):
+            print("broken off; the same command goes on", flush=True)
+            return 0
         for name, stream in streams.items():
-            save_tower(model.towers[name], stream.tower, stream.tower_config, stream.preparation, args.out / name)
+            print(json.dumps({"stream": name, **report(model, name, stream, words)}), flush=True)
+        for name, each in made.items():
+            save_tower(model.towers[name], each.tower, each.tower_config, each.preparation, args.out / name)
         save_file(
             {name: value.contiguous() for name, value in model.projectors.state_dict().items()},
             args.out / "projectors.safetensors",
