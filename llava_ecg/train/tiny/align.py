@@ -71,13 +71,13 @@ def caption_loss(
         The loss (cross entropy over distances, and the distance to the wanted word), and bool [B, M]: the nearest word
         is the wanted one.
     """
-    distance = _distance(features, words)
-    entropy = nn.functional.cross_entropy(-6.0 * distance.flatten(0, 1), wanted.flatten())
-    away = distance.gather(2, wanted[..., None]).mean()
-    return entropy + 0.3 * away, distance.argmin(dim=-1) == wanted
+    apart = distance(features, words)
+    entropy = nn.functional.cross_entropy(-6.0 * apart.flatten(0, 1), wanted.flatten())
+    away = apart.gather(2, wanted[..., None]).mean()
+    return entropy + 0.3 * away, apart.argmin(dim=-1) == wanted
 
 
-def _distance(features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+def distance(features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """[B, M, C]: squared distances, in the words' mean square."""
     size = words.pow(2).sum(dim=1).mean()
     return (features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)) / size
@@ -173,7 +173,7 @@ def report(model: LlavaEcgForCausalLM, name: str, stream: Stream, words: torch.T
     read, right = [], []
     for at in range(0, len(rows), 50):
         values = records.values(torch.tensor(rows[at : at + 50]))
-        nearest = _distance(write(model, name, values), words).argmin(dim=-1)
+        nearest = distance(write(model, name, values), words).argmin(dim=-1)
         right.append(nearest == captions(stream.teacher(values), stream.borders))
         read += [read_caption(row) for row in nearest.tolist()]
     found: dict[str, Any] = {"records": len(rows), "words right": float(torch.cat(right).float().mean())}
