@@ -2,7 +2,7 @@
 SHELL := bash
 IN_ENV := set -euo pipefail; EXTRA=dev; . scripts/env.sh; bin=.venv/bin
 
-.PHONY: help check format test test-slow fuzz demo delineator constraints clean
+.PHONY: help check format test test-slow fuzz demo docs docs-pictures delineator constraints clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -24,6 +24,12 @@ fuzz:            ## 200,000 mutated files to every reader and loader (an hour; f
 
 demo:            ## ask the embedded model about a real ECG
 	@bash scripts/demo.sh
+
+docs:            ## the documentation as a site, in build/site; a link that leads nowhere ends it
+	@$(subst EXTRA=dev,EXTRA=docs,$(IN_ENV)); $$bin/python scripts/docs_site.py; NO_MKDOCS_2_WARNING=1 $$bin/mkdocs build --strict
+
+docs-pictures:   ## the pictures of docs/pictures anew (a minute; needs Chromium for chat and report)
+	@$(IN_ENV); $$bin/python scripts/docs_pictures.py
 
 delineator:      ## the wave delineator anew, and its five folds (20 minutes; needs ../shared/data)
 	@bash scripts/train_delineator.sh

@@ -36,7 +36,9 @@ EVAL = ["inspect_ai>=0.3.285"]
 QUANT = ["bitsandbytes>=0.50"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.34"]
 FORMATS = ["ecgdatakit>=2.0.3", "edfio>=0.4.18", "h5py>=3.12", "pyarrow>=20"]
+DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "ruff>=0.15"]  # ruff puts signatures into form
 TEST = [
+    *DOCS,
     *EVAL,
     *FORMATS,
     *QUANT,
@@ -46,11 +48,15 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.120",
     "httpx>=0.27",
+    "ipykernel>=6.29",
+    "nbclient>=0.10",
+    "nbformat>=5.10",
     "openai>=1.60",
     "setuptools>=77",
 ]
 EXTRAS = {
     "deepspeed": ["deepspeed>=0.19"],
+    "docs": DOCS,
     "eval": EVAL,
     "flash": ["flash-attn>=2.7"],
     "formats": FORMATS,
@@ -60,7 +66,7 @@ EXTRAS = {
     "serve": SERVE,
     "train": TRAIN,
     "test": TEST,
-    "dev": [*TEST, "ruff>=0.15", "mypy>=1.18"],
+    "dev": [*TEST, "mypy>=1.18"],
 }
 
 

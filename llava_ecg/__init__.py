@@ -17,8 +17,20 @@ from llava_ecg import auto
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "InputError": "llava_ecg.errors:InputError",
+    "Recording": "llava_ecg.ecg.recording:Recording",
+    "read": "llava_ecg.ecg.formats:read",
+    "render": "llava_ecg.ecg.render:render",
+    "measure": "llava_ecg.ecg.measure:measure",
+    "Measurements": "llava_ecg.ecg.measurements:Measurements",
+    "Heart": "llava_ecg.ecg.simulated_heart:Heart",
+    "simulate": "llava_ecg.ecg.simulate:simulate",
+    "write": "llava_ecg.files:write_recording",
+    "audit": "llava_ecg.grounding.audit:audit",
+    "Audit": "llava_ecg.grounding.audit:Audit",
     "load": "llava_ecg.model.loading:load",
     "Assistant": "llava_ecg.assistant:Assistant",
+    "Answer": "llava_ecg.asked:Answer",
     "Case": "llava_ecg.case:Case",
     "Decoding": "llava_ecg.case:Decoding",
     "Processor": "llava_ecg.processor:Processor",

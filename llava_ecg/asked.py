@@ -30,6 +30,7 @@ class Answer:
         shown: from and to which second of the recording the model was shown; None where that is not known, as of an
             image alone.
         overrides: what was asked for otherwise than the checkpoint brings it (`Checkpoint.overrides`).
+        drafts: the other drafts of an answer that was asked for again (`llava_ecg.revising`), in their order.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Answer:
     audit: Audit | None = None
     shown: tuple[float, float] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    drafts: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ class Case:
         recording, image: an ECG and the image of its page, either or both.
         more: further ones that the same question is about; each is shown at a place of its own. Then no claim can be
             held against a signal, since nothing says which of them it is about.
+        inputs: sources of other streams that a model may have, by the stream's name, as its preparer takes them. They
+            are shown to the model; nothing is measured on them.
 
     Raises:
         InputError: a path, or something else that is no recording, where a recording or an image is wanted.
@@ -67,6 +70,7 @@ class Case:
     recording: Recording | None = None
     image: Image | None = None
     more: tuple[Case, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.recording is not None:
@@ -76,6 +80,8 @@ class Case:
                 f"a Case takes an image of Pillow, not {ascii(str(self.image))}; read it with "
                 "llava_ecg.ecg.images.read_image"
             )
+        if twice := [name for name in ("ecg", "image") if name in self.inputs]:
+            raise InputError(f"a Case has a place of its own for {twice[0]!r}, which is not among its inputs")
 
     @cached_property
     def measurements(self) -> Measurements | None:
@@ -108,4 +114,5 @@ class Case:
         """Stream name -> source, for the streams that this case can feed; without `derive` what was given and no page
         drawn from it."""
         page = self.page if derive else self.image
-        return {name: source for name, source in (("ecg", self.recording), ("image", page)) if source is not None}
+        own = (("ecg", self.recording), ("image", page))
+        return {name: source for name, source in own if source is not None} | dict(self.inputs)

@@ -19,6 +19,7 @@ from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.images import read_image
 from llava_ecg.errors import InputError
+from llava_ecg.revising import ask_revised
 
 if TYPE_CHECKING:
     from llava_ecg.assistant import Assistant
@@ -52,6 +53,7 @@ class Chat:
         decoding: how answers are decoded.
         open_recording: path -> Recording with all leads that the model wants (/open).
         image_file: where the case's image came from.
+        revise: how many drafts after the first, while the signal contradicts one; see `llava_ecg.revising`.
         width: columns at which answers are broken, or None for not at all.
     """
 
@@ -65,6 +67,7 @@ class Chat:
         decoding: Decoding | None = None,
         open_recording: Callable[[Path], Recording] = files.read_recording,
         image_file: str = "",
+        revise: int = 0,
         width: int | None = None,
     ) -> None:
         self.assistant = assistant
@@ -75,6 +78,7 @@ class Chat:
         self._write = write
         self._decoding = decoding or Decoding()
         self._open_recording = open_recording
+        self._revise = revise
         self._width = width
         self._stop = threading.Event()
         self._over = False
@@ -149,10 +153,23 @@ class Chat:
             pieces.append(piece)
             stream.feed(piece)
 
+        def again(draft: Answer) -> None:
+            pieces.clear()
+            stream.feed(f"\n\n[{report.asked_again(draft)}]\n\n")
+
         self._write("\n")
         try:
             with terminal.stoppable(self._stop):
-                answer = self.assistant.ask(turns, self.case, self._decoding, on_text=show, cancelled=self._stop.is_set)
+                answer = ask_revised(
+                    self.assistant,
+                    turns,
+                    self.case,
+                    self._decoding,
+                    most=self._revise,
+                    on_text=show,
+                    on_again=again,
+                    cancelled=self._stop.is_set,
+                )
         except KeyboardInterrupt:  # the second Ctrl-C: the model did not look at the flag in time
             answer = self._broken_off(question, "".join(pieces))
         except InputError as error:
@@ -361,6 +378,7 @@ def run(
     decoding: Decoding,
     open_recording: Callable[[Path], Recording],
     image_file: str = "",
+    revise: int = 0,
 ) -> int:
     """Chat on standard input and output until the end; returns the exit code. See `llava_ecg.terminal.line_reader`."""
     return Chat(
@@ -374,6 +392,7 @@ def run(
         decoding=decoding,
         open_recording=open_recording,
         image_file=image_file,
+        revise=revise,
         width=terminal.width(),
     ).run()
 

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llava_ecg.display import printable as printable
+from llava_ecg.display import printable_line as printable_line
 from llava_ecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 QUESTION_LIMIT = 20_000
 """A question must have fewer characters than this."""
 
-# C0 but tab and line end, DEL, C1, line and paragraph separators, and what turns the direction of text around
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _LISTS = (".txt", ".list", ".lst")
@@ -52,26 +52,6 @@ def check_question(text: str) -> str:
     if not clean:
         raise InputError("the question is empty; leave it out for a general interpretation")
     return clean
-
-
-def printable(text: str) -> str:
-    r"""The text with what would steer a terminal or turn its writing around shown as ``\x1b`` or ``\u202e``; line ends
-    and tabs stay.
-
-    Everything that a command prints goes through here or through `printable_line`: `llava_ecg.terminal.show` sees to
-    it.
-    """
-    return STEERING.sub(_escaped, text.replace("\r\n", "\n"))
-
-
-def printable_line(text: str) -> str:
-    r"""`printable` on one line: a line end or a tab in it came from a file, and is shown as ``\n`` or ``\t``."""
-    return STEERING.sub(_escaped, text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def read_recording(
@@ -143,7 +123,7 @@ def _suffixes(reader: str) -> Sequence[str]:
 
     try:
         found: Sequence[str] = readers.get(reader)().suffixes
-    except InputError:  # a plug-in that can't be imported reads nothing
+    except Exception:  # a plug-in that can't be imported, or made, reads nothing
         return ()
     return found
 
@@ -236,6 +216,28 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         if name is not None:
             Path(name).unlink(missing_ok=True)
+
+
+def write_recording(recording: Recording, path: str | os.PathLike[str]) -> dict[Path, int]:
+    """Write an ECG in the format that the suffix of `path` names.
+
+    Args:
+        path: ends in ``.hea``, ``.dcm``, ``.csv``, ``.npz`` or ``.edf``.
+
+    Returns:
+        The files that were written, with their sizes in bytes.
+
+    Raises:
+        InputError: another suffix, a folder that can't be written, or something that the format can't hold.
+    """
+    from llava_ecg.ecg.formats.write import WRITERS, written
+    from llava_ecg.ecg.given import check_recording
+
+    check_recording(recording, "write")
+    made = written(recording, check_target(Path(path), tuple(WRITERS)))
+    for target, content in made.items():
+        write_bytes(target, content)
+    return {target: len(content) for target, content in made.items()}
 
 
 def write_json(path: Path, value: Any) -> None:

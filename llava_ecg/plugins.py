@@ -18,6 +18,7 @@ readers = Registry(
         "csv": "llava_ecg.ecg.formats.arrays:Csv",
     },
     "file formats of an ECG: file -> Recording",
+    ("suffixes", "recognises", "read"),
 )
 towers = Registry(
     "tower",
@@ -26,6 +27,7 @@ towers = Registry(
         "clip": "llava_ecg.model.towers.clip:ClipTower",
     },
     "encoders: what was prepared from a source -> tokens",
+    ("forward", "preparer"),
 )
 projectors = Registry(
     "projector",
@@ -35,6 +37,7 @@ projectors = Registry(
         "identity": "llava_ecg.model.projectors:identity",
     },
     "tower width -> language model width (mlpNx_gelu is mlp_gelu with depth N)",
+    ("__call__",),
 )
 templates = Registry(
     "template",
@@ -46,12 +49,20 @@ templates = Registry(
         )
     },
     "chat templates: conversation -> text spans",
+    ("spans", "prompt", "stop"),
+)
+datasets = Registry(
+    "dataset",
+    {},
+    "sets of records that --data_path may name: () -> path of LLaVA JSON, JSONL or data.yaml",
+    ("__call__",),
 )
 
 guides = Registry(
     "guide",
     {"recommendations": "llava_ecg.instruct.guide:recommendations"},
     "what bears out or rules out a diagnosis: () -> Guide",
+    ("__call__",),
 )
 tasks = Registry(
     "task",
@@ -67,4 +78,6 @@ tasks = Registry(
     "benchmarks of llava-ecg eval, each an EvalTask",
 )
 
-SOCKETS = {registry.kind + "s": registry for registry in (readers, towers, projectors, templates, guides, tasks)}
+SOCKETS = {
+    registry.kind + "s": registry for registry in (readers, towers, projectors, templates, datasets, guides, tasks)
+}

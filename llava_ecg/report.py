@@ -77,16 +77,9 @@ def recording_lines(recording: Recording) -> list[str]:
 
 def audit_summary(audit: Audit | None) -> str:
     """One line on an audit: how many claims, and of which verdict."""
-    total = 0 if audit is None else sum(audit.counts.values())
-    if audit is None or not total:
-        return f"no claim that can be checked{_unchecked(audit)}"
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in audit.counts.items() if count)
-    return f"{total} {'claim' if total == 1 else 'claims'}: {verdicts}{_unchecked(audit)}"
+    from llava_ecg.grounding.audit import NOTHING_TO_CHECK
 
-
-def _unchecked(audit: Audit | None) -> str:
-    """What was asked or said and not checked, as the end of a line; empty where there is nothing."""
-    return f"; not checked: {', '.join(audit.unchecked)}" if audit is not None and audit.unchecked else ""
+    return NOTHING_TO_CHECK if audit is None else audit.summary()
 
 
 def audit_lines(audit: Audit | None) -> list[str]:
@@ -106,6 +99,21 @@ def notes_of(answer: Answer) -> list[str]:
     """The answer's notes, and its `ending` if it has one."""
     last = ending(answer)
     return [*answer.notes, *([last] if last else [])]
+
+
+def asked_again(draft: Answer) -> str:
+    """What a reader is told between a draft and the next."""
+    count = 0 if draft.audit is None else draft.audit.counts["contradicted"]
+    told = "1 claim is" if count == 1 else f"{count} claims are"
+    return f"{told} contradicted by the signal: asked again with the measured values"
+
+
+def draft_dicts(answer: Answer) -> list[dict[str, Any]]:
+    """The other drafts of an answer that was asked for again, each with its audit."""
+    return [
+        {"answer": draft.text, "audit": None if draft.audit is None else draft.audit.to_dict()}
+        for draft in answer.drafts
+    ]
 
 
 def beside(answer: Answer, case: Case) -> str | None:
@@ -135,6 +143,7 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
             "shown": None if answer.shown is None else {"from_s": answer.shown[0], "to_s": answer.shown[1]},
             "measurements_shown": _part(answer, case),
             "audit": None if answer.audit is None else answer.audit.to_dict(),
+            "drafts": draft_dicts(answer),
             "page": page,
             "marked_page": None,
             "tokens": answer.tokens,
@@ -152,6 +161,7 @@ def exchange_dict(question: str, answer: Answer) -> dict[str, Any]:
         "answer": answer.text,
         "finished": answer.finished,
         "audit": None if answer.audit is None else answer.audit.to_dict(),
+        "drafts": draft_dicts(answer),
         "tokens": answer.tokens,
         "seconds": answer.seconds,
         "notes": answer.notes,

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from llava_ecg.display import RESEARCH_USE as RESEARCH_USE
+from llava_ecg.display import STEERING, printable, printable_line
 from llava_ecg.errors import InputError
-from llava_ecg.files import STEERING, printable, printable_line
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
-
-RESEARCH_USE = "Research use only; not a medical device."
 
 WIDEST = 100
 """Text is broken at so many columns even where the terminal has more."""

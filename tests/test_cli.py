@@ -31,6 +31,7 @@ KEYS = [
     "shown",
     "measurements_shown",
     "audit",
+    "drafts",
     "page",
     "marked_page",
     "tokens",
@@ -167,6 +168,7 @@ def test_list_names_every_socket_or_one(run: Any) -> None:
         "towers",
         "projectors",
         "templates",
+        "datasets",
         "guides",
         "tasks",
     ]

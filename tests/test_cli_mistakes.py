@@ -256,3 +256,22 @@ def test_a_sidecar_with_odd_values_costs_no_answer(
     two[0].with_suffix(".json").write_text(json.dumps(said))
     code, out, _ = run("ask", "--ecg", two[0], "--json")
     assert code == 0 and json.loads(out)["recording"]["metadata"] == typed
+
+
+# -- asking again
+
+
+def test_revising_needs_one_signal(run: Run, tmp_path: Any) -> None:
+    page = tmp_path / "page.png"
+    page.write_bytes(b"")
+    begin = "llava-ecg: --revise asks again where the signal contradicts an answer, and "
+    for words, why in (
+        (["--image", page], "there is only an image"),
+        (["--ecg", "a.hea", "--ecg", "b.hea"], "several ECGs are asked about"),
+        (["--ecg", tmp_path, "--out", tmp_path / "a.jsonl"], "each of many ECGs is asked about once"),
+    ):
+        assert run("ask", *words, "--revise", "1") == (2, "", f"{begin}{why}; leave it away\n")
+    refused(
+        run("ask", "--ecg", "a.hea", "--revise", "-1"),
+        "argument --revise: revise must be a whole number from 0 to 9, not '-1'",
+    )

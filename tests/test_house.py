@@ -22,7 +22,7 @@ PACKAGE = "llava_ecg"
 # its version, and the public names that it fetches when they are used.
 FLOORS = (
     ("errors",),
-    ("registry", "remote"),
+    ("registry", "remote", "display"),
     ("plugins", "streams", "cache"),
     ("engine",),
     ("data", "checkpoint"),
@@ -31,7 +31,7 @@ FLOORS = (
     ("train", "instruct", "files", "case", "processor", "pasted", "writer"),
     ("asked",),
     ("auto", "assistant", "terminal"),
-    ("report", ""),
+    ("report", "revising", ""),
     ("chat", "eval", "serve", "doctor", "document"),
     ("cli",),
     ("__main__",),

@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     )
     flags.add_case(ask, several=True)
     flags.add_model(ask)
+    flags.add_revise(ask)
     ask.add_argument(
         "--out",
         type=Path,
@@ -68,6 +69,7 @@ def add(commands: Any) -> None:
     )
     flags.add_case(chat)
     flags.add_model(chat)
+    flags.add_revise(chat)
     chat.set_defaults(run=run_chat)
 
 
@@ -78,6 +80,8 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
     if not arguments.ecg and not arguments.image:
         raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
     decoding = decoding_of(arguments)
+    if arguments.revise:
+        _check_revise(arguments)
     if folder.wanted(arguments):
         question = files.check_question(_question(arguments.question))
         return folder.run(arguments, question, decoding, lambda given: open_model(given, open_assistant))
@@ -106,7 +110,8 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         if not arguments.json and not case.more:
             show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
         assistant = open_model(arguments, open_assistant)
-        answer = _answer(assistant, question, case, decoding, shown=not arguments.json)
+        most = 0 if case.more else flags.revise(arguments)
+        answer = _answer(assistant, question, case, decoding, most, shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
             notes = [*report.notes_of(answer), *filter(None, [report.beside(answer, case)])]
             show("", *report.audit_lines(answer.audit), *(f"note     {note}" for note in notes))
@@ -142,6 +147,7 @@ def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> in
         decoding=decoding,
         open_recording=lambda path: _recording(path, arguments),
         image_file=str(arguments.image or ""),
+        revise=flags.revise(arguments),
     )
 
 
@@ -229,18 +235,35 @@ def _show_inputs(recording: Recording | None, image: Image | None, image_file: P
     show(*lines)
 
 
-def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding, shown: bool) -> Answer:
+def _check_revise(arguments: argparse.Namespace) -> None:
+    """Refuse an explicit --revise where no answer is held against one signal."""
+    why = "several ECGs are asked about" if len(arguments.ecg) > 1 or len(arguments.image) > 1 else ""
+    if folder.wanted(arguments):
+        why = "each of many ECGs is asked about once"
+    elif not arguments.ecg:
+        why = "there is only an image"
+    if why:
+        raise InputError(f"--revise asks again where the signal contradicts an answer, and {why}; leave it away")
+
+
+def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding, most: int, shown: bool) -> Answer:
     from llava_ecg.data.conversation import Turn
     from llava_ecg.files import printable
+    from llava_ecg.report import asked_again
+    from llava_ecg.revising import ask_revised
     from llava_ecg.terminal import Stream, width, write
 
     turns = (Turn("user", question),)
     if not shown:
-        return assistant.ask(turns, case, decoding)
+        return ask_revised(assistant, turns, case, decoding, most=most)
     write(printable(f"question {question}\n\n"))
     stream = Stream(write, width())
+
+    def again(draft: Answer) -> None:
+        stream.feed(f"\n\n[{asked_again(draft)}]\n\n")
+
     try:
-        return assistant.ask(turns, case, decoding, on_text=stream.feed)
+        return ask_revised(assistant, turns, case, decoding, most=most, on_text=stream.feed, on_again=again)
     finally:
         stream.close()
 

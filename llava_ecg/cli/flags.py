@@ -126,6 +126,24 @@ def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rate": arguments.rate, "unit": arguments.unit, "leads": arguments.leads} | part
 
 
+def add_revise(parser: argparse.ArgumentParser) -> None:
+    """--revise."""
+    parser.add_argument(
+        "--revise",
+        type=number("revise", int, 0, 9),
+        metavar="N",
+        help="ask up to N times more, with the measured values, while the signal contradicts a claim of the answer; 0 "
+        f"takes the first draft (default: 1 for {DEFAULT_MODEL}, 0 for other models)",
+    )
+
+
+def revise(arguments: argparse.Namespace) -> int:
+    """How many drafts after the first, by the flag or the model's default."""
+    if arguments.revise is not None:
+        return int(arguments.revise)
+    return 1 if arguments.model == DEFAULT_MODEL else 0
+
+
 def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """--ecg, --image, --missing-leads, and those of `add_reading`; `several`: the first two are lists."""
     how: dict[str, Any] = {"action": "append", "default": []} if several else {}

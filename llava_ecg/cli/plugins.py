@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     parser = flags.command(
         commands,
         "list",
-        "list what is plugged in: readers, towers, projectors, templates, guides, tasks",
+        "list what is plugged in, its origin, and whether it can be used: readers, towers, data sets, tasks, ...",
         "llava-ecg list readers",
     )
     parser.add_argument("socket", nargs="?", choices=sorted(SOCKETS), help="one kind only")
@@ -24,11 +24,17 @@ def add(commands: Any) -> None:
 
 
 def run_list(arguments: argparse.Namespace, _: Opener | None) -> int:
-    """Print the names of every socket, or of one, and where each comes from; nothing of them is imported."""
+    """Print the parts of every socket, or of one: the name, the package and version that bring it, whether it can be
+    used, and where it is. Only what is installed from outside is imported."""
     for kind in [arguments.socket] if arguments.socket else SOCKETS:
         registry = SOCKETS[kind]
         show(f"{kind}: {registry.summary}")
-        width = max((len(name) for name in registry), default=0)
-        for name in registry:
-            show(f"  {name:{width}}  {registry.where(name)}")
+        parts = list(registry.listed())
+        names = max((len(part.name) for part in parts), default=0)
+        origins = max((len(part.origin) for part in parts), default=0)
+        for part in parts:
+            status = "ok" if part.fault is None else f"can't be used: {part.fault}"
+            show(f"  {part.name:{names}}  {part.origin:{origins}}  {part.where}  {status}")
+        if not parts:
+            show("  none is installed; docs/extending.md says how a package brings one")
     return 0

@@ -275,18 +275,13 @@ def _page(recording: Recording, arguments: argparse.Namespace, name: str = "") -
 def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Write one recording in another format."""
     from llava_ecg import files, report
-    from llava_ecg.ecg.formats.write import written
 
     target = files.check_target(arguments.output, ECG_SUFFIXES)
     if target.exists() and arguments.file.exists() and target.samefile(arguments.file):
         raise InputError(f"{target} would be written over itself; choose another name")
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
-    made = written(recording, target)
-    for path, content in made.items():
-        files.write_bytes(path, content)
-    show(
-        *report.recording_lines(recording), "", " ".join(f"{path} ({len(each):,} bytes)" for path, each in made.items())
-    )
+    made = files.write_recording(recording, target)
+    show(*report.recording_lines(recording), "", " ".join(f"{path} ({size:,} bytes)" for path, size in made.items()))
     return 0
 
 

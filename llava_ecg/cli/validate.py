@@ -26,7 +26,12 @@ def add(commands: Any) -> None:
         "list every problem of a set of records: bad JSON, turns, markers, files, and with a model lengths",
         "llava-ecg validate train.json --ecg_folder ecgs --model gem-tiny",
     )
-    parser.add_argument("data", type=flags.path, metavar="DATA", help="LLaVA JSON, JSONL, or a mixture (data.yaml)")
+    parser.add_argument(
+        "data",
+        type=flags.name_or_path,
+        metavar="DATA",
+        help="LLaVA JSON, JSONL, a mixture (data.yaml), or the name of a data set (llava-ecg list datasets)",
+    )
     for name, what in (("ecg_folder", "the files of ecg"), ("image_folder", "the files of image")):
         parser.add_argument(
             f"--{name}",
@@ -69,12 +74,13 @@ def add(commands: Any) -> None:
 
 def run_validate(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Print the problems; exit code 1 where there are any."""
+    from llava_ecg.data.named import data_file
     from llava_ecg.data.validate import validate
 
     processes = arguments.processes or _cores()
     progress = Bar() if sys.stderr.isatty() else None
     try:
-        found = validate(arguments.data, _checker(arguments), processes=processes, progress=progress)
+        found = validate(data_file(arguments.data), _checker(arguments), processes=processes, progress=progress)
     finally:
         if progress is not None:
             progress.clear()

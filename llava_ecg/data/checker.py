@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llava_ecg.data.conversation import STREAMS, Conversation, RecordError, parse
+from llava_ecg.data.conversation import Conversation, RecordError, parse, streams_with
 from llava_ecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,24 @@ FileCheck = Callable[[Path], tuple[Any, list[tuple[str, str]]]]
 """A file -> what was read from it, None where it can't be, and what is wrong with it: pairs of kind and sentence."""
 
 
+@dataclass(frozen=True)
+class ReadCheck:
+    """The `FileCheck` of a stream of which nothing is known but how it is read.
+
+    Attributes:
+        read: file -> source; `InputError` where that can't be.
+    """
+
+    read: Callable[[Path], Any]
+
+    def __call__(self, path: Path) -> tuple[Any, list[tuple[str, str]]]:
+        """What was read, and ``unreadable`` where that can't be, or ``missing`` where nothing is there either."""
+        try:
+            return self.read(path), []
+        except InputError as error:
+            return None, [("unreadable" if path.exists() else "missing", str(error))]
+
+
 class _File(NamedTuple):
     findings: tuple[Finding, ...]
     tokens: int | None  # that stand in the sequence for it; None without a model or where it can't be prepared
@@ -65,7 +83,7 @@ class Checker:
     """Finds what is wrong with a record.
 
     Attributes:
-        files: stream name -> how its files are checked.
+        files: stream name -> how its files are checked; those of the model's other streams are read as it reads them.
         folders: stream name -> folder of its files.
         encoder: of the model that is to be trained; None checks without one.
         max_length: tokens; with an encoder only.
@@ -81,10 +99,15 @@ class Checker:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_known": {}, "_derived": {}}
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The fields of a record that name files."""
+        return streams_with(() if self.encoder is None else self.encoder.preparers)
+
     def check(self, record: Mapping[str, Any]) -> list[Finding]:
         """All that is wrong with a record of LLaVA JSON; nothing where it can be trained on."""
         try:
-            conversation = parse(record)
+            conversation = parse(record, self.streams)
         except RecordError as error:
             return [Finding(error.kind, str(error)), *self._findings_of_files(record)]
         found = []
@@ -105,7 +128,7 @@ class Checker:
     def _findings_of_files(self, record: Mapping[str, Any]) -> list[Finding]:
         """What is wrong with the files that a record names which is no conversation."""
         found: list[Finding] = []
-        for stream in STREAMS:
+        for stream in self.streams:
             given = record.get(stream)
             for name in given if isinstance(given, list) else [given]:
                 if isinstance(name, str) and name:
@@ -113,7 +136,7 @@ class Checker:
         return list(dict.fromkeys(found))
 
     def _file(self, stream: str, name: str) -> _File:
-        if stream not in self.files or not self._is_read(stream):
+        if not self._is_read(stream):
             return _File((), None)
         path = self.folders.get(stream, Path()) / name
         known = self._known.get((stream, path))
@@ -125,10 +148,18 @@ class Checker:
 
     def _is_read(self, stream: str) -> bool:
         """Whether training opens the files of this stream: those of none that the model has only to derive another."""
-        return self.encoder is None or self.encoder.derive or stream in self.encoder.preparers
+        if self.encoder is not None and stream in self.encoder.preparers:
+            return True
+        return stream in self.files and (self.encoder is None or self.encoder.derive)
+
+    def _check_of(self, stream: str) -> FileCheck:
+        """How a file of a stream that `_is_read` is checked."""
+        if stream in self.files or self.encoder is None:
+            return self.files[stream]
+        return ReadCheck(self.encoder.preparers[stream].read)
 
     def _look(self, stream: str, path: Path) -> _File:
-        source, pairs = self.files[stream](path)
+        source, pairs = self._check_of(stream)(path)
         findings = [Finding(*pair) for pair in pairs]
         if source is None or self.encoder is None:
             return _File(tuple(findings), None)
@@ -184,7 +215,7 @@ class Checker:
         if encoder.derive and not set(encoder.preparers) <= kinds:
             if kinds not in self._derived:
                 sources = {
-                    name: self.files[name](self.folders.get(name, Path()) / file)[0] for name, file in files.items()
+                    name: self._check_of(name)(self.folders.get(name, Path()) / file)[0] for name, file in files.items()
                 }
                 self._derived[kinds] = {
                     name: encoder.preparers[name].prepare(source).index.shape[0]

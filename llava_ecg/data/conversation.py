@@ -7,12 +7,13 @@ A record of LLaVA JSON, with GEM's ``ecg`` field::
 
 ``<image>`` marks the place of all streams: at each marker stands first the ECG, then the image (either may be absent).
 Where there are several, ``ecg`` and ``image`` are lists, an entry a marker, ``null`` where a marker has none of that
-kind. The id is text, a number or absent.
+kind. The id is text, a number or absent. A model with a stream of another name is trained on records that have a field
+of that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from llava_ecg.errors import InputError
 
 MARKER = "<image>"
 STREAMS = ("ecg", "image")
-"""What a record may bring, under these names."""
+"""What a record may bring for every model, under these names; a model's own streams beside them: `streams_with`."""
 _ROLES: dict[str, Literal["user", "assistant"]] = {
     "human": "user",
     "user": "user",
@@ -28,6 +29,11 @@ _ROLES: dict[str, Literal["user", "assistant"]] = {
     "assistant": "assistant",
 }
 _FROM = {"user": "human", "assistant": "gpt"}
+
+
+def streams_with(names: Iterable[str]) -> tuple[str, ...]:
+    """The fields of a record that name files, for a model with streams of these names."""
+    return tuple(dict.fromkeys((*STREAMS, *names)))
 
 
 class RecordError(InputError):
@@ -56,8 +62,8 @@ class Conversation:
 
     Attributes:
         turns: the utterances; markers (``<image>``) stand where the sources belong.
-        sources: stream name (``ecg``, ``image``) -> the files, one a marker, as written in the record; an empty name
-            where a marker has none, and fewer than there are markers where the last ones have none.
+        sources: stream name (``ecg``, ``image``, ...) -> the files, one a marker, as written in the record; an empty
+            name where a marker has none, and fewer than there are markers where the last ones have none.
         id: the record's id.
     """
 

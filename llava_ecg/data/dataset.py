@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from llava_ecg.data.conversation import Conversation
+from llava_ecg.data.conversation import STREAMS, Conversation
 from llava_ecg.data.encode import Encoded, tokenize
 from llava_ecg.data.encoder import Encoder, Kept
 from llava_ecg.data.mixture import SUFFIXES, Mixture, read_mixture
@@ -21,7 +21,9 @@ from llava_ecg.errors import InputError
 from llava_ecg.streams import Preparer
 
 
-def load_conversations(path: Path, progress: Callable[[int, int], None] | None = None) -> Sequence[Conversation]:
+def load_conversations(
+    path: Path, progress: Callable[[int, int], None] | None = None, streams: tuple[str, ...] = STREAMS
+) -> Sequence[Conversation]:
     """A LLaVA JSON file (a list of records), JSONL (a record a line), or a mixture of them (``data.yaml``).
 
     The file is looked through once; its records are then parsed as they are asked for
@@ -30,11 +32,13 @@ def load_conversations(path: Path, progress: Callable[[int, int], None] | None =
     Args:
         path: of the file, which tells its kind by its suffix.
         progress: is told how many bytes of how many of a file have been read.
+        streams: the fields of a record that name files (`llava_ecg.data.conversation.streams_with`).
 
     Raises:
         InputError: no such file, no JSON, or a record that `llava_ecg.data.conversation.parse` refuses.
     """
-    return read_mixture(path, progress) if path.suffix.lower() in SUFFIXES else Records.open(path, progress)
+    read = read_mixture if path.suffix.lower() in SUFFIXES else Records.open
+    return read(path, progress, streams)
 
 
 @dataclass

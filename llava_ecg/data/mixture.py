@@ -135,21 +135,27 @@ def _order(seed: int, part: int, turn: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, part, turn, 2]).permutation(size)
 
 
-def read_mixture(path: Path, progress: Callable[[int, int], None] | None = None) -> Mixture:
+def read_mixture(
+    path: Path, progress: Callable[[int, int], None] | None = None, streams: tuple[str, ...] = STREAMS
+) -> Mixture:
     """A ``data.yaml`` with its sets, each looked through once.
+
+    Args:
+        path, progress, streams: as of `Records.open`.
 
     Raises:
         InputError: it can't be read, has a setting that is unknown or impossible, or a set holds a mistake.
     """
     sets = []
-    for settings in read_sets(path):
-        folders = {stream: settings[key] for stream in STREAMS if (key := f"{stream}_folder") in settings}
-        sets.append(Set(Records.open(settings["path"], progress), settings["weight"], folders))
+    for settings in read_sets(path, streams):
+        folders = {stream: settings[key] for stream in streams if (key := f"{stream}_folder") in settings}
+        sets.append(Set(Records.open(settings["path"], progress, streams), settings["weight"], folders))
     return Mixture(tuple(sets))
 
 
-def read_sets(path: Path) -> list[dict[str, Any]]:
-    """The sets of a ``data.yaml``: of each path, weight, and the folders that it names, all paths whole.
+def read_sets(path: Path, streams: tuple[str, ...] = STREAMS) -> list[dict[str, Any]]:
+    """The sets of a ``data.yaml``: of each path, weight, and the folders that it names for these streams, all paths
+    whole.
 
     Raises:
         InputError: as `read_mixture`, without a look into the sets.
@@ -165,14 +171,14 @@ def read_sets(path: Path) -> list[dict[str, Any]]:
     if not isinstance(content, dict) or not isinstance(content.get("sets"), list) or not content["sets"]:
         raise InputError(f"{path} must have a list called sets, each with a path (docs/data.md has an example)")
     _refuse_unknown(f"{path}", content, ("sets",))
-    return [_settings(path, number, given) for number, given in enumerate(content["sets"], 1)]
+    return [_settings(path, number, given, streams) for number, given in enumerate(content["sets"], 1)]
 
 
-def _settings(path: Path, number: int, given: Any) -> dict[str, Any]:
+def _settings(path: Path, number: int, given: Any, streams: tuple[str, ...]) -> dict[str, Any]:
     where = f"set {number} of {path}"
     if not isinstance(given, dict):
         raise InputError(f"{where} must have settings such as path: train.json and weight: 1")
-    places = ("path", *(f"{stream}_folder" for stream in STREAMS))
+    places = ("path", *(f"{stream}_folder" for stream in streams))
     _refuse_unknown(where, given, (*places, "weight"))
     if "path" not in given:
         raise InputError(f"{where} has no path; give it one, such as path: train.json")

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, overload
 
 import numpy as np
 
-from llava_ecg.data.conversation import Conversation, parse
+from llava_ecg.data.conversation import STREAMS, Conversation, parse
 from llava_ecg.errors import InputError
 
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -159,20 +159,25 @@ class Records(Sequence[Conversation]):
         spans: int64 [R, 2] first byte of each record, and the one behind its last.
         lines: int64 [R] the line in which it begins, from 1.
         stamp: size in bytes and time of change in ns of the file when it was looked through.
+        streams: the fields that name files.
     """
 
     path: Path
     spans: np.ndarray
     lines: np.ndarray
     stamp: tuple[int, int] = field(repr=False)
+    streams: tuple[str, ...] = STREAMS
 
     @classmethod
-    def open(cls, path: Path, progress: Callable[[int, int], None] | None = None) -> Records:
+    def open(
+        cls, path: Path, progress: Callable[[int, int], None] | None = None, streams: tuple[str, ...] = STREAMS
+    ) -> Records:
         """Look through a file once and refuse what `llava_ecg.data.conversation.parse` refuses.
 
         Args:
             path: JSON or JSONL, as for `scan`.
             progress: is told after each record how many bytes of how many have been read.
+            streams: the fields that name files.
 
         Raises:
             InputError: the first mistake in it, with the record's number and line.
@@ -183,19 +188,20 @@ class Records(Sequence[Conversation]):
             try:
                 if entry.fault is not None:
                     raise InputError(entry.fault)
-                parse(entry.record)
+                parse(entry.record, streams)
             except InputError as error:
                 raise InputError(f"{path}, record {number} (line {entry.line}): {error}") from error
             spans.extend((entry.start, entry.end))
             lines.append(entry.line)
             if progress is not None:
                 progress(entry.end, stamp[0])
-        return cls(path, np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(lines, dtype=np.int64), stamp)
+        places = np.array(spans, dtype=np.int64).reshape(-1, 2)
+        return cls(path, places, np.array(lines, dtype=np.int64), stamp, streams)
 
     def keep(self, numbers: Sequence[int]) -> Records:
         """Those of these numbers (from 0), in this order."""
         chosen = np.asarray(numbers, dtype=np.int64)
-        return Records(self.path, self.spans[chosen], self.lines[chosen], self.stamp)
+        return Records(self.path, self.spans[chosen], self.lines[chosen], self.stamp, self.streams)
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -224,7 +230,7 @@ class Records(Sequence[Conversation]):
                 for number in numbers:
                     start, end = self.spans[number].tolist()
                     file.seek(start)
-                    yield parse(json.loads(file.read(end - start)))
+                    yield parse(json.loads(file.read(end - start)), self.streams)
         except OSError as error:
             raise InputError(f"can't read {self.path}: {error.strerror}") from error
 

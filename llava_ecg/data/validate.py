@@ -111,8 +111,8 @@ def validate(
     if path.suffix.lower() not in SUFFIXES:
         return _validate_one(path, checker, mild, processes, progress)
     parts, sets = [], []
-    for settings in read_sets(path):
-        folders = {name: settings[key] for name in checker.files if (key := f"{name}_folder") in settings}
+    for settings in read_sets(path, checker.streams):
+        folders = {name: settings[key] for name in checker.streams if (key := f"{name}_folder") in settings}
         own = replace(checker, folders={**checker.folders, **folders})
         parts.append(_validate_one(settings["path"], own, mild, processes, progress))
         sets.append(Set(parts[-1].conversations, settings["weight"], folders))
@@ -187,7 +187,7 @@ def _validate_one(
         if progress is not None:
             progress(done, len(good))
     kept = np.flatnonzero(good)
-    records = Records(path, file.spans[kept], file.lines[kept], before)
+    records = Records(path, file.spans[kept], file.lines[kept], before, checker.streams)
     return Checked(len(good), tuple(problems), (kept,), records)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,6 +94,51 @@ def may_be_lead(name: str) -> bool:
     """Whether a name is usual for an ECG lead: standard, further chest leads, ambulatory, bipolar and Frank leads,
     numbered channels."""
     return says_ecg(name) or _USUAL.match(canonical(name).lower()) is not None
+
+
+EASI_I = "EASI-I"
+"""The electrode I of the EASI system, which must not pass for lead I."""
+_SYSTEMS = {  # canonical names in capitals, without what joins them -> what they are
+    ("E", "A", "S", "I"): "the electrodes of the EASI system (its I is not lead I)",
+    ("ES", "AS", "AI"): "the leads of the EASI system",
+    ("X", "Y", "Z"): "the orthogonal leads of Frank",
+    ("VX", "VY", "VZ"): "the orthogonal leads of Frank",
+}
+
+
+class System(NamedTuple):
+    """Leads of another system than the standard one, in a recording.
+
+    Attributes:
+        names: all names of the recording, in its order; none of them passes for a standard lead that it is not.
+        rows: which of them are of that system.
+        note: what they are and what can be done with them, in a sentence.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    note: str
+
+
+def other_system(names: Sequence[str]) -> System | None:
+    """The EASI or Frank leads among canonical names; None where no system is there with all of its leads."""
+    keys = [re.sub(r"[\s_-]", "", name).upper() for name in names]
+    for leads, what in _SYSTEMS.items():
+        if not set(leads) <= set(keys) or (leads[-1] == "I" and "II" in keys):  # beside II it is lead I
+            continue
+        rows = tuple(keys.index(lead) for lead in leads)
+        own = tuple(EASI_I if row in rows and name == "I" else name for row, name in enumerate(names))
+        *most, last = (own[row] for row in rows)
+        done = (
+            "what needs standard leads goes by those beside them"
+            if set(STANDARD) <= set(own)
+            else "rate and intervals are measured on them, but axes, the page and a model need standard leads: give a "
+            "recording that was converted to the 12 leads where it was made"
+        )
+        return System(
+            own, rows, f"{', '.join(most)} and {last} are read as {what}, which are no standard leads; {done}"
+        )
+    return None
 
 
 def derive(signal: np.ndarray, leads: Sequence[str]) -> dict[str, np.ndarray]:

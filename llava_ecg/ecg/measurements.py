@@ -249,3 +249,9 @@ class Measurements:
         from llava_ecg.ecg.measurement_table import table
 
         return table(self)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows them (see `llava_ecg.ecg.displayed`)."""
+        from llava_ecg.ecg.displayed import measurements_html
+
+        return measurements_html(self)

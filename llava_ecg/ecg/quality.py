@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
-from llava_ecg.ecg.recording import Recording
+
+if TYPE_CHECKING:
+    from llava_ecg.ecg.recording import Recording
 
 FLAT_MV = 0.010  # a whole lead that moves less than this shows no beat; 0.1 mm on paper
 FLAT_SECONDS = (

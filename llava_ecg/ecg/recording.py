@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
+from llava_ecg.ecg.given import check_recording as check_recording
 from llava_ecg.errors import InputError
 
 _NEARLY = 1e-4  # one sample in 10,000
@@ -126,16 +126,14 @@ class Recording:
 
         return replace(self, signal=resample(self.signal, self.rate, rate), rate=float(rate))
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: what was read, its page, and the remarks on it."""
+        from llava_ecg.ecg.displayed import recording_html
 
-def check_recording(value: Any, who: str) -> None:
-    """Raise `InputError` for what is no `Recording`, such as the path of a file.
+        return recording_html(self)
 
-    Args:
-        who: takes one, such as ``a Case``.
-    """
-    if not isinstance(value, Recording):
-        given = ascii(str(value)) if isinstance(value, str | PathLike) else f"a {type(value).__name__}"
-        raise InputError(
-            f"{who} takes a Recording, not {given}; read a file with llava_ecg.ecg.read(FILE), or put an array into "
-            "llava_ecg.ecg.Recording"
-        )
+    def _repr_png_(self) -> bytes | None:
+        """The first page, for what shows no HTML; None where nothing can be drawn."""
+        from llava_ecg.ecg.displayed import page_png
+
+        return page_png(self)

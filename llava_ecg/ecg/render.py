@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from llava_ecg.ecg.given import check_recording
 from llava_ecg.ecg.ink import INK, draw_ink
 from llava_ecg.ecg.paper import AFTER, BEFORE, BOTTOM, COLOURS, LAYOUTS, PAPERS, TOP, Layout, grid, paper_colour
-from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.errors import InputError
+
+if TYPE_CHECKING:
+    from llava_ecg.ecg.recording import Recording
 
 SPEEDS = (25.0, 50.0, 12.5)
 """Paper speeds, mm/s."""

@@ -119,8 +119,7 @@ def _same_question(path: Path, record: Mapping[str, Any], item: Item) -> None:
 
 def _others(path: Path, name: str, task: EvalTask, names: Sequence[str], data: Path) -> str:
     """What is to be said of answers to other questions: whose they are, where that can be found."""
-    for each in plugins.tasks:
-        found = plugins.tasks.get(each)
+    for each, found in plugins.tasks.usable():
         if each == task.name or not isinstance(found, EvalTask):
             continue
         try:

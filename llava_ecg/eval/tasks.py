@@ -291,14 +291,14 @@ measured_ptbxl = replace(
 
 
 def chosen(names: str) -> list[EvalTask]:
-    """The tasks of a list with commas, or ``all``.
+    """The tasks of a list with commas, or ``all``: then those that can't be imported are left out, with a warning.
 
     Raises:
         InputError: an unknown name, one twice, or none.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if wanted == ["all"]:
-        wanted = list(plugins.tasks)
+        wanted = [name for name, _ in plugins.tasks.usable()]
     if not wanted or len(set(wanted)) != len(wanted):
         raise InputError(f"--tasks {names!r} names no task, or one twice; llava-ecg eval --list shows them")
     found = [plugins.tasks.get(name) for name in wanted]

@@ -18,6 +18,8 @@ from llava_ecg.grounding.verdicts import Found, State, Status, Verdict, weigh
 
 __all__ = ["DEFAULT", "Audit", "Status", "Tolerances", "Verdict", "audit"]
 
+NOTHING_TO_CHECK = "no claim that can be checked"
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -60,6 +62,19 @@ class Audit:
             "unchecked": list(self.unchecked),
             "remarks": list(self.remarks),
         }
+
+    def summary(self) -> str:
+        """One line: how many claims, of which verdict, and what was not checked."""
+        total = sum(self.counts.values())
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
+        told = f"{total} {'claim' if total == 1 else 'claims'}: {verdicts}" if total else NOTHING_TO_CHECK
+        return f"{told}; not checked: {', '.join(self.unchecked)}" if self.unchecked else told
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        from llava_ecg.grounding.displayed import audit_html
+
+        return audit_html(self)
 
     def lines(self) -> list[str]:
         """Plain text for a terminal: a line a verdict, then what was not checked; where there was nothing to check, a

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from llava_ecg.display import RESEARCH_USE
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.render import PAPERS, Page, draw_page
@@ -29,7 +30,6 @@ from llava_ecg.grounding.verdicts import Status, Verdict
 
 WIDTH = 1600
 MOST_CLAIMS = 40
-RESEARCH_USE = "Research use only; not a medical device."
 
 Colour = tuple[int, int, int]
 

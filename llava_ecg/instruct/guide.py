@@ -225,15 +225,15 @@ def recommendations() -> Guide:
 
 
 def guide() -> Guide:
-    """All guides that are plugged in, as one.
+    """All guides that are plugged in, as one; of one that can't be imported a warning tells, and it is left out.
 
     Raises:
         InputError: a guide that can't be read, or two that have a rule for one diagnosis.
     """
     rules: dict[str, Rule] = {}
     versions = []
-    for name in guides:
-        found = guides.get(name)()
+    for name, make in guides.usable():
+        found = make()
         if not isinstance(found, Guide):
             raise InputError(f"the guide {name!r} ({guides.where(name)}) gives a {type(found).__name__} and no Guide")
         if twice := sorted(set(rules) & set(found.rules)):

@@ -77,6 +77,16 @@ class ModelArguments:
     )
     unfreeze_ecg_tower: bool = field(default=False, metadata={"help": "train the ECG tower too"})
     unfreeze_vision_tower: bool = field(default=False, metadata={"help": "train the image tower too"})
+    towers: list[str] = field(
+        default_factory=list,
+        metadata={"help": "NAME=FOLDER of the towers of a new model's other streams, which a package may bring"},
+    )
+    projectors: list[str] = field(
+        default_factory=list, metadata={"help": "NAME=KIND of the projectors of --towers; linear if not given"}
+    )
+    unfreeze_towers: list[str] = field(
+        default_factory=list, metadata={"help": "names of other streams whose towers are trained too"}
+    )
     trust_pickle: bool = field(
         default=False, metadata={"help": "open pickles that hold more than tensors; runs their maker's code"}
     )
@@ -105,9 +115,14 @@ class ModelArguments:
 class DataArguments:
     """What it is trained on."""
 
-    data_path: str = field(metadata={"help": "LLaVA JSON or JSONL"})
+    data_path: str = field(
+        metadata={"help": "LLaVA JSON, JSONL, data.yaml, or a data set by name (llava-ecg list datasets)"}
+    )
     ecg_folder: str = field(default=".", metadata={"help": "where the records' ecg files lie"})
     image_folder: str = field(default=".", metadata={"help": "where the records' image files lie"})
+    input_folders: list[str] = field(
+        default_factory=list, metadata={"help": "NAME=FOLDER where the files of other streams lie"}
+    )
     render_pages: bool = field(
         default=False, metadata={"help": "render the page of a recording that comes without an image"}
     )

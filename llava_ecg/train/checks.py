@@ -15,6 +15,7 @@ from llava_ecg.data.templates import Template
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import is_replaced
 from llava_ecg.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from llava_ecg.train.named import by_name, names
 
 
 def check_streams(
@@ -40,6 +41,15 @@ def check_streams(
         asked = [flag for flag, value in flags.items() if value]
         if asked and name not in streams:
             raise InputError(f"--{asked[0]} comes to nothing: the model has no {name} stream; leave it away")
+    for flag, asked_of in (
+        ("unfreeze_towers", names("unfreeze_towers", model_args.unfreeze_towers)),
+        ("input_folders", by_name("input_folders", data_args.input_folders)),
+    ):
+        if strange := [name for name in asked_of if name not in streams]:
+            raise InputError(
+                f"--{flag} comes to nothing: the model has no stream {strange[0]!r}; its streams are "
+                f"{', '.join(streams)}"
+            )
     if data_args.modality_dropout and len(streams) < 2:
         raise InputError(
             f"--modality_dropout comes to nothing: the model has the stream {streams[0]} alone, which is never left out"
@@ -59,6 +69,7 @@ def check_output(config: Any, model_args: ModelArguments, folder: Path) -> None:
     for stream, name in zip(RELEASED, (model_args.ecg_tower, model_args.vision_tower), strict=True):
         if name:
             given += sorted({ref.path for ref in open_tower(find(name, "tower"), stream).tensors.values()})
+    given += [find(folder, "tower") for folder in by_name("towers", model_args.towers).values()]
     target = folder.resolve()
     for path in given:
         inside = [each.relative_to(target) for each in places(path) if each != target and each.is_relative_to(target)]

@@ -101,8 +101,8 @@ _NEEDED = (
     (("lora_r", "lora_alpha", "lora_dropout"), "--lora_enable", lambda m, a: m.lora_enable),
     (
         ("tower_lr",),
-        "--unfreeze_ecg_tower or --unfreeze_vision_tower",
-        lambda m, a: m.unfreeze_ecg_tower or m.unfreeze_vision_tower,
+        "--unfreeze_ecg_tower, --unfreeze_vision_tower or --unfreeze_towers",
+        lambda m, a: m.unfreeze_ecg_tower or m.unfreeze_vision_tower or bool(m.unfreeze_towers),
     ),
     (("ecg_tower_lr",), "--unfreeze_ecg_tower", lambda m, a: m.unfreeze_ecg_tower),
     (("vision_tower_lr",), "--unfreeze_vision_tower", lambda m, a: m.unfreeze_vision_tower),

@@ -13,6 +13,7 @@ from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.train.arguments import ModelArguments
+from llava_ecg.train.named import names
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -22,6 +23,7 @@ def freeze(model: LlavaEcgForCausalLM, model_args: ModelArguments) -> None:
     when asked."""
     flags = (model_args.unfreeze_ecg_tower, model_args.unfreeze_vision_tower)
     unfrozen = dict(zip(RELEASED, flags, strict=True))
+    unfrozen |= dict.fromkeys(names("unfreeze_towers", model_args.unfreeze_towers), True)
     for name, tower in model.towers.items():
         tower.requires_grad_(unfrozen.get(name, False))
     if model.config.origin is not None:  # a tower that its layout took from outside has to be filed when it has changed

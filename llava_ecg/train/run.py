@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from llava_ecg.checkpoint import quantize
 from llava_ecg.checkpoint.words import stream_report
 from llava_ecg.data.dataset import ConversationDataset
+from llava_ecg.data.named import data_file
 from llava_ecg.data.packing import PackedDataset
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments) -> str | None:
     """Everything between the flags and the saved model, or the report of a dry run. Returns what was cut."""
     recipe = recipe_text(model_args, data_args, args)
+    data_args.data_path = str(data_file(data_args.data_path))
     if args.dry_run:
         source = look(model_args, args)
         model = hollow_model(source, language_dtype(model_args, args), model_args.quantization)

@@ -11,6 +11,7 @@ from typing import Any
 from llava_ecg.checkpoint.towers.known import RELEASED
 from llava_ecg.data.bar import Bar
 from llava_ecg.data.checker import Checker
+from llava_ecg.data.conversation import streams_with
 from llava_ecg.data.dataset import ConversationDataset, load_conversations
 from llava_ecg.data.mixture import SUFFIXES, read_sets
 from llava_ecg.data.prepared_cache import PreparedCache
@@ -22,6 +23,7 @@ from llava_ecg.ecg.source_files import files_of
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.plugins import templates
 from llava_ecg.train.arguments import DataArguments, TrainingArguments
+from llava_ecg.train.named import by_name
 from llava_ecg.train.resume import last_checkpoint
 
 ECG, IMAGE = RELEASED
@@ -48,7 +50,8 @@ def build_dataset(
         template=templates.get(config.template),
         tokenizer=tokenizer,
         preparers=model.preparers(),
-        folders={ECG: Path(data_args.ecg_folder), IMAGE: Path(data_args.image_folder)},
+        folders={ECG: Path(data_args.ecg_folder), IMAGE: Path(data_args.image_folder)}
+        | {name: Path(folder) for name, folder in by_name("input_folders", data_args.input_folders).items()},
         max_length=_longest(config, args),
         derive=data_args.render_pages,
         readers={ECG: read},
@@ -59,7 +62,10 @@ def build_dataset(
         cache=None if data_args.prepared_dir is None else _cache(data_args),
     )
     checked = last_checkpoint(Path(str(args.output_dir))) is not None and not data_args.skip_bad
-    conversations = load_conversations(path) if checked else _sound(path, dataset, data_args.skip_bad, args)
+    if checked:
+        conversations = load_conversations(path, streams=streams_with(dataset.preparers))
+    else:
+        conversations = _sound(path, dataset, data_args.skip_bad, args)
     return replace(dataset, conversations=conversations)
 
 
@@ -92,7 +98,7 @@ def _sound(path: Path, dataset: ConversationDataset, skip_bad: int, args: Traini
     """The records without a problem."""
     checker = Checker({ECG: check_ecg, IMAGE: check_image}, dataset.folders, dataset.encoder, dataset.max_length)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sizes = [each["path"] for each in read_sets(path)] if path.suffix.lower() in SUFFIXES else [path]
+    sizes = [each["path"] for each in read_sets(path, checker.streams)] if path.suffix.lower() in SUFFIXES else [path]
     small = all(not each.is_file() or each.stat().st_size < _SMALL for each in sizes)
     shared = max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     bar = Bar() if args.process_index == 0 and sys.stderr.isatty() else None

@@ -23,6 +23,7 @@ from llava_ecg.model.loading import compose, composed_source, open_checkpoint, t
 from llava_ecg.plugins import templates
 from llava_ecg.streams import StreamConfig
 from llava_ecg.train.arguments import ModelArguments, TrainingArguments
+from llava_ecg.train.named import by_name
 from llava_ecg.train.parts import with_adapter
 
 _PROJECTORS = {"ecg": "linear", "image": "mlp2x_gelu"}
@@ -68,12 +69,18 @@ def look(model_args: ModelArguments, args: TrainingArguments) -> Source:
     """
     source = open_source(model_args.model_name_or_path, base=model_args.base)
     if not source.config["streams"]:
-        if not (model_args.ecg_tower or model_args.vision_tower):
+        if not (model_args.ecg_tower or model_args.vision_tower or model_args.towers):
             raise InputError(
                 f"{model_args.model_name_or_path} is a language model alone; give it towers to see with: --ecg_tower, "
-                "--vision_tower"
+                "--vision_tower, or --towers NAME=FOLDER"
             )
         return composed_source(**_new(model_args, args, source))
+    if model_args.towers or model_args.projectors:
+        flag = "towers" if model_args.towers else "projectors"
+        raise InputError(
+            f"--{flag} is for a new model, and {model_args.model_name_or_path} has its streams already: "
+            f"{', '.join(source.config['streams'])}; leave it away, or begin with a language model"
+        )
     _check_projector_types(source.config["streams"], model_args)
     if source.adapter is not None:
         if model_args.lora_enable:
@@ -117,6 +124,12 @@ def _new(model_args: ModelArguments, args: TrainingArguments, source: Source) ->
         streams["image"] = _as_asked(
             tower_stream(towers["image"], projector=model_args.mm_projector_type or _PROJECTORS["image"]), model_args
         )
+    more, kinds = by_name("towers", model_args.towers), by_name("projectors", model_args.projectors)
+    if alone := sorted(set(kinds) - set(more)):
+        raise InputError(f"--projectors names {alone[0]!r}, which --towers does not; give both or neither")
+    for name, folder in more.items():
+        towers[name] = find(folder, "tower")
+        streams[name] = tower_stream(towers[name], projector=kinds.get(name, "linear"))
     templates.get(model_args.version or "v1")
     path = Path(model_args.model_name_or_path).expanduser()
     # found again from another folder too

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_ecg.ecg import read
-from llava_ecg.ecg.leads import STANDARD, canonical, derive, is_other_signal, may_be_lead, says_ecg
+from llava_ecg.ecg.leads import STANDARD, canonical, derive, is_other_signal, may_be_lead, other_system, says_ecg
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.simulate import Heart, simulate
 
 SPELLINGS = {
     "AVR": "aVR",
@@ -118,3 +120,57 @@ def test_derive_gives_the_recorded_limb_leads(shared: Path) -> None:
         assert set(computed) == {"III", "aVR", "aVL", "aVF"}
         for name, values in computed.items():
             assert np.abs(values - recording.lead(name)).max() < 0.004, (record, name)
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "said"),
+    [
+        ("E A S I", "E A S EASI-I", "E, A, S and EASI-I are read as the electrodes of the EASI system"),
+        ("e I a s", "e EASI-I a s", "e, a, s and EASI-I are read as the electrodes of the EASI system"),
+        ("A-S E-S A-I", "A-S E-S A-I", "E-S, A-S and A-I are read as the leads of the EASI system"),
+        ("X Y Z", "X Y Z", "X, Y and Z are read as the orthogonal leads of Frank"),
+        ("II vz vx vy", "II vz vx vy", "vx, vy and vz are read as the orthogonal leads of Frank"),
+    ],
+)
+def test_easi_and_frank_are_named_as_such(names: str, own: str, said: str) -> None:
+    found = other_system(names.split())
+    assert found is not None
+    assert found.names == tuple(own.split())
+    assert found.note.startswith(f"{said}")
+    assert "no standard leads" in found.note
+    assert "converted to the 12 leads" in found.note
+    assert "; " in found.note
+    assert ". " not in found.note
+
+
+def test_frank_leads_beside_the_twelve_ask_for_nothing() -> None:
+    found = other_system([*STANDARD, "vx", "vy", "vz"])
+    assert found is not None
+    assert found.names == (*STANDARD, "vx", "vy", "vz")
+    assert found.note.endswith("what needs standard leads goes by those beside them")
+
+
+@pytest.mark.parametrize("names", [STANDARD, ("X", "Y"), ("I", "A", "S"), ("I", "II", "E", "A", "S"), ("ES", "AS"), ()])
+def test_half_a_system_is_none(names: tuple[str, ...]) -> None:
+    assert other_system(names) is None
+
+
+@pytest.mark.parametrize("unit", [" (mV)", ""])
+@pytest.mark.parametrize("names", ["E A S I", "X Y Z"])
+def test_such_a_table_is_read_whole_and_measured(tmp_path: Path, names: str, unit: str) -> None:
+    """No row of it is left out, none passes for lead I, and rate and intervals are there."""
+    made, truth = simulate(Heart(rate_bpm=75), seed=2)
+    titles = [f"{name}{unit}" for name in names.split()]
+    rows = made.signal[[1, 6, 7, 10][: len(titles)]].T
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(titles) + "\n" + "\n".join(",".join(f"{value:.4f}" for value in row) for row in rows))
+    recording = read(path, rate=500, unit=None if unit else "mV")
+    assert recording.leads == tuple(names.replace("I", "EASI-I").split())
+    assert "I" in recording.missing
+    (note,) = recording.notes
+    assert "are read as" in note
+    measured = measure(recording)
+    assert measured.heart_rate_bpm == pytest.approx(truth.heart_rate_bpm, abs=2)
+    assert measured.qrs_ms is not None
+    assert measured.axis_deg is None
+    assert measured.reasons["axis_deg"] == "leads I and aVF are needed"

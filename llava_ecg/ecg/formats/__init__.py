@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.formats.reader import (
     HEAD_BYTES,
     Options,
@@ -78,7 +79,13 @@ def _read(
     recording = replace(
         recording, source=str(path), format=recording.format or name, metadata=person(recording.metadata)
     )
-    return check_millivolts(recording, found, options)
+    return _in_words(check_millivolts(recording, found, options))
+
+
+def _in_words(recording: Recording) -> Recording:
+    """The recording, with a note where its leads are those of another system than the standard one."""
+    other = lead_names.other_system(recording.leads)
+    return recording if other is None else replace(recording, leads=other.names, notes=(*recording.notes, other.note))
 
 
 def parts_of(path: str | PathLike[str], **reading: Any) -> tuple[float, Callable[[float, float], Recording]]:
@@ -148,14 +155,19 @@ def _recognise(path: Path, head: bytes) -> str:
     """The name of the reader for a file: the one that knows the content, else the one that has the suffix."""
     known: dict[str, Reader] = {}
     broken = []
-    for name in readers:
+    for name in readers.outside_first():
         try:
-            known[name] = readers.get(name)()
-        except InputError as error:  # one plug-in that can't be imported must not stop the others
-            broken.append(f"; {error}")
-    for name, candidate in known.items():
-        if candidate.recognises(head, path):
-            return name
+            candidate = readers.get(name)()
+            if candidate.recognises(head, path):
+                return name
+            known[name] = candidate
+        except Exception as error:  # a plug-in may fail in any way, and must not stop the others
+            told = (
+                str(error)
+                if isinstance(error, InputError)
+                else f"the reader {name!r} fails: {' '.join(str(error).split())}"
+            )
+            broken.append(f"; {told}")
     for name, candidate in known.items():
         if path.suffix.lower() in candidate.suffixes:
             return name

@@ -154,11 +154,13 @@ def _leads(
     names = {column: titles[column][0] for column in columns}
     standard = any(lead_names.canonical(name) in lead_names.STANDARD for name in names.values())
     certain = any(lead_names.says_ecg(name) and not lead_names.is_other_signal(name) for name in names.values())
+    other = None if not standard else lead_names.other_system([lead_names.canonical(name) for name in names.values()])
+    of_other = () if other is None else [columns[row] for row in other.rows]  # E, A and S, which their I vouches for
     kept, notes = [], []
     for column in columns:
         name, unit = titles[column]
         fault, values = table.faults.get(column), table.values[:, column]
-        lead = lead_names.canonical(name) in lead_names.STANDARD
+        lead = lead_names.canonical(name) in lead_names.STANDARD or column in of_other
         axis = (
             name.strip().lower() in ("x", "y", "z") and not standard
         )  # of an accelerometer, if not a Frank lead beside others

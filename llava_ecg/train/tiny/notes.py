@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from llava_ecg.grounding.correction import ORDER, sentence, value_words
+
 Facts = Mapping[str, Any]
 """What `llava_ecg.train.tiny.captions.read_caption` gives."""
 PRESENT, SURE = 5, 7
@@ -22,8 +24,10 @@ IDENTITY = (
 )
 NO_TREATMENT = "I can't advise on treatment. I only describe what this ECG shows, for research; please ask a clinician."
 NOT_IN_ECG = "That can't be told from this ECG."
-MEASURED = "Measured: {values}. Keep to these values."
-"""What is added to a question so that an answer keeps to what was measured."""
+
+
+DENIABLE = ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block", "HYP")
+"""The labels of which a measurement can say that they are not there."""
 
 
 def around(value: float, low: float, high: float, margin: float, words: Sequence[str]) -> str:
@@ -316,32 +320,10 @@ APART: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
 )
 
 
-def measured_text(facts: Facts, names: Sequence[str]) -> str:
-    """`MEASURED` with these of the facts."""
-    return MEASURED.format(values=", ".join(_value(facts, name) for name in names))
-
-
-def _value(facts: Facts, name: str) -> str:
-    value = facts[name]
-    if name == "rhythm_regular":
-        return f"rhythm {'regular' if value else 'irregular'}"
-    if name == "p_present":
-        return f"P waves {'present' if value else 'absent'}"
-    words = {
-        "heart_rate_bpm": "heart rate {:.0f} bpm",
-        "pr_ms": "PR {:.0f} ms",
-        "qrs_ms": "QRS {:.0f} ms",
-        "qt_ms": "QT {:.0f} ms",
-        "qtc_bazett_ms": "QTc {:.0f} ms",
-        "axis_deg": "axis {:.0f} degrees",
-    }
-    return words[name].format(value)
-
-
 def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], str]:
-    """Facts in which one to four values are others, and the text that says so: what an answer has to keep to that is
-    asked for again with what was measured."""
-    names = ["heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "axis_deg", "rhythm_regular", "p_present"]
+    """Facts in which one to four values are others, or a finding is not there, and the sentence that says so
+    (`llava_ecg.grounding.correction`): what an answer has to keep to that is asked for again."""
+    names = list(ORDER)
     chosen = [names[place] for place in sorted(rng.choice(len(names), rng.integers(1, 5), replace=False))]
     other: dict[str, Any] = dict(facts)
     ranges = {
@@ -363,7 +345,12 @@ def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], s
             other["pr_ms"] = int(rng.integers(*ranges["pr_ms"]))
             chosen = [*chosen, "pr_ms"]
     order = [name for name in names if name in chosen]
-    return other, measured_text(other, order)
+    parts = [value_words(name, other[name]) for name in order]
+    if (there := [label for label in DENIABLE if has(other, label)]) and rng.random() < 0.7:
+        label = str(rng.choice(there))
+        other[label] = 0
+        parts.append(f"no {NAMES[label]}")
+    return other, sentence(parts)
 
 
 def conversation(facts: Facts, rng: np.random.Generator, turns: int = 5) -> list[tuple[str, str]]:

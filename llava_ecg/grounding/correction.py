@@ -1,0 +1,78 @@
+"""What an answer is told when it is asked for once more: the measured values of what the signal contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.grounding.audit import Audit
+from llava_ecg.grounding.tolerances import MEASURED_AS
+from llava_ecg.grounding.verdicts import Status, Verdict
+
+SENTENCE = "Measured: {values}. Keep to these values."
+"""What is added to the question."""
+WORDS = {
+    "heart_rate_bpm": "heart rate {:.0f} bpm",
+    "pr_ms": "PR {:.0f} ms",
+    "qrs_ms": "QRS {:.0f} ms",
+    "qt_ms": "QT {:.0f} ms",
+    "qtc_bazett_ms": "QTc {:.0f} ms",
+    "axis_deg": "axis {:.0f} degrees",
+}
+"""Measurement -> its words; the order is that of the sentence."""
+RESTS_ON = {
+    "rhythm": ("rhythm_regular", "p_present"),
+    "response": ("heart_rate_bpm",),
+    "conduction": ("qrs_ms",),
+    "av_block": ("pr_ms",),
+}
+"""Kind of claim -> the measurements that settle it, where its own name is none."""
+ORDER = (*WORDS, "rhythm_regular", "p_present")
+
+
+def value_words(name: str, value: Any) -> str:
+    """A measured value in the sentence's words; ``name`` is one of `ORDER`."""
+    if name == "rhythm_regular":
+        return f"rhythm {'regular' if value else 'irregular'}"
+    if name == "p_present":
+        return f"P waves {'present' if value else 'absent'}"
+    return WORDS[name].format(value)
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """`SENTENCE` of these parts."""
+    return SENTENCE.format(values=", ".join(parts))
+
+
+def correction(found: Audit, measurements: Measurements) -> str:
+    """The sentence that holds the measured values against what an answer got wrong; empty where nothing is
+    contradicted.
+
+    Args:
+        found: the audit of the answer.
+        measurements: what it was held against.
+    """
+    wrong = [verdict for verdict in found.verdicts if verdict.status is Status.CONTRADICTED]
+    names: set[str] = set()
+    parts: list[str] = []
+    for verdict in wrong:
+        rests = RESTS_ON.get(verdict.claim.quantity, (MEASURED_AS.get(verdict.claim.quantity, verdict.claim.quantity),))
+        names |= {name for name in rests if name in ORDER}
+        if (said := _denied(verdict)) and said not in parts:
+            parts.append(said)
+    values = [(name, getattr(measurements, name)) for name in ORDER if name in names]
+    parts = [*(value_words(name, value) for name, value in values if value is not None), *parts]
+    return sentence(parts) if parts else ""
+
+
+def _denied(verdict: Verdict) -> str:
+    """The words for a finding that is not there, or is though it was denied; empty for what a value tells."""
+    claim = verdict.claim
+    if claim.quantity in ORDER or claim.quantity in MEASURED_AS or claim.quantity == "rhythm":
+        return ""
+    told = verdict.measured if isinstance(verdict.measured, str) else ""
+    if not isinstance(claim.value, str):
+        return f"{claim.text}: {told}" if told else ""
+    where = f" in {claim.where}" if claim.leads or claim.territory else ""
+    return f"{'' if claim.negated else 'no '}{claim.value}{where}"
