@@ -9,25 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from llava_ecg.grounding.correction import ORDER, sentence, value_words
-
 Facts = Mapping[str, Any]
 """What `llava_ecg.train.tiny.captions.read_caption` gives."""
 PRESENT, SURE = 5, 7
 """A label's digit from which it is called possible, and from which it is stated."""
 WIDE_MS = 115
-IDENTITY = (
-    "I am gem-tiny, a small research model of the llava-ecg project that reads ECGs. I am no doctor and no medical "
-    "device, and my answers have to be checked."
-)
-NO_TREATMENT = "I can't advise on treatment. I only describe what this ECG shows, for research; please ask a clinician."
-NOT_IN_ECG = "That can't be told from this ECG."
-
-
-DENIABLE = ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block", "HYP")
-"""The labels of which a measurement can say that they are not there."""
 
 
 def around(value: float, low: float, high: float, margin: float, words: Sequence[str]) -> str:
@@ -191,7 +177,13 @@ def readings(facts: Facts) -> str:
     )
 
 
-def _block(facts: Facts) -> str:
+def likelihoods(facts: Facts) -> str:
+    """How likely each superclass is, to a tenth."""
+    return ", ".join(f"{name} 0.{facts[name] or 0}" for name in ("NORM", "MI", "STTC", "CD", "HYP"))
+
+
+def block_answer(facts: Facts) -> str:
+    """Whether there is a bundle branch block."""
     for label in ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block"):
         if has(facts, label):
             sure = "Yes" if (facts[label] or 0) >= SURE else "Possibly"
@@ -199,19 +191,40 @@ def _block(facts: Facts) -> str:
     return f"No bundle branch block is seen. {qrs_text(facts)}"
 
 
-def _fibrillation(facts: Facts) -> str:
+def conduction_answer(facts: Facts) -> str:
+    """Which conduction disturbances there are."""
+    kinds = (
+        "left bundle branch block",
+        "right bundle branch block",
+        "incomplete right bundle branch block",
+        "left anterior fascicular block",
+    )
+    seen = [name for name in kinds if has(facts, name)]
+    if facts["pr_ms"] is not None and facts["pr_ms"] > 206:
+        seen.append("first-degree AV block")
+    if not seen and not has(facts, "CD"):
+        return f"No conduction disturbance is seen. {qrs_text(facts)}"
+    return f"There are signs of {', '.join(seen) or 'a conduction disturbance'}. {qrs_text(facts)}"
+
+
+def fibrillation_answer(facts: Facts) -> str:
+    """Whether this is atrial fibrillation."""
     return f"{'Yes' if rhythm_name(facts) == 'atrial fibrillation' else 'No'}. {rhythm_sentence(facts)}"
 
 
-def _regular(facts: Facts) -> str:
+def regular_answer(facts: Facts) -> str:
+    """Whether the rhythm is regular."""
     return f"{'Yes' if facts['rhythm_regular'] else 'No'}. {rhythm_sentence(facts)}"
 
 
-def _waves(facts: Facts) -> str:
+def wave_answer(facts: Facts) -> str:
+    """Whether there are P waves."""
     return "Yes, there is a P wave before each QRS complex." if facts["p_present"] else "No, there are no P waves."
 
 
-def _label(label: str) -> Callable[[Facts], str]:
+def label_answer(label: str) -> Callable[[Facts], str]:
+    """What answers whether a label of `NAMES` is there."""
+
     def answer(facts: Facts) -> str:
         if not has(facts, label):
             return {"MI": "No signs of an infarction are seen.", "STTC": "No ST-T changes are seen."}.get(
@@ -223,154 +236,6 @@ def _label(label: str) -> Callable[[Facts], str]:
     return answer
 
 
-def _normal(facts: Facts) -> str:
+def normal_answer(facts: Facts) -> str:
+    """Whether the ECG is normal."""
     return f"{'Yes' if 'a normal ECG' in impression(facts) else 'No'}. {impression(facts)}"
-
-
-def _always(text: str) -> Callable[[Facts], str]:
-    return lambda facts: text
-
-
-INTERPRET = (
-    "Interpret this ECG.",
-    "Interpret this ECG. Name the findings that your interpretation rests on, with leads and measured values.",
-    "Please describe this ECG.",
-    "What does this ECG show?",
-    "Please interpret this ECG and give your impression.",
-    "Write a report of this ECG.",
-)
-SUPERCLASSES = (
-    "Which diagnostic superclasses does this ECG belong to? NORM: normal ECG, MI: myocardial infarction, STTC: ST/T "
-    "change, CD: conduction disturbance, HYP: hypertrophy. Answer with the abbreviations of all that apply, separated "
-    "by commas.",
-)
-READINGS = (
-    "What are the heart rate, the PR interval, the QRS duration, the QT interval and QTc (Bazett) of this ECG? Give "
-    "each as a number, in bpm or ms.",
-    "Give all measured values.",
-)
-SHORT: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
-    (("What is the heart rate?", "How fast is the heart beating?", "Heart rate?", "What's the rate?"), rate_sentence),
-    (
-        (
-            "Is there bradycardia or tachycardia?",
-            "Is the heart rate normal?",
-            "Is the rate too fast?",
-            "Is it too slow?",
-        ),
-        rate_sentence,
-    ),
-    (
-        ("What is the rhythm?", "Which rhythm does this ECG show?", "Which rhythm?", "Describe the rhythm."),
-        rhythm_sentence,
-    ),
-    (("Is the rhythm regular?", "Does the heart beat regularly?", "Is it regular?"), _regular),
-    (
-        (
-            "Is this atrial fibrillation?",
-            "Does this ECG show atrial fibrillation?",
-            "Is there AF?",
-            "Any sign of AFib?",
-        ),
-        _fibrillation,
-    ),
-    (("Are there P waves?", "Is there a P wave before each QRS complex?", "Can you see P waves?"), _waves),
-    (("What is the PR interval?", "Is the PR interval prolonged?", "How long is PR?", "Is there AV block?"), pr_text),
-    (("What is the QRS duration?", "Is the QRS wide?", "How long is QRS?", "Is the QRS complex narrow?"), qrs_text),
-    (("What is the QTc?", "Is the QT interval prolonged?", "How long is QT?", "Is the QTc normal?"), qtc_text),
-    (("What is the QRS axis?", "Is there an axis deviation?", "What is the axis?", "Which axis?"), axis_text),
-    (("Is there a bundle branch block?", "Any bundle branch block?", "Is there LBBB or RBBB?"), _block),
-    (
-        ("Is there a myocardial infarction?", "Are there signs of infarction?", "Does this ECG show an infarct?"),
-        _label("MI"),
-    ),
-    (("Is there hypertrophy?", "Are there signs of left ventricular hypertrophy?", "Any LVH?"), _label("HYP")),
-    (("Are there ST-T changes?", "Is repolarization abnormal?", "Any ST or T wave changes?"), _label("STTC")),
-    (("Is this ECG normal?", "Is this a normal ECG?", "Is everything normal?", "Is it abnormal?"), _normal),
-    (("Give the impression only.", "What is your impression?", "Summarize this ECG in one sentence."), impression),
-)
-APART: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
-    (("Who are you?", "What are you?", "What is your name?", "Are you a doctor?", "Who made you?"), _always(IDENTITY)),
-    (
-        (
-            "Should this patient be treated?",
-            "What treatment do you recommend?",
-            "Which drug should I give?",
-            "Should I start anticoagulation?",
-            "Does this patient need a pacemaker?",
-            "What should I do now?",
-            "Should the patient go to the hospital?",
-            "Is it dangerous?",
-        ),
-        _always(NO_TREATMENT),
-    ),
-    (
-        (
-            "What is the patient's name?",
-            "How old is the patient?",
-            "What is the potassium level?",
-            "What is the ejection fraction?",
-            "What is the blood pressure?",
-            "Is the patient a man or a woman?",
-            "Does the patient smoke?",
-            "What was the ECG like last year?",
-        ),
-        _always(NOT_IN_ECG),
-    ),
-)
-
-
-def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], str]:
-    """Facts in which one to four values are others, or a finding is not there, and the sentence that says so
-    (`llava_ecg.grounding.correction`): what an answer has to keep to that is asked for again."""
-    names = list(ORDER)
-    chosen = [names[place] for place in sorted(rng.choice(len(names), rng.integers(1, 5), replace=False))]
-    other: dict[str, Any] = dict(facts)
-    ranges = {
-        "heart_rate_bpm": (38, 170),
-        "pr_ms": (110, 290),
-        "qrs_ms": (66, 170),
-        "qt_ms": (260, 520),
-        "qtc_bazett_ms": (350, 540),
-        "axis_deg": (-88, 150),
-    }
-    for name in chosen:
-        other[name] = not facts[name] if name not in ranges else int(rng.integers(*ranges[name]))
-    if "p_present" in chosen and not other["p_present"]:
-        chosen = [name for name in chosen if name != "pr_ms"]
-        other["pr_ms"] = None
-    elif "p_present" in chosen or other["pr_ms"] is not None:
-        other["p_present"] = True
-        if other["pr_ms"] is None:
-            other["pr_ms"] = int(rng.integers(*ranges["pr_ms"]))
-            chosen = [*chosen, "pr_ms"]
-    order = [name for name in names if name in chosen]
-    parts = [value_words(name, other[name]) for name in order]
-    if (there := [label for label in DENIABLE if has(other, label)]) and rng.random() < 0.7:
-        label = str(rng.choice(there))
-        other[label] = 0
-        parts.append(f"no {NAMES[label]}")
-    return other, sentence(parts)
-
-
-def conversation(facts: Facts, rng: np.random.Generator, turns: int = 5) -> list[tuple[str, str]]:
-    """Questions and answers about one ECG, the first mostly an interpretation; none is asked twice."""
-    out: list[tuple[str, str]] = []
-    draw = rng.random()
-    if draw < 0.55:
-        out.append((str(rng.choice(INTERPRET)), note(facts)))
-    elif draw < 0.75:
-        other, text = corrected(facts, rng)
-        out.append((f"{rng.choice(INTERPRET)} {text}", note(other)))
-    elif draw < 0.87:
-        out.append((SUPERCLASSES[0], superclasses(facts)))
-    else:
-        out.append((str(rng.choice(READINGS)), readings(facts)))
-    pool = [*SHORT, *(each for each in APART if rng.random() < 0.5)]
-    if draw < 0.55 and rng.random() < 0.4:
-        pool.append((SUPERCLASSES, superclasses))
-    if draw < 0.55 or draw >= 0.75:  # after corrected values the caption is no guide any more
-        for place in rng.choice(len(pool), turns - 1, replace=False):
-            asked, answer = pool[place]
-            out.append((str(rng.choice(asked)), answer(facts)))
-    return out

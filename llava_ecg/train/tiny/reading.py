@@ -28,7 +28,7 @@ from llava_ecg.model.loading import compose, load_projectors, load_tokenizer, to
 from llava_ecg.train.tiny.align import distance, word_embeddings, write
 from llava_ecg.train.tiny.augment import Batch, augmented
 from llava_ecg.train.tiny.captions import read_caption
-from llava_ecg.train.tiny.notes import conversation
+from llava_ecg.train.tiny.questions import conversation
 from llava_ecg.train.tiny.records import RATE
 from llava_ecg.train.tiny.sets import Signals, load
 from llava_ecg.train.tiny.towers import SIZES
