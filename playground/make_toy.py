@@ -1,17 +1,15 @@
 """Make a toy data set: ECGs as .npz, their pages, and LLaVA JSON with questions and answers that are true of them.
 
     python playground/make_toy.py OUT --count 300 --seed 0 --pages
-    python playground/make_toy.py OUT --count 2000 --pages --real ../shared/data
 
 It writes OUT/ecg/*.npz (signal int16 [12, T] in uV, rate, unit, leads), OUT/image/*.png with --pages, OUT/train.json,
-OUT/test.json, and OUT/truth.json (record -> source, split, what is true or was measured, times of its beats). The same
+OUT/test.json, and OUT/truth.json (record -> source, split, what is true of it, times of its beats). The same
 arguments give the same bytes. About 15 ms a record, 30 with a page.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -21,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.leads import STANDARD
-from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Truth, draw, simulate
 from llava_ecg.errors import InputError
@@ -61,15 +57,6 @@ class Facts:
             heart_rate_bpm=truth.heart_rate_bpm,
             **{name: value for name, value in truth.to_dict().items() if name in shared},
         )
-
-    @classmethod
-    def of_measurements(cls, measured: Measurements) -> Facts | None:
-        """The facts of a measured recording, None where it has no heart rate."""
-        if measured.heart_rate_bpm is None:
-            return None
-        names = ("rhythm_regular", "p_present", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "axis_deg")
-        values = measured.to_dict()
-        return cls(heart_rate_bpm=measured.heart_rate_bpm, **{name: values[name] for name in names})
 
 
 # ---------------------------------------------------------------- words; every category is taken of the rounded number
@@ -265,59 +252,6 @@ def simulated(count: int, seed: int, test_share: float) -> Iterator[Record]:
         yield Record(f"{i:06d}", f"simulated, seed {number}", split, recording, Facts.of_truth(truth), truth.beats_s)
 
 
-def challenge_2021(folder: Path, limit: int) -> Iterator[Record]:
-    """Records of cinc2021/, every other one for testing, patients apart.
-
-    PTB (S) may hold a patient several times, so it is for testing alone; PTB-XL (HR) is left out, as its patients may
-    stand in ptbxl/.
-    """
-    from llava_ecg.ecg.formats import read
-
-    paths = [path for path in sorted(folder.glob("*.hea")) if not path.stem.startswith("HR")]
-    for i, path in enumerate(paths[:limit]):
-        split = "test" if i % 2 or path.stem.startswith("S") else "train"
-        recording = read(path).select(STANDARD).window(0, 10)
-        yield from _measured(f"cinc2021-{path.stem}", f"cinc2021/{path.stem}", split, recording)
-
-
-def ptbxl(folder: Path, limit: int, rng: np.random.Generator) -> Iterator[Record]:
-    """Records of ptbxl/, folds 1-8 for training and 9 for testing (patients apart).
-
-    They are z-scored per lead: each record gets one plausible gain, and its axis stays unsaid.
-    """
-    signals = np.load(folder / "signals_250hz_int16.npy", mmap_mode="r")
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for i in sorted(rng.permutation(len(rows))[:limit]):
-        row, gain = rows[i], float(rng.uniform(0.12, 0.3))
-        recording = Recording((signals[i] * (gain / 1000)).astype(np.float32), 250.0, STANDARD)
-        split = "test" if int(row["strat_fold"]) >= 9 else "train"
-        for record in _measured(
-            f"ptbxl-{row['ecg_id']}", f"ptbxl/{row['ecg_id']}, gain {gain:.3f} mV", split, recording
-        ):
-            yield replace(record, facts=replace(record.facts, axis_deg=None))
-
-
-def challenge_2011(folder: Path, limit: int) -> Iterator[Record]:
-    """The acceptable records of cinc2011/ (5 uV a step), every other one for testing."""
-    signals = np.load(folder / "signals_500hz_int16.npy", mmap_mode="r")
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["quality"] == "acceptable"]
-    for i, row in enumerate(rows[:limit]):
-        recording = Recording((signals[int(row["row"])] / 200).astype(np.float32), 500.0, STANDARD)
-        yield from _measured(f"cinc2011-{row['id']}", f"cinc2011/{row['id']}", ("train", "test")[i % 2], recording)
-
-
-def _measured(name: str, source: str, split: str, recording: Recording) -> Iterator[Record]:
-    """The record with measured facts; nothing where it has no heart rate."""
-    from llava_ecg.ecg.measure import measure
-
-    measured = measure(recording)
-    facts = Facts.of_measurements(measured)
-    if facts is not None:
-        yield Record(name, source, split, recording, facts, measured.beats_s)
-
-
 def save(record: Record, out: Path, dpi: float | None) -> dict[str, Any]:
     """Write the signal, and the page where `dpi` is given; returns the paths for the JSON."""
     stored = np.nan_to_num(np.clip(np.rint(record.recording.signal * 1000), -32768, 32767)).astype(np.int16)
@@ -348,14 +282,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--test-share", type=float, default=0.1, help="of the simulated records (default 0.1)")
     parser.add_argument("--pages", action="store_true", help="also write the 12-lead page of each record")
     parser.add_argument("--dpi", type=float, default=50.0, help="of the pages (default 50: 550 x 425 pixels)")
-    parser.add_argument(
-        "--real", type=Path, metavar="DIR", help="folder with cinc2021/, ptbxl/, cinc2011/; their facts are measured"
-    )
-    parser.add_argument(
-        "--cinc2021", type=int, default=60, help="at most so many records of it, with --real (default 60)"
-    )
-    parser.add_argument("--ptbxl", type=int, default=600, help="(default 600)")
-    parser.add_argument("--cinc2011", type=int, default=80, help="(default 80)")
     arguments = parser.parse_args(argv)
     if arguments.count < 0 or not 0 <= arguments.test_share <= 1:
         parser.error("--count must not be negative and --test-share must lie in 0-1")
@@ -364,18 +290,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def _records(arguments: argparse.Namespace) -> Iterator[Record]:
     yield from simulated(arguments.count, arguments.seed, arguments.test_share)
-    if arguments.real is None:
-        return
-    rng = np.random.default_rng([arguments.seed, 1])
-    for name in ("cinc2021", "ptbxl", "cinc2011"):
-        if vars(arguments)[name] and not (arguments.real / name).is_dir():
-            raise InputError(f"--real {arguments.real} has no folder {name}; give another folder or --{name} 0")
-    if arguments.cinc2021:
-        yield from challenge_2021(arguments.real / "cinc2021", arguments.cinc2021)
-    if arguments.ptbxl:
-        yield from ptbxl(arguments.real / "ptbxl", arguments.ptbxl, rng)
-    if arguments.cinc2011:
-        yield from challenge_2011(arguments.real / "cinc2011", arguments.cinc2011)
 
 
 def main(argv: list[str] | None = None) -> int:

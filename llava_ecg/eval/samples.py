@@ -29,6 +29,9 @@ READINGS = (
     "each as a number, in bpm or ms."
 )
 INTERPRET = "Interpret this ECG. Name the findings that your interpretation rests on, with leads and measured values."
+SCALED_UNIT = 0.0002
+"""Millivolts a step of the sample, whose leads have a standard deviation of 1,000 steps: 0.2 mV, as leads have, so that
+pages look like pages."""
 SCALED = "scaled lead by lead: amplitudes are in no unit, and the page shows them as if they were millivolts"
 NONE = "none"
 
@@ -152,7 +155,7 @@ def _block(data: Path, row: Mapping[str, str]) -> dict[str, Any]:
         STREAMS[0]: str(path),
         "row": int(row["row"]),
         "rate": 250,
-        "unit": 0.001,
+        "unit": SCALED_UNIT,
         "leads": list(STANDARD),
         "note": SCALED,
         "metadata": who | ({"age": float(row["age"])} if row.get("age") else {}),

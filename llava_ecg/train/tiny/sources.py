@@ -47,6 +47,12 @@ PTBXL_SUBCLASSES = {
     "IMI": "inferior infarction",
     "LVH": "left ventricular hypertrophy",
 }
+SNOMED = {
+    "atrial fibrillation": {"164889003"},
+    "left bundle branch block": {"164909002", "733534002"},
+    "right bundle branch block": {"59118001", "713427006"},
+}
+"""Label -> its codes in the headers of the 2021 challenge."""
 VALIDATION_FOLD, TEST_FOLD = "8", "9"
 SCALED_SD_MV = 0.2
 """What a lead's standard deviation is set to where a record comes scaled lead by lead."""
@@ -174,7 +180,10 @@ def challenge_2021(folder: Path) -> Iterator[Source]:
     in ptbxl/."""
     for path in sorted(folder.glob("*.hea")):
         if not path.stem.startswith("HR"):
-            yield Source(f"cinc2021-{path.stem}", "test", _ten_seconds(read(path)))
+            recording = _ten_seconds(read(path))
+            told = set(recording.metadata.get("snomed", ()))
+            labels = {name: bool(codes & told) for name, codes in SNOMED.items()}
+            yield Source(f"cinc2021-{path.stem}", "test", recording, labels)
 
 
 def real(folder: Path) -> Iterator[Source]:
