@@ -44,6 +44,12 @@ class Answer:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     drafts: tuple[Answer, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the text with its claims underlined, and the audit."""
+        from llava_ecg.grounding.displayed import answer_html
+
+        return answer_html(self.text, self.model, self.audit, self.notes, self.finished)
+
 
 @dataclass(frozen=True)
 class Question:

@@ -42,7 +42,7 @@ say "training the LoRA"
 "$PY" -m llava_ecg.train \
     --model_name_or_path smollm2-135m-instruct --version ecg_chatml \
     --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --ecg_projector_type linear --mm_projector_type mlp2x_gelu \
-    --pretrain_mm_mlp_adapter "$OUT/aligned/projectors.safetensors" --freeze_mm_mlp_adapter \
+    --pretrain_mm_mlp_adapter "$OUT/aligned/projectors.safetensors" --mm_projector_lr 0 \
     --lora_enable --lora_r 16 --lora_alpha 32 --lora_dropout 0.0 \
     --data_path "$OUT/lines/train.json" --ecg_folder "$OUT/lines" --image_folder "$OUT/lines" \
     --model_max_length 1024 --per_device_train_batch_size 4 --num_train_epochs 1 \

@@ -129,6 +129,7 @@ def test_an_audit(audit: Audit) -> None:
 
 def test_an_answer(audit: Audit) -> None:
     html = answer_html(TEXT, "a&b", audit, ("a <note>",), "length")
+    assert Answer(TEXT, "a&b", {}, {}, "length", ("a <note>",), audit)._repr_html_() == html
     parts = whole(html)
     assert whole(re.sub(r"<sup>\d+</sup>", "", html)).words["blockquote"] == TEXT
     marks = {attrs["class"]: attrs["title"] for tag, attrs in parts.elements if tag == "mark"}
@@ -198,4 +199,4 @@ def test_what_is_written_is_read_again(tmp_path: Path, recording: Recording) -> 
     with pytest.raises(llava_ecg.InputError, match="a.xyz does not end in"):
         llava_ecg.write(recording, tmp_path / "a.xyz")
     with pytest.raises(llava_ecg.InputError, match="takes a Recording"):
-        llava_ecg.write("a.npz", tmp_path / "b.npz")  # type: ignore[arg-type]
+        llava_ecg.write("a.npz", tmp_path / "b.npz")

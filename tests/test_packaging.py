@@ -148,7 +148,7 @@ def test_an_editable_install_is_imported_beside_the_clone(beside_a_clone: tuple[
 
 def test_extras(told: dict[str, Any]) -> None:
     extras = told["extras_require"]
-    named = {"deepspeed", "eval", "flash", "formats", "quant", "ray", "remote", "serve", "train", "test", "dev"}
+    named = {"deepspeed", "docs", "eval", "flash", "formats", "quant", "ray", "remote", "serve", "train", "test", "dev"}
     assert set(extras) == named
     assert set(extras["test"]) < set(extras["dev"])
 
