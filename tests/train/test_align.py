@@ -3,6 +3,7 @@ from the result."""
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from llava_ecg.ecg.formats import read
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.model.loading import compose, load_projectors, tower_stream
-from llava_ecg.train.tiny import align, records, towers
+from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
@@ -177,6 +180,7 @@ def test_towers_learn_to_write(
     parts: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(parts / "base", tmp_path / "base")
     vocabulary = {word: number for number, word in enumerate((*WORDS, "[UNK]"))}
@@ -202,6 +206,50 @@ def test_towers_learn_to_write(
     assert torch.equal(composed.projectors["image"][2].weight, stored["image.2.weight"])
     before = load_file(tmp_path / "ecg" / "model.safetensors")["conv1.weight"]
     assert not torch.equal(load_file(tmp_path / "out" / "ecg" / "model.safetensors")["conv1.weight"], before)
+    written(made, tmp_path, capsys, monkeypatch)
+
+
+def written(made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversations are written from what the streams write, each with the files that it shows."""
+    words = ["--data", str(made), "--aligned", str(folder / "out"), "--base", str(folder / "base"), "--count", "12"]
+    shown: list[str] = []
+
+    def read_stream(model: Any, name: str, source: Any, words: Any) -> dict[str, Any]:
+        shown.append(name)
+        if len(shown) == 12:
+            return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": None}
+        return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": 50.0 + len(shown)}
+
+    monkeypatch.setattr(reading, "read_stream", read_stream)
+    assert reading.main([*words, "--out", str(folder / "lines")]) == 0
+    assert "11 conversations, 1 captions could not be read" in capsys.readouterr().out
+    lines = json.loads((folder / "lines" / "train.json").read_text())
+    kinds = [("ecg" in line, "image" in line) for line in lines]
+    assert set(kinds) == {(True, False), (True, True), (False, True)}
+    assert [name == "ecg" for name in shown[:11]] == [ecg for ecg, _ in kinds]
+    for number, line in enumerate(lines, 1):
+        said = " ".join(turn["value"] for turn in line["conversations"])
+        assert f"{50 + number} bpm" in said or "bpm" not in said or "Measured: " in said
+        if "ecg" in line:
+            assert read(folder / "lines" / line["ecg"]).duration == 10.0
+        if "image" in line:
+            assert (folder / "lines" / line["image"]).stat().st_size > 10_000
+
+
+def test_what_a_stream_writes_is_read(
+    small: None,
+    made: Path,
+    parts: Path,  # noqa: F811
+    letters: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = compose(str(parts / "base"), {"ecg": tower_stream(parts / "ecg")}, template="plain")
+    wanted = caption(FACTS, LIKELY)
+    words = torch.randn(len(WORDS), 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(reading, "write", lambda model, name, values: words[wanted][None] + 0.05)
+    recording, _ = simulate(Heart(), seed=1)
+    found = reading.read_stream(model, "ecg", recording, words)
+    assert found == read_caption(wanted) and found["heart_rate_bpm"] == 72
 
 
 def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
