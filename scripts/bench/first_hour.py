@@ -40,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         lines = list(commands(PAGE.read_text(encoding="utf-8"), from_clone=asked.from_clone))
         times = run(lines, Path(folder), own=asked.from_clone)
-    print(f"{sum(each['seconds'] for each in times):7.1f} s  together")
+    print(f"{sum(float(each['seconds']) for each in times):7.1f} s  together")
     if asked.json:
         asked.json.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
     return 0
