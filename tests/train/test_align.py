@@ -157,9 +157,15 @@ def test_a_tower_learns_and_goes_on(
     assert 7.2 <= after["passed"] < 30 and before["passed"] >= 3.6
     assert '"simulated": {"heart_rate_bpm"' in said
     probe = towers.build_probe("ecg")
-    towers.load_heads(probe, out)
-    stored = load_file(out / "heads.safetensors")
-    assert torch.equal(probe.waves.weight, stored["waves.weight"])
+    towers.load_probe(probe, out)
+    assert torch.equal(probe.waves.weight, load_file(out / "heads.safetensors")["waves.weight"])
+    assert torch.equal(probe.tower.conv1.weight, load_file(out / "model.safetensors")["conv1.weight"])  # type: ignore[union-attr]
+    begun = ["--init", str(out), "--minutes", "0.001", "--learning_rate", "0"]
+    assert tower("ecg", made, tmp_path / "next", *begun) == 0
+    again = load_file(tmp_path / "next" / "model.safetensors")["conv1.weight"]
+    assert torch.equal(again, load_file(out / "model.safetensors")["conv1.weight"])
+    assert tower("ecg", made, tmp_path / "none", "--init", str(made)) == 2
+    assert "heads.safetensors is missing" in capsys.readouterr().err
 
 
 def test_the_plain_cnn_is_trained_alike(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from llava_ecg.train.tiny.records import RATE
 from llava_ecg.train.tiny.sources import SCALED_SD_MV
 from llava_ecg.train.tiny.targets import QUANTITIES, STRETCHED
 
@@ -31,9 +32,8 @@ def augmented(batch: Batch, generator: torch.Generator) -> Batch:
     values = _gains(values, batch.scaled, generator)
     size = len(values)
     values = values + _uniform(generator, 0, 0.03, size, 1, 1) * torch.randn(values.shape, generator=generator)
-    wander = _uniform(generator, 0, 0.15, size, 12, 1) * _chance(generator, 0.3, size, 1, 1)
-    slow = _uniform(generator, 0.1, 0.4, size, 1, 1) * torch.arange(values.shape[2]) / 500
-    values = values + wander * torch.sin(2 * math.pi * (slow + _uniform(generator, 0, 1, size, 1, 1)))
+    values = values + _waves(values, (0.05, 0.5), 1.0, 0.35, generator)  # a wandering baseline
+    values = values + _waves(values, (50.0, 60.0), 0.06, 0.2, generator)  # the mains
     lost = _chance(generator, 0.1, size, values.shape[1], 1) * _chance(generator, 0.3, size, 1, 1)
     return Batch(values.masked_fill(lost.bool(), 0.0), marks, targets, batch.scaled)
 
@@ -45,16 +45,26 @@ def _in_time(batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, to
     if torch.rand((), generator=generator) < 0.5:
         turn = int(torch.randint(marks.shape[1], (), generator=generator))
         return values.roll(turn * step, dims=2), marks.roll(turn, dims=1), targets
-    factor = float(_uniform(generator, 0.88, 1.2))
+    factor = math.exp(float(_uniform(generator, math.log(0.55), math.log(1.35))))
     length = round(marks.shape[1] * factor)
     values = nn.functional.interpolate(values, size=length * step, mode="linear")
     marks = nn.functional.interpolate(marks[:, None].float(), size=length, mode="nearest")[:, 0].to(marks.dtype)
-    first = int(torch.randint(max(1, length - batch.marks.shape[1] + 1), (), generator=generator))
+    values, marks = torch.cat([values, values], dim=2), torch.cat([marks, marks], dim=1)  # what is short begins again
+    first = int(torch.randint(max(1, min(length, 2 * length - batch.marks.shape[1])), (), generator=generator))
     values, marks = values[:, :, first * step :][:, :, :samples], marks[:, first:][:, : batch.marks.shape[1]]
-    short = batch.marks.shape[1] - marks.shape[1]
-    values, marks = nn.functional.pad(values, (0, short * step)), nn.functional.pad(marks, (0, short))
     powers = torch.tensor([*STRETCHED, *[0.0] * (targets.shape[1] - len(QUANTITIES))])
     return values, marks, targets * factor**powers
+
+
+def _waves(
+    values: torch.Tensor, hertz: tuple[float, float], most: float, share: float, generator: torch.Generator
+) -> torch.Tensor:
+    """A sine in a share of the records, of a frequency between two bounds and another amplitude in each lead, mV."""
+    size = len(values)
+    height = most * _uniform(generator, 0, 1, size, 1, 1) ** 2 * _chance(generator, share, size, 1, 1)
+    turns = _uniform(generator, *hertz, size, 1, 1) * torch.arange(values.shape[2]) / RATE
+    sine = torch.sin(2 * math.pi * (turns + _uniform(generator, 0, 1, size, 1, 1)))
+    return height * _uniform(generator, 0.2, 1, size, values.shape[1], 1) * sine
 
 
 def _gains(values: torch.Tensor, scaled: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -27,10 +27,12 @@ from safetensors.torch import load_file, save_file
 from llava_ecg.errors import InputError
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
+from llava_ecg.train.tiny.captions import borders_of
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.plain_cnn import PlainCnn
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
-from llava_ecg.train.tiny.targets import Probe, Told, errors, loss
+from llava_ecg.train.tiny.sources import LABELS, SUPERCLASSES
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Probe, Told, errors, loss
 
 SIZES: dict[str, dict[str, Any]] = {
     "ecg": {
@@ -90,6 +92,19 @@ def load_heads(probe: Probe, folder: Path) -> None:
     probe.load_state_dict(load_file(path), strict=False)
 
 
+def load_probe(probe: Probe, folder: Path) -> None:
+    """Fill a probe with a tower and heads that `save_probe` wrote.
+
+    Raises:
+        InputError: there are none, or of another size.
+    """
+    load_heads(probe, folder)
+    try:
+        probe.tower.load_state_dict(load_file(folder / "model.safetensors"))
+    except (FileNotFoundError, RuntimeError) as error:
+        raise InputError(f"{folder} holds no tower of this kind: {str(error).splitlines()[0]}") from error
+
+
 def save_probe(probe: Probe, stream: str, out: Path) -> None:
     """Write the heads, and the tower as checkpoints hold one; of the plain CNN the heads alone."""
     own = {name: value.contiguous() for name, value in probe.state_dict().items() if not name.startswith("tower.")}
@@ -110,14 +125,33 @@ def tell(probe: Probe, records: Signals | Pages, rows: Sequence[int], batch: int
     return Told(torch.cat([each.heads for each in found]), torch.cat([each.waves for each in found]))
 
 
-def evaluate(probe: Probe, records: Signals | Pages) -> dict[str, dict[str, float]]:
-    """Errors and areas (`errors`) over the records for validation, real and simulated apart."""
+def evaluate(probe: Probe, records: Signals | Pages, split: str = "val") -> dict[str, dict[str, float]]:
+    """Errors and areas (`errors`) over the records of a split, real and simulated apart."""
     out = {}
     for name in ("real", "simulated"):
-        rows = [row for row in records.rows("val") if (name == "simulated") == records.simulated[row]]
+        rows = [row for row in records.rows(split) if (name == "simulated") == records.simulated[row]]
         if rows:
             out[name] = errors(tell(probe, records, rows), records.targets[rows])
     return out
+
+
+def tested(probe: Probe, records: Signals | Pages) -> dict[str, float]:
+    """On the real records for testing: `errors`, the superclasses' mean area, and their mean F1 at the borders that are
+    best on the records for validation. Empty where there are none."""
+    known = [row for row in records.rows("val") if not records.simulated[row]]
+    rows = records.rows("test")
+    if not known or not rows:
+        return {}
+    borders = torch.tensor(borders_of(tell(probe, records, known), records.targets[known]))[: len(SUPERCLASSES)]
+    told, found = tell(probe, records, rows), errors(tell(probe, records, rows), records.targets[rows])
+    first = len(YES_NO) - len(LABELS)
+    scores = told.yes[:, first : first + len(borders)]
+    wanted = records.targets[rows][:, len(QUANTITIES) + first :][:, : len(borders)]
+    there = ~wanted.isnan().any(dim=1)
+    said, so = scores[there] > borders, wanted[there] > 0.5
+    f1 = 2 * (said & so).sum(dim=0) / (said.sum(dim=0) + so.sum(dim=0)).clamp(min=1)
+    areas = [found[name] for name in SUPERCLASSES if name in found]
+    return found | {"macro F1": round(float(f1.mean()), 3), "macro AUC": round(sum(areas) / len(areas), 3)}
 
 
 def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> bool:
@@ -164,6 +198,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--real", type=float, default=0.6, help="share of real records in a batch (default 0.6)")
     parser.add_argument("--pages", type=int, default=3600, help="at most so many pages are drawn (image tower)")
+    parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a tower that this wrote, and its heads")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report_every", type=int, default=1000, help="steps between reports")
     return parser
@@ -175,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     try:
         probe = build_probe(args.stream)
+        if args.init is not None:
+            load_probe(probe, args.init)
         args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
         records = load(args.data, probe.tower, SIZES.get(args.stream, SIZES["ecg"]), args.pages, args.seed)
         if len(records.rows("train")) < args.batch_size or not records.rows("val"):
@@ -192,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not over:
         print(f"broken off after {time.time() - began:.0f} s of this run; the same command goes on", flush=True)
         return 0
-    print(json.dumps({"stream": args.stream, "validation": evaluate(probe, records)}))
+    print(json.dumps({"stream": args.stream, "validation": evaluate(probe, records), "test": tested(probe, records)}))
     save_probe(probe, args.stream, args.out)
     return 0
 
