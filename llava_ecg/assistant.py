@@ -45,6 +45,7 @@ MOST_SLOTS = 32
 """Answers at once beyond which a CPU gains nothing; see scripts/bench/batch.py."""
 USUAL_PROMPT = 1024
 """Places of a question with its ECG and page, of a GEM of full size."""
+NO_ECG = "no ECG was given, so measurements are not available and the answer can't be audited"
 NO_SIGNAL = "no signal was given, only an image: measurements are not available and the answer can't be audited"
 
 
@@ -269,7 +270,7 @@ class Assistant:
         notes = [*notes]
         text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
         if case.recording is None:
-            notes.append(NO_SIGNAL)
+            notes.append(NO_ECG if case.image is None else NO_SIGNAL)
         if case.more:
             notes.append(f"{SEVERAL}: no claim is held against a signal")
         notes += self.checkpoint.notes

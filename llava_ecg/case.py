@@ -3,8 +3,8 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,13 @@ class Case:
     def measurements(self) -> Measurements | None:
         """Of the recording; None without one."""
         return None if self.recording is None else measure(self.recording)
+
+    def with_inputs(self, inputs: Mapping[str, Any], more: Sequence[Case] | None = None) -> Case:
+        """The same with these `inputs`, and with other further ones where `more` are given; what was measured or drawn
+        stays so."""
+        made = replace(self, inputs=dict(inputs), more=self.more if more is None else tuple(more))
+        vars(made).update({name: vars(self)[name] for name in ("measurements", "page", "_parts") if name in vars(self)})
+        return made
 
     def within(self, shown: tuple[float, float] | None) -> Measurements | None:
         """The measurements from and to a second of the recording; of all of it where that is what was shown, or not

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Chat:
         decoding: how answers are decoded.
         open_recording: path -> Recording with all leads that the model wants (/open).
         image_file: where the case's image came from.
+        input_files: stream name -> where the case's other inputs came from.
         revise: how many drafts after the first, while the signal contradicts one; see `llava_ecg.revising`.
         width: columns at which answers are broken, or None for not at all.
     """
@@ -67,6 +68,7 @@ class Chat:
         decoding: Decoding | None = None,
         open_recording: Callable[[Path], Recording] = files.read_recording,
         image_file: str = "",
+        input_files: Mapping[str, str] | None = None,
         revise: int = 0,
         width: int | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class Chat:
         self.case = case
         self.exchanges: list[Exchange] = []
         self.image_file = image_file
+        self.input_files = dict(input_files or {})
         self._read_line = read_line
         self._write = write
         self._decoding = decoding or Decoding()
@@ -143,7 +146,7 @@ class Chat:
         """Put a question, show the answer as it comes and one line on its audit. An answer that fails leaves the
         conversation as it was."""
         question = files.check_question(question)
-        if self.case.recording is None and self.case.image is None:
+        if self.case.recording is None and self.case.image is None and not self.case.inputs:
             raise InputError("nothing is open yet; /open FILE reads a signal, /image FILE a picture of the page")
         turns = [turn for exchange in self.exchanges for turn in exchange.turns()] + [Turn("user", question)]
         pieces: list[str] = []
@@ -250,7 +253,7 @@ class Chat:
         if not path and self.case.recording is None:
             raise InputError("there is no signal to draw the page from; give the image's file: /image FILE")
         image = read_image(pasted.expanded(path)) if path else None
-        self._begin(Case(recording=self.case.recording, image=image), path)
+        self._begin(Case(recording=self.case.recording, image=image, inputs=self.case.inputs), path)
 
     def measure(self, _: str = "") -> None:
         """Show what was read and what was measured on it."""
@@ -316,6 +319,7 @@ class Chat:
                 "decoding": asdict(self._decoding),
                 "recording": None if recording is None else report.recording_dict(recording),
                 "image": self.image_file or None,
+                **({"input": self.input_files} if self.case.inputs else {}),
                 "measurements": None if measurements is None else measurements.to_dict(per_beat=False),
                 "exchanges": [report.exchange_dict(exchange.question, exchange.answer) for exchange in self.exchanges],
             }
@@ -337,6 +341,7 @@ class Chat:
         lines = [] if recording is None else report.recording_lines(recording)
         if image is not None:
             lines.append(f"image    {self.image_file or 'given'} ({image.width} x {image.height} pixels)")
+        lines += [f"{name:<8} {self.input_files.get(name, 'given')}" for name in self.case.inputs]
         self.say(*(lines or ["nothing is open yet: /open FILE, /image FILE"]), "")
 
 
@@ -378,6 +383,7 @@ def run(
     decoding: Decoding,
     open_recording: Callable[[Path], Recording],
     image_file: str = "",
+    input_files: Mapping[str, str] | None = None,
     revise: int = 0,
 ) -> int:
     """Chat on standard input and output until the end; returns the exit code. See `llava_ecg.terminal.line_reader`."""
@@ -392,6 +398,7 @@ def run(
         decoding=decoding,
         open_recording=open_recording,
         image_file=image_file,
+        input_files=input_files,
         revise=revise,
         width=terminal.width(),
     ).run()

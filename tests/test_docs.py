@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
-import subprocess
-import sys
-import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,74 +148,3 @@ def test_commands_are_found_in_a_page() -> None:
 def test_a_wrong_command_is_found(command: str, wrong: str | None) -> None:
     found = fault(shlex.split(command))
     assert found is None if wrong is None else found is not None and wrong in found
-
-
-EXTRAS_SESSION = """
-from pathlib import Path
-import torch
-from llava_ecg.ecg.formats import read
-from llava_ecg.errors import InputError
-from llava_ecg.model.projectors import build_projector
-from llava_ecg.model.towers.tower import build_tower
-from llava_ecg.data.conversation import Turn
-from llava_ecg.plugins import projectors, readers, templates
-
-rows = ("0 1000 0 0 0 0 0 0\\n" + "0 0 0 0 0 0 0 0\\n") * 1000
-Path("a.txt").write_text("#ECG 500 " + "I,II,V1,V2,V3,V4,V5,V6\\n" + rows)
-Path("b.ecgtxt").write_text("#ECG 500 I,II\\n1 2 3\\n4 5 6\\n")
-recording = read("a.txt")
-assert recording.format == "columns" and recording.signal.shape == (8, 2000)
-assert abs(recording.lead("II").max() - 1) < 1e-6
-try:
-    read("b.ecgtxt")
-except InputError as error:
-    print("refused:", error)
-tower = build_tower("patches", {"width": 16})
-prepared = tower.preparer(rate=500.0).prepare(recording)
-assert tower(prepared.values).shape == (1, prepared.tokens, 16) == (1, 20, 16)
-assert build_projector("gated", 16, 8)(torch.zeros(1, 20, 16)).shape == (1, 20, 8)
-assert templates.get("terse").prompt([Turn("user", "Rate?")]) == "Q: Rate?\\nA:"
-assert projectors.get("twice")(16, 8)(torch.zeros(2, 16)).shape == (2, 8)
-print("columns" in readers, readers.where("columns"))
-"""
-
-
-def test_the_package_of_extending_works_as_it_stands(tmp_path: Path) -> None:
-    """The code blocks of docs/extending.md become the package that they describe, installed as pip would leave it."""
-    blocks = [
-        block
-        for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8"))
-        if language == "python"
-    ]
-    loose = []
-    (tmp_path / "ecg_extras").mkdir()
-    for block in blocks:
-        if named := re.match(r"# (ecg_extras/\w+\.py)\n", block):
-            (tmp_path / named.group(1)).write_text(block, encoding="utf-8")
-        else:
-            loose.append(block)
-    [toml] = [
-        block
-        for language, block in FENCE.findall((ROOT / "docs/extending.md").read_text(encoding="utf-8"))
-        if language == "toml"
-    ]
-    project = tomllib.loads(toml)["project"]
-    info = tmp_path / "ecg_extras-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
-    )
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in names.items())
-        for group, names in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(points), encoding="utf-8")
-
-    session = "\n".join([*loose, EXTRAS_SESSION])
-    place = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run(
-        [sys.executable, "-c", session], cwd=tmp_path, env=place, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "refused: b.ecgtxt" in done.stdout
-    assert "True ecg_extras.columns:Columns" in done.stdout

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_ecg.cli import flags, folder, results
+from llava_ecg.cli import flags, folder, inputs, results
 from llava_ecg.cli.flags import Opener
 from llava_ecg.errors import InputError
 from llava_ecg.terminal import RESEARCH_USE, show, show_json
@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
         help="what to ask; - reads it from standard input (default: %(default)s)",
     )
     flags.add_case(ask, several=True)
+    inputs.add(ask, several=True)
     flags.add_model(ask)
     flags.add_revise(ask)
     ask.add_argument(
@@ -68,6 +69,7 @@ def add(commands: Any) -> None:
         "llava-ecg chat --ecg patient.hea   (then /help)",
     )
     flags.add_case(chat)
+    inputs.add(chat)
     flags.add_model(chat)
     flags.add_revise(chat)
     chat.set_defaults(run=run_chat)
@@ -77,12 +79,15 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
     """Answer one question; with ``--out``, keep the page and the answer."""
     from llava_ecg import files, report
 
-    if not arguments.ecg and not arguments.image:
+    if not arguments.ecg and not arguments.image and not arguments.input:
         raise InputError("nothing to ask about; give --ecg FILE, --image FILE or both")
+    given = inputs.places(arguments.input, several=True)
     decoding = decoding_of(arguments)
     if arguments.revise:
         _check_revise(arguments)
     if folder.wanted(arguments):
+        if given:
+            raise InputError("--input is for one question, and each of many ECGs is asked about; leave it away")
         question = files.check_question(_question(arguments.question))
         return folder.run(arguments, question, decoding, lambda given: open_model(given, open_assistant))
     others = [*zip_longest(arguments.ecg[1:], arguments.image[1:])]
@@ -103,6 +108,7 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         recording, image = _inputs(arguments)
         if not arguments.json:
             _show_inputs(recording, image, arguments.image)
+            show(*(f"{name:<8} {path}" for place in given for name, path in place.items()))
         case = _case(recording, image, [_others(arguments, ecg, image_file) for ecg, image_file in others])
         for each, (_, image_file) in zip(case.more, others, strict=True):
             if not arguments.json:
@@ -110,6 +116,7 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
         if not arguments.json and not case.more:
             show(*([] if case.measurements is None else ["", *case.measurements.table().split("\n"), ""]))
         assistant = open_model(arguments, open_assistant)
+        case = inputs.shown(case, given, assistant)
         most = 0 if case.more else flags.revise(arguments)
         answer = _answer(assistant, question, case, decoding, most, shown=not arguments.json)
         if not arguments.json:  # first shown, then written: a full disk must not take the answer with it
@@ -138,15 +145,17 @@ def run_ask(arguments: argparse.Namespace, open_assistant: Opener | None) -> int
 def run_chat(arguments: argparse.Namespace, open_assistant: Opener | None) -> int:
     """Talk until the person leaves."""
     decoding = decoding_of(arguments)
-    case = _case(*_inputs(arguments))
+    case, given = _case(*_inputs(arguments)), inputs.places(arguments.input, several=False)
     from llava_ecg import chat
 
+    assistant = open_model(arguments, open_assistant)
     return chat.run(
-        open_model(arguments, open_assistant),
-        case,
+        assistant,
+        inputs.shown(case, given, assistant),
         decoding=decoding,
         open_recording=lambda path: _recording(path, arguments),
         image_file=str(arguments.image or ""),
+        input_files={name: str(path) for place in given for name, path in place.items()},
         revise=flags.revise(arguments),
     )
 
@@ -269,7 +278,8 @@ def _answer(assistant: Assistant, question: str, case: Case, decoding: Decoding,
 
 
 def _stem(arguments: argparse.Namespace) -> str:
-    return (arguments.ecg or arguments.image).stem or "ecg"
+    first = arguments.ecg or arguments.image or next(path for _, path in arguments.input)
+    return first.stem or "ecg"
 
 
 def _files(arguments: argparse.Namespace, case: Case) -> dict[str, Any]:
@@ -280,6 +290,8 @@ def _files(arguments: argparse.Namespace, case: Case) -> dict[str, Any]:
         "ecg": recording,
         "image": None if arguments.image is None else str(arguments.image.resolve()),
     }
+    if arguments.input:
+        found["input"] = [[name, str(path.resolve())] for name, path in arguments.input]
     if case.more:
         found["more"] = [str(Path(each.recording.source).resolve()) for each in case.more if each.recording is not None]
     return found

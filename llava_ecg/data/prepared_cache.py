@@ -18,11 +18,12 @@ import importlib.metadata
 import json
 import os
 import pickle
+import sys
 import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -194,7 +195,17 @@ def settings_of(preparers: Mapping[str, Any], *more: Any) -> str:
         state = pickle.dumps([sorted(preparers), [preparers[name] for name in sorted(preparers)], more], protocol=4)
     except Exception as error:  # pickle raises whatever the object provokes
         raise InputError(f"inputs can't be kept for preparers that can't be pickled ({error})") from error
-    return hashlib.sha256(state + _code().encode()).hexdigest()
+    return hashlib.sha256(state + _code().encode() + _code_outside(preparers.values())).hexdigest()
+
+
+def _code_outside(preparers: Iterable[Any]) -> bytes:
+    """A digest of the modules of those preparers that a package from outside brings."""
+    whole = hashlib.sha256()
+    for name in sorted({type(each).__module__ for each in preparers}):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and name.partition(".")[0] != __name__.partition(".")[0]:
+            whole.update(f"{name}\0".encode() + Path(file).read_bytes())
+    return whole.digest()
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@ two ECGs in one question."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,18 @@ def test_a_mixture_names_the_folder_of_its_stream(both: Path, parts: Path) -> No
     assert found.sources == {"rhythm": (str(parts / "strips/0.strip"),)}
     with pytest.raises(InputError, match="unknown setting 'rhythm_folder'"):
         load_conversations(parts / "data.yaml")
+
+
+def test_prepared_inputs_are_made_anew_where_the_package_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llava_ecg.data.prepared_cache import settings_of
+
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "changing_preparer.py"
+    module.write_text("class Changing:\n    pass\n")
+    made = {"rhythm": importlib.import_module("changing_preparer").Changing()}
+    before = settings_of(made)
+    assert settings_of(made) == before
+    module.write_text("class Changing:\n    other = 1\n")
+    assert settings_of(made) != before
