@@ -31,7 +31,7 @@ step "$OUT/set/records.json" "making the set in $OUT/set" \
 step "$OUT/ecg/model.safetensors" "training the ECG tower" \
     "$PY" -m llava_ecg.train.tiny.towers ecg --data "$OUT/set" --out "$OUT/ecg" --minutes "${ECG_MINUTES:-36}"
 step "$OUT/image/model.safetensors" "training the image tower" \
-    "$PY" -m llava_ecg.train.tiny.towers image --data "$OUT/set" --out "$OUT/image" --minutes "${IMAGE_MINUTES:-25}"
+    "$PY" -m llava_ecg.train.tiny.towers image --data "$OUT/set" --out "$OUT/image" --teacher "$OUT/ecg" --minutes "${IMAGE_MINUTES:-25}"
 "$VENV/bin/llava-ecg" fetch gem-tiny
 step "$OUT/aligned/projectors.safetensors" "aligning both towers with the language model's embedding" \
     "$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \

@@ -20,6 +20,7 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.model.loading import compose, load_projectors, tower_stream
 from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
+from llava_ecg.train.tiny.sets import Pages, load
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
 
@@ -166,6 +167,23 @@ def test_a_tower_learns_and_goes_on(
     assert torch.equal(again, load_file(out / "model.safetensors")["conv1.weight"])
     assert tower("ecg", made, tmp_path / "none", "--init", str(made)) == 2
     assert "heads.safetensors is missing" in capsys.readouterr().err
+
+
+def test_pages_are_taught_by_the_signals_tower(
+    small: None, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tower("ecg", made, tmp_path / "ecg", "--minutes", "0.02") == 0
+    pages = load(made, towers.build_probe("image").tower, towers.SIZES["image"], 12, 0)
+    assert isinstance(pages, Pages)
+    before = pages.targets.clone()
+    towers.taught(pages, made, tmp_path / "ecg")
+    rows, first = pages.rows("train"), len(QUANTITIES)
+    assert torch.equal(pages.targets[:, :first].nan_to_num(-1), before[:, :first].nan_to_num(-1))
+    yes, known = pages.targets[rows, first:], ~before[rows, first:].isnan()
+    assert ((yes > 0) & (yes < 1)).all() and ((yes - before[rows, first:]).abs()[known] < 0.5).all()
+    assert torch.equal(pages.targets[pages.rows("val")].nan_to_num(-1), before[pages.rows("val")].nan_to_num(-1))
+    assert tower("cnn", made, tmp_path / "cnn", "--teacher", str(tmp_path / "ecg")) == 2
+    assert "--teacher is for the image tower" in capsys.readouterr().err
 
 
 def test_the_plain_cnn_is_trained_alike(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

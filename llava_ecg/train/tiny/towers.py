@@ -184,6 +184,23 @@ def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> b
     return clock.over
 
 
+def taught(records: Pages, data: Path, teacher: Path) -> None:
+    """Give pages the answers of an ECG tower on the same records for `YES_NO`: all of what is not known, and half of
+    what is. Only the records for training change.
+
+    Raises:
+        InputError: the folder holds no ECG tower.
+    """
+    probe = build_probe("ecg")
+    load_probe(probe, teacher)
+    signals = load(data, probe.tower, SIZES["ecg"], 0, 0)
+    of_name = {name: row for row, name in enumerate(signals.names)}
+    rows = records.rows("train")
+    said = torch.sigmoid(tell(probe, signals, [of_name[records.names[row]] for row in rows]).yes)
+    known = records.targets[rows, len(QUANTITIES) :]
+    records.targets[rows, len(QUANTITIES) :] = torch.where(known.isnan(), said, (known + said) / 2)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -199,6 +216,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--real", type=float, default=0.6, help="share of real records in a batch (default 0.6)")
     parser.add_argument("--pages", type=int, default=3600, help="at most so many pages are drawn (image tower)")
     parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a tower that this wrote, and its heads")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="an ECG tower that tells the image tower what is not known"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report_every", type=int, default=1000, help="steps between reports")
     return parser
@@ -214,6 +234,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_probe(probe, args.init)
         args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
         records = load(args.data, probe.tower, SIZES.get(args.stream, SIZES["ecg"]), args.pages, args.seed)
+        if args.teacher is not None:
+            if not isinstance(records, Pages):
+                raise InputError("--teacher is for the image tower; leave it away")
+            taught(records, args.data, args.teacher)
         if len(records.rows("train")) < args.batch_size or not records.rows("val"):
             raise InputError(
                 f"{args.data} has {len(records.rows('train'))} records for training and {len(records.rows('val'))} for "
