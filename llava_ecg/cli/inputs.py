@@ -68,11 +68,9 @@ def shown(case: Case, given: Sequence[dict[str, Path]], assistant: Assistant) ->
 
     if not given:
         return case
-    sources: list[dict[str, Any]] = [
-        {name: _read(name, path, assistant) for name, path in place.items()} for place in given
-    ]
-    sources += [{}] * (len(case.more) + 1 - len(sources))
-    first, *others = sources
+    sources = [{name: _read(name, path, assistant) for name, path in place.items()} for place in given]
+    sources += [{} for _ in range(len(case.more) + 1 - len(sources))]
+    first, others = sources[0], sources[1:]
     more = [*case.more, *(Case() for _ in range(len(others) - len(case.more)))]
     return case.with_inputs(first, [each.with_inputs(own) for each, own in zip(more, others, strict=True)])
 
