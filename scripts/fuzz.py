@@ -13,6 +13,7 @@ Hardware: one core, 2 GB. Time: `--count 2000` half a minute; the long run of th
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import json
 import resource
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.formats.write import WRITERS, written
@@ -226,11 +228,68 @@ def seeds_of_claims(_: Path | None) -> list[Seed]:
     return [Seed(f"{n}.txt", {f"{n}.txt": text.encode()}, f"{n}.txt") for n, text in enumerate(texts)]
 
 
+def send_request(path: Path) -> None:
+    """The HTTP endpoint: what a request asks for, its files read and its ECG measured. @NAME in its body stands for the
+    file of that name, in base64."""
+    from llava_ecg.case import Decoding
+    from llava_ecg.serve.cases import case_of
+    from llava_ecg.serve.limits import Limits, Refused
+    from llava_ecg.serve.service import as_refused
+    from llava_ecg.serve.wire import wanted
+
+    body = path.read_bytes()
+    for file in path.parent.iterdir():
+        if file != path:
+            body = body.replace(b"@" + file.name.encode(), base64.b64encode(file.read_bytes()))
+    try:
+        with as_refused():
+            request = wanted(body, "tiny", Decoding(), 1024, Limits())
+            _ = case_of(request.said, Limits()).measurements
+    except Refused as refused:
+        if refused.status >= 500:
+            raise
+        raise InputError(refused.message) from refused
+
+
+def seeds_of_requests(_: Path | None) -> list[Seed]:
+    """A request for each format that is small, with its file in the body and beside it, and one with an image."""
+    try:
+        import fastapi  # noqa: F401
+    except ImportError:
+        return []
+    text = {"type": "text", "text": "Rate?"}
+    found = []
+    for seed in seeds_of_readers(None):
+        if len(seed.files) == 1 and len(seed.files[seed.main]) < 100_000:
+            file = {"filename": seed.main, "file_data": f"@{seed.main}", "missing_leads": "zero"}
+            if seed.main.endswith(".hdf5"):
+                file["leads"] = "I,II,V1"
+            found.append(_request_seed(seed, [text, {"type": "file", "file": file}]))
+            whole = (
+                found[-1]
+                .files["request.json"]
+                .replace(b"@" + seed.main.encode(), base64.b64encode(seed.files[seed.main]))
+            )
+            found.append(Seed(f"whole-{seed.main}", {"request.json": whole}, "request.json"))
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.png"
+        Image.new("RGB", (64, 48), "white").save(page)
+        picture = Seed("page.png", {"page.png": page.read_bytes()}, "page.png")
+    url = {"type": "image_url", "image_url": {"url": "data:image/png;base64,@page.png"}}
+    return [*found, _request_seed(picture, [text, url])]
+
+
+def _request_seed(seed: Seed, parts: list[dict[str, Any]]) -> Seed:
+    request = {"model": "tiny", "messages": [{"role": "user", "content": parts}], "max_tokens": 8, "stop": ["a"]}
+    return Seed(f"http-{seed.name}", {**seed.files, "request.json": json.dumps(request).encode()}, "request.json")
+
+
 TARGETS: dict[str, tuple[Callable[[Path | None], list[Seed]], Callable[[Path], None]]] = {
     "readers": (seeds_of_readers, read_one),
     "records": (seeds_of_records, load_records),
     "checkpoints": (seeds_of_checkpoints, open_checkpoint),
     "claims": (seeds_of_claims, parse_claims),
+    "http": (seeds_of_requests, send_request),
 }
 
 

@@ -71,12 +71,12 @@ def test_the_ecg_of_a_row_is_read_with_its_person(data: Path) -> None:
     recording = case(first.sources).recording
     assert recording is not None
     table = np.load(data / "ptbxl/signals_250hz_int16.npy")
-    np.testing.assert_allclose(recording.signal, table[0] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(recording.signal, table[0] / 5000, rtol=1e-6)
     assert (recording.rate, recording.metadata) == (250, {"sex": "male", "age": 61.0})
     assert "in no unit" in recording.notes[0]
     other = case(second.sources).recording
     assert other is not None
-    np.testing.assert_allclose(other.signal, table[1] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(other.signal, table[1] / 5000, rtol=1e-6)
 
 
 def test_only_questions_of_the_fold_are_asked(data: Path) -> None:

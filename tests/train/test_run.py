@@ -17,7 +17,6 @@ from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.clip import ClipTower
 from llava_ecg.model.towers.ecg_coca import EcgCoCaTower
 from llava_ecg.train.run import main
-from llava_ecg.train.tiny import towers
 from playground import make_toy
 
 ECG = {"layers": 1, "width": 16, "head_width": 8, "embed_dim": 8}
@@ -182,50 +181,3 @@ def test_mistakes_are_one_sentence(toy: Path, parts: Path, tmp_path: Path, capsy
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("llava_ecg.train: ")
         assert fault in error
-
-
-def test_a_tower_learns(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = {"tower": "ecg_coca", "tower_config": ECG, "preparation": {"leads": "standard", "rate": 500}}
-    page = {"tower": "clip", "tower_config": {"vision_config": CLIP}, "preparation": {"aspect": "squash"}}
-    monkeypatch.setattr(towers, "SIZES", {"ecg": small, "image": page})
-    for stream in ("ecg", "image"):
-        words = [
-            stream,
-            "--data",
-            str(toy),
-            "--out",
-            str(tmp_path / stream),
-            "--epochs",
-            "12",
-            "--batch_size",
-            "2",
-            "--dpi",
-            "50",
-        ]
-        assert towers.main(words) == 0
-        reported = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-        loss = [float(line.split("loss ")[1].split()[0]) for line in reported]
-        assert loss[-1] < loss[0]
-        assert (tmp_path / stream / "model.safetensors").is_file()
-
-
-def test_beats_are_marked_where_they_stand() -> None:
-    from llava_ecg.ecg.render import draw_page
-    from llava_ecg.ecg.simulate import Heart, simulate
-
-    recording, truth = simulate(Heart(rate_bpm=60), seed=1)
-    flags_ = towers.beats_in_signal(recording, truth.beats_s, 101)
-    assert int(flags_.sum()) == len(truth.beats_s)
-    assert not flags_[0].any()
-    page = draw_page(recording, dpi=100)
-    marked = towers.beats_on_page(page, truth.beats_s, 12).view(12, 12 * towers.PARTS)
-    assert int((marked.sum(dim=1) > 0).sum()) == 4  # three rows of leads and the rhythm strip
-    assert int(marked[-4:].any(dim=0).sum()) >= len(truth.beats_s) - 1
-
-
-def test_soft_bins_return_their_value() -> None:
-    for quantity in towers.QUANTITIES:
-        values = torch.tensor([quantity.centres[3].item(), quantity.centres[-4].item()])
-        torch.testing.assert_close(quantity.expect(quantity.soft(values).log()), values, atol=quantity.step / 4, rtol=0)

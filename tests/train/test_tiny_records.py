@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.render import draw_page
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.train.tiny import records, sources
 from llava_ecg.train.tiny.augment import Batch, augmented
-from llava_ecg.train.tiny.sets import Pages, Signals, load, waves_of_tokens
+from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load, waves_of_tokens, waves_on_page
 from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, errors, loss, roc_area, target_row
 from llava_ecg.train.tiny.towers import SIZES, build_probe
 
@@ -105,6 +106,24 @@ def test_pages_are_drawn_once_and_say_where_waves_are(made: Path, monkeypatch: p
     assert (waves == 2).any(dim=(1, 2)).all()
     monkeypatch.setattr("llava_ecg.train.tiny.sets.draw_page", None)
     assert np.array_equal(load(made, tower, SIZES["image"], 6, 0).pages, found.pages)  # type: ignore[union-attr]
+
+
+def test_waves_stand_on_the_page_where_they_are_drawn() -> None:
+    recording, _ = simulate(Heart(rate_bpm=60), seed=1)
+    marks = records.marks_of(measure(recording))
+    page = draw_page(recording, dpi=100)
+    waves = waves_on_page(page, marks, 12)
+    assert waves.shape == (144, PARTS["image"])
+    rows = waves.reshape(12, 12 * PARTS["image"])
+    assert int(((rows > 0).sum(axis=1) > 0).sum()) == 4  # three rows of leads and the rhythm strip
+    strip = (rows[-4:] == 2).any(axis=0)
+    assert int((strip[1:] & ~strip[:-1]).sum()) >= len(measure(recording).beats) - 1
+
+
+def test_soft_bins_return_their_value() -> None:
+    for quantity in QUANTITIES:
+        values = torch.tensor([quantity.centres[3].item(), quantity.centres[-4].item()])
+        torch.testing.assert_close(quantity.expect(quantity.soft(values).log()), values, atol=quantity.step / 4, rtol=0)
 
 
 def test_what_is_not_known_costs_nothing() -> None:
