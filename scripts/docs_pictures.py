@@ -1,21 +1,27 @@
 """Makes the pictures of the documentation anew, each by the command that a reader would type: `make docs-pictures`.
 
-    python scripts/docs_pictures.py [--out docs/pictures] [--only page,audit,chat,report]
+    python scripts/docs_pictures.py [--out docs/pictures] [--only page,audit,chat,report,view]
 
-The ECG is the 12-lead DICOM that the pydicom package carries. chat.png holds an answer of gem-tiny, so it changes with
-that checkpoint; the others do not. chat.png and report.png are made by Chromium: where that is not installed they
-are left as they are, and a line says so. Each is a PNG of under 200 kB. About a minute on two cores.
+The ECG is the 12-lead DICOM that the pydicom package carries. chat.png and view.png, an evaluation in `inspect view`,
+hold answers of gem-tiny, so they change with that checkpoint; the others do not. chat.png, report.png and view.png are
+made by Chromium: where that is not installed they are left as they are, and a line says so. Each is a PNG of under
+200 kB. About two minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import base64
+import contextlib
 import html
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image, ImageChops
@@ -24,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+HEADLESS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 LARGEST = 200_000  # bytes
 WIDEST = 1100  # pixels: what a page of the site shows
 # Written by hand, so that the picture shows each colour: the PR interval and the block are not so.
@@ -40,7 +47,7 @@ SHEET = (
 
 def main(words: list[str] | None = None) -> int:
     """Make the pictures that are asked for."""
-    makers = {"page": page, "audit": audit, "chat": chat, "report": report}
+    makers = {"page": page, "audit": audit, "chat": chat, "report": report, "view": view}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: docs/pictures)")
     parser.add_argument("--only", default=",".join(makers), help="some of %(default)s")
@@ -53,7 +60,7 @@ def main(words: list[str] | None = None) -> int:
         here = Path(folder)
         shutil.copy(the_ecg(), here / "patient.dcm")
         for name in names:
-            if name in ("chat", "report") and CHROMIUM is None:
+            if name in ("chat", "report", "view") and CHROMIUM is None:
                 print(f"{name}.png is left as it is: Chromium is not installed")
                 continue
             makers[name](here)
@@ -97,6 +104,48 @@ def report(here: Path) -> None:
     photograph(here / "report.html", here / "report.png", 1000, 1150)
 
 
+def view(here: Path) -> None:
+    """A question, its answer and its score, as `inspect view` shows them."""
+    (here / "cinc2021").mkdir()
+    run(here, "convert-ecg", "patient.dcm", "cinc2021/patient.hea")
+    run(here, "eval", "--tasks", "measured", "--data", ".", "--out", "runs")
+    [log] = (here / "runs").glob("*.eval")
+    port = free_port()
+    command = [
+        str(Path(sys.executable).with_name("inspect")),
+        "view",
+        "start",
+        "--log-dir",
+        "runs",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as viewer:
+        try:
+            wait_for(port)
+            address = f"http://127.0.0.1:{port}/#/logs/{log.name}/samples/sample/patient/1/messages"
+            asyncio.run(photograph_later(address, here / "view.png", 1280, 900))
+        finally:
+            viewer.terminate()
+    trim(here / "view.png")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until something listens on the port, a minute at most."""
+    for _ in range(120):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.5)
+    raise SystemExit("inspect view did not start within a minute")
+
+
 def run(here: Path, *words: str, typed: str | None = None) -> str:
     """What `llava-ecg WORDS` prints, run in the folder."""
     place = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "96"}
@@ -107,11 +156,35 @@ def run(here: Path, *words: str, typed: str | None = None) -> str:
     return ended.stdout
 
 
+async def photograph_later(address: str, target: Path, width: int, height: int, seconds: float = 20.0) -> None:
+    """What Chromium shows of an address some seconds after it was called, when its scripts have fetched what they
+    show."""
+    import aiohttp
+
+    assert CHROMIUM is not None
+    port = free_port()
+    line = [CHROMIUM, *HEADLESS, f"--window-size={width},{height}", f"--remote-debugging-port={port}", "about:blank"]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+        try:
+            wait_for(port)
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                    [tab] = [each for each in await answer.json() if each["type"] == "page"]
+                async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as page:
+                    await page.send_json({"id": 1, "method": "Page.navigate", "params": {"url": address}})
+                    await asyncio.sleep(seconds)
+                    await page.send_json({"id": 2, "method": "Page.captureScreenshot"})
+                    while (told := await page.receive_json()).get("id") != 2:
+                        pass
+            target.write_bytes(base64.b64decode(told["result"]["data"]))
+        finally:
+            browser.terminate()
+
+
 def photograph(source: Path, target: Path, width: int, height: int) -> None:
     """What Chromium shows of a file, in pixels."""
     assert CHROMIUM is not None
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    line = [CHROMIUM, *flags, f"--window-size={width},{height}", f"--screenshot={target}", source.as_uri()]
+    line = [CHROMIUM, *HEADLESS, f"--window-size={width},{height}", f"--screenshot={target}", source.as_uri()]
     subprocess.run(line, check=True, capture_output=True, timeout=300)
 
 
