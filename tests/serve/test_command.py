@@ -129,6 +129,8 @@ def test_answers_finish_at_the_end_or_end_with_a_reason(
             process.send_signal(sent)
             began = time.monotonic()
             rest = list(events)
+        if rest[-1] == "[DONE]" and code:
+            pytest.skip("the machine is so busy that the whole answer was made before the signal came")
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/health")
         assert process.wait(30) == code
