@@ -240,9 +240,8 @@ def written(made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkey
 
     def read_stream(model: Any, name: str, source: Any, words: Any) -> dict[str, Any]:
         shown.append(name)
-        if len(shown) == 12:
-            return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": None}
-        return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": 50.0 + len(shown)}
+        rate = None if len(shown) == 3 else {"ecg": 150.0, "image": 51.0}[name]
+        return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": rate}
 
     monkeypatch.setattr(reading, "read_stream", read_stream)
     assert reading.main([*words, "--out", str(folder / "lines")]) == 0
@@ -250,14 +249,22 @@ def written(made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkey
     lines = json.loads((folder / "lines" / "train.json").read_text())
     kinds = [("ecg" in line, "image" in line) for line in lines]
     assert set(kinds) == {(True, False), (True, True), (False, True)}
-    assert [name == "ecg" for name in shown[:11]] == [ecg for ecg, _ in kinds]
-    for number, line in enumerate(lines, 1):
+    for line in lines:
         said = " ".join(turn["value"] for turn in line["conversations"])
-        assert f"{50 + number} bpm" in said or "bpm" not in said or "Measured: " in said
+        rate = 51 if "image" in line else 150  # the page's where there is one
+        assert f"{rate} bpm" in said or "bpm" not in said or "Measured: " in said
         if "ecg" in line:
             assert read(folder / "lines" / line["ecg"]).duration == 10.0
         if "image" in line:
             assert (folder / "lines" / line["image"]).stat().st_size > 10_000
+
+
+def test_the_rhythm_of_signal_and_page_is_the_page_s() -> None:
+    signal = read_caption(caption(FACTS, LIKELY))
+    page = read_caption(caption(FACTS | {"heart_rate_bpm": 140.0, "p_present": False, "qrs_ms": 150.0}, LIKELY))
+    both = reading.joined(signal, page)
+    assert (both["heart_rate_bpm"], both["p_present"], both["pr_ms"], both["qrs_ms"]) == (140, False, None, 94)
+    assert reading.joined(page, signal)["pr_ms"] == signal["pr_ms"]
 
 
 def test_what_a_stream_writes_is_read(

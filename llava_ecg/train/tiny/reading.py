@@ -1,9 +1,9 @@
 """Conversations for gem-tiny: ``python -m llava_ecg.train.tiny.reading --data SET --aligned A --out O``.
 
 The language model has to read what the streams write (`llava_ecg.train.tiny.align`), so its answers are written from
-what they do write, for each line's own input: the signal's caption where there is a signal, else the page's. Each line
-shows the signal alone, signal and page, or the page alone. What comes out, ``train.json`` with its files, is LLaVA JSON
-for ``python -m llava_ecg.train``.
+what they do write, for each line's own input: the signal's caption where there is a signal, else the page's; with both,
+the rhythm is the page's (`FROM_PAGE`). Each line shows the signal alone, signal and page, or the page alone. What comes
+out, ``train.json`` with its files, is LLaVA JSON for ``python -m llava_ecg.train``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from llava_ecg.train.tiny.towers import SIZES
 
 KINDS, SHARES = ("signal", "both", "page"), (0.45, 0.3, 0.25)
 """What a line shows, and how many of the lines."""
+FROM_PAGE = ("heart_rate_bpm", "rhythm_regular", "p_present", "atrial fibrillation")
+"""What is read off the page where both are shown: a patch of the page is long enough for a beat and the next, a token
+of the signal is not, and on recordings of other devices the image tower tells the rate better."""
 REAL = 0.6
 
 
@@ -56,6 +59,16 @@ def read_stream(model: LlavaEcgForCausalLM, name: str, source: Any, words: torch
     values = model.preparers()[name].prepare(source).values
     nearest = distance(write(model, name, values), words).argmin(dim=-1)
     return read_caption(nearest[0].tolist())
+
+
+def joined(signal: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a signal with its page."""
+    facts = {**signal, **{name: page[name] for name in FROM_PAGE}}
+    if facts["p_present"] and facts["pr_ms"] is None:
+        facts["pr_ms"] = page["pr_ms"]
+    if not facts["p_present"]:
+        facts["pr_ms"] = None
+    return facts
 
 
 def line(number: int, model: LlavaEcgForCausalLM, words: torch.Tensor, records: Signals, args: Any) -> dict[str, Any]:
@@ -81,8 +94,8 @@ def line(number: int, model: LlavaEcgForCausalLM, words: torch.Tensor, records: 
         page = draw_page(recording, dpi=100).image
         out["image"] = f"image/{number:05d}.png"
         page.save(args.out / out["image"])
-        if kind == "page":
-            facts = read_stream(model, "image", page, words)
+        seen = read_stream(model, "image", page, words)
+        facts = joined(facts, seen) if kind == "both" else seen
     known = all(facts[name] is not None for name in ("heart_rate_bpm", "qrs_ms", "qt_ms", "qtc_bazett_ms", "axis_deg"))
     if not known:  # a caption that is not all numbers says nothing that could be read
         return {}
