@@ -7,7 +7,8 @@ no pass through the language model is needed here, only its embedding. (CoCa's c
 et al. 2022.) All other tokens of a stream are free.
 
 What is to be written is what the tower's own heads make of the same input, as they stood before this training. So every
-augmented input has a caption, and its digits agree with each other.
+augmented input has a caption, and its digits agree with each other. The towers get a few layers more to write with
+(`llava_ecg.train.tiny.grow`).
 
 Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model.
 """
@@ -15,7 +16,6 @@ Axes: B batch, M slots of the caption, C words that a caption may have, D width 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import sys
@@ -35,12 +35,14 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
+from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.train.tiny.captions import FORM, WORDS, borders_of, captions, read_caption
+from llava_ecg.train.tiny.grow import grow
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Probe, roc_area
-from llava_ecg.train.tiny.towers import load_heads, tell
+from llava_ecg.train.tiny.towers import load_probe, tell
 
 
 def word_embeddings(model: LlavaEcgForCausalLM, tokenizer: Any) -> torch.Tensor:
@@ -116,8 +118,9 @@ def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: ar
         stream = model.config.stream(name)
         size = {"tower": stream.tower, "preparation": stream.preparation}
         records = load(args.data, towers[name], size, args.pages, args.pages_seed)
-        teacher = Probe(copy.deepcopy(towers[name]), PARTS[name])
-        load_heads(teacher, folder)
+        own = tower_stream(folder)
+        teacher = Probe(build_tower(own.tower, own.tower_config), PARTS[name])
+        load_probe(teacher, folder)
         teacher.requires_grad_(False)
         rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
         borders = borders_of(tell(teacher, records, rows), records.targets[rows])
@@ -206,6 +209,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vision_tower", type=Path, required=True)
     parser.add_argument("--base", default="smollm2-135m-instruct", help="language model whose embedding is written in")
     parser.add_argument("--out", type=Path, required=True, help="folder for ecg/, image/ and projectors.safetensors")
+    parser.add_argument("--grow", type=int, default=2, help="layers that are added to each tower (default 2)")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--piece", type=float, default=math.inf, help="end this run after so many minutes")
     parser.add_argument("--batch_size", type=int, default=32)
@@ -225,13 +229,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     torch.manual_seed(args.seed)
     try:
-        made = {"ecg": tower_stream(args.ecg_tower, projector="linear", through="image")}
-        made["image"] = tower_stream(args.vision_tower, projector="mlp2x_gelu")
         folders = {"ecg": args.ecg_tower, "image": args.vision_tower}
-        model = compose(args.base, made, template="plain", tower_folders=folders)
+        grown = {name: args.out / f"grown-{name}" for name in folders}
+        for name, folder in folders.items():
+            grow(folder, grown[name], args.grow)
+        made = {"ecg": tower_stream(grown["ecg"], projector="linear", through="image")}
+        made["image"] = tower_stream(grown["image"], projector="mlp2x_gelu")
+        model = compose(args.base, made, template="plain", tower_folders=grown)
         model.language_model.requires_grad_(False)
         words = word_embeddings(model, load_tokenizer(find(args.base)))
-        args.out.mkdir(parents=True, exist_ok=True)
         streams = streams_of(model, folders, args)
         if not train(model, streams, words, args):
             print("broken off; the same command goes on", flush=True)
