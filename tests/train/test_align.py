@@ -20,6 +20,7 @@ from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.model.loading import compose, load_projectors, tower_stream
 from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
+from llava_ecg.train.tiny.grow import grow, layers_used
 from llava_ecg.train.tiny.sets import Pages, load
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
@@ -58,7 +59,7 @@ def said(facts: dict[str, Any]) -> str:
 
 def test_a_caption() -> None:
     assert said(FACTS).startswith(
-        " rate072 interval165 width094 total380 corrected420 axis-040 rhythm regular wave yes healthy9 infarction9"
+        " rate072 interval160 width095 total380 corrected420 axis-040 rhythm regular wave yes healthy9 infarction9"
     )
     assert len(caption(FACTS, LIKELY)) == len(FORM) < 101
     assert " axis+180" in said(FACTS | {"axis_deg": 180.0})
@@ -92,7 +93,7 @@ def test_captions_say_what_a_probe_tells() -> None:
     values = {quantity.name: float(FACTS[quantity.name]) for quantity in QUANTITIES}
     found = told(values, {"rhythm_regular": 3.0, "p_present": 2.0, "MI": 0.4})
     row = read_caption(captions(found, [0.0] * len(LABELS))[0].tolist())
-    assert row["heart_rate_bpm"] == pytest.approx(72, abs=1) and row["qt_ms"] == pytest.approx(380, abs=5)
+    assert row["heart_rate_bpm"] == pytest.approx(72, abs=2) and row["qt_ms"] == pytest.approx(380, abs=10)
     assert row["rhythm_regular"] and row["p_present"] and row["MI"] == 5 and row["HYP"] == 0
     borders = [1.0 if name == "MI" else 0.0 for name in LABELS]
     assert read_caption(captions(found, borders)[0].tolist())["MI"] == 3
@@ -116,6 +117,24 @@ def test_the_loss_is_small_only_at_the_wanted_words() -> None:
     assert right.all()
     worse, _ = align.caption_loss(words[wanted].roll(1, dims=1), wanted, words)
     assert worse > cost + 1
+
+
+@pytest.mark.parametrize("stream", ["ecg", "image"])
+def test_a_grown_tower_gives_the_same_tokens_at_first(small: None, tmp_path: Path, stream: str) -> None:
+    torch.manual_seed(0)
+    probe = towers.build_probe(stream)
+    towers.save_probe(probe, stream, tmp_path / "own")
+    grow(tmp_path / "own", tmp_path / "grown", 2)
+    found = tower_stream(tmp_path / "grown")
+    grown: Any = towers.build_tower(found.tower, found.tower_config)
+    grown.load_state_dict(load_file(tmp_path / "grown" / "model.safetensors"))
+    assert layers_used(grown) == layers_used(probe.tower) + 2
+    values = torch.randn(2, *((12, 5000) if stream == "ecg" else (3, 336, 336)))
+    with torch.no_grad():
+        assert torch.equal(grown.eval()(values), probe.tower.eval()(values))  # type: ignore[operator]
+    grown(values).square().mean().backward()
+    last = [name for name, value in grown.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0]
+    assert any("out_proj" in name for name in last) and any("fc2" in name or "c_proj" in name for name in last)
 
 
 def test_words_must_be_tokens(letters: Any, parts: Path) -> None:  # noqa: F811
@@ -263,7 +282,7 @@ def test_the_rhythm_of_signal_and_page_is_the_page_s() -> None:
     signal = read_caption(caption(FACTS, LIKELY))
     page = read_caption(caption(FACTS | {"heart_rate_bpm": 140.0, "p_present": False, "qrs_ms": 150.0}, LIKELY))
     both = reading.joined(signal, page)
-    assert (both["heart_rate_bpm"], both["p_present"], both["pr_ms"], both["qrs_ms"]) == (140, False, None, 94)
+    assert (both["heart_rate_bpm"], both["p_present"], both["pr_ms"], both["qrs_ms"]) == (140, False, None, 95)
     assert reading.joined(page, signal)["pr_ms"] == signal["pr_ms"]
 
 

@@ -17,7 +17,7 @@ from llava_ecg.errors import InputError
 from llava_ecg.train.tiny import records, sources
 from llava_ecg.train.tiny.augment import Batch, augmented
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load, waves_of_tokens, waves_on_page
-from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, errors, loss, roc_area, target_row
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, errors, loss, paces_of, roc_area, target_row
 from llava_ecg.train.tiny.towers import SIZES, build_probe
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -136,6 +136,17 @@ def test_what_is_not_known_costs_nothing() -> None:
     some[0] = torch.tensor(target_row({"heart_rate_bpm": 70}, {"MI": True}))
     assert torch.isfinite(least) and loss(told, some, waves) > least
     assert set(errors(told, some)) == {"heart_rate_bpm"}
+
+
+def test_the_rate_around_each_token() -> None:
+    marks = torch.zeros(1, 1000, dtype=torch.uint8)
+    for onset in (55, 155, 205, 900):  # an interval of 1 s, one of 0.5 s, a long one
+        marks[0, onset : onset + 9] = 2
+    paces = paces_of(waves_of_tokens(marks))[0]
+    assert paces.shape == (101,) and paces[:6].isnan().all() and paces[91:].isnan().all()
+    assert paces[6:16].tolist() == [60.0] * 10 and paces[16:21].tolist() == [120.0] * 5
+    assert paces[22].item() == pytest.approx(6000 / 695)
+    assert paces_of(torch.zeros(2, 101, 10, dtype=torch.int64)).isnan().all()
 
 
 def test_area_under_the_curve() -> None:

@@ -119,7 +119,7 @@ def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: ar
         size = {"tower": stream.tower, "preparation": stream.preparation}
         records = load(args.data, towers[name], size, args.pages, args.pages_seed)
         own = tower_stream(folder)
-        teacher = Probe(build_tower(own.tower, own.tower_config), PARTS[name])
+        teacher = Probe(build_tower(own.tower, own.tower_config), PARTS[name], paces=name == "ecg")
         load_probe(teacher, folder)
         teacher.requires_grad_(False)
         rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")

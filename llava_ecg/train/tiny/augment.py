@@ -42,10 +42,10 @@ def _in_time(batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, to
     """All records of a batch stretched by one factor, or turned round in time; marks and targets go with them."""
     values, marks, targets = batch.values, batch.marks, batch.targets
     samples, step = values.shape[2], values.shape[2] // marks.shape[1]
-    if torch.rand((), generator=generator) < 0.5:
+    if torch.rand((), generator=generator) < 0.3:
         turn = int(torch.randint(marks.shape[1], (), generator=generator))
         return values.roll(turn * step, dims=2), marks.roll(turn, dims=1), targets
-    factor = math.exp(float(_uniform(generator, math.log(0.55), math.log(1.35))))
+    factor = math.exp(float(_uniform(generator, math.log(0.5), math.log(1.35))))
     length = round(marks.shape[1] * factor)
     values = nn.functional.interpolate(values, size=length * step, mode="linear")
     marks = nn.functional.interpolate(marks[:, None].float(), size=length, mode="nearest")[:, 0].to(marks.dtype)

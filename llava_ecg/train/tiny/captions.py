@@ -21,11 +21,11 @@ from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Told
 
 DIGITS = tuple("0123456789")
 NUMBERS = {
-    "heart_rate_bpm": (" rate", 1),
-    "pr_ms": (" interval", 5),
-    "qrs_ms": (" width", 2),
-    "qt_ms": (" total", 5),
-    "qtc_bazett_ms": (" corrected", 5),
+    "heart_rate_bpm": (" rate", 2),
+    "pr_ms": (" interval", 10),
+    "qrs_ms": (" width", 5),
+    "qt_ms": (" total", 10),
+    "qtc_bazett_ms": (" corrected", 10),
 }
 """Quantity -> the word before its three digits, and what it is rounded to."""
 LABEL_WORDS = {

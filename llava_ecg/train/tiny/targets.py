@@ -64,7 +64,7 @@ STRETCHED = (-1.0, 1.0, 1.0, 1.0, 0.5, 0.0)
 """The power of a stretch of time by which each of `QUANTITIES` grows."""
 YES_NO = ("rhythm_regular", "p_present", *LABELS)
 OUTPUTS = sum(len(quantity.centres) for quantity in QUANTITIES) + len(YES_NO)
-DENSE_WEIGHT = 3.0
+DENSE_WEIGHT, PACE_WEIGHT = 3.0, 1.0
 WAVE_WEIGHTS = (0.5, 1.5, 1.5, 1.0)
 """Of each of `WAVES` in the loss: P waves and QRS complexes are short."""
 
@@ -77,10 +77,12 @@ def target_row(facts: Mapping[str, Any], labels: Mapping[str, bool]) -> list[flo
 
 
 class Told(NamedTuple):
-    """What a probe says: float [B, K] logits of all heads, and [B, P, R, C] of the waves."""
+    """What a probe says: float [B, K] logits of all heads, [B, P, R, C] of the waves, and of a signal [B, P, bins] of
+    the rate around each token."""
 
     heads: torch.Tensor
     waves: torch.Tensor
+    paces: torch.Tensor | None = None
 
     def value(self, place: int) -> torch.Tensor:
         """[B]: the expected value of one of `QUANTITIES`."""
@@ -97,9 +99,10 @@ class Told(NamedTuple):
 class Probe(nn.Module):
     """A tower and its heads, which read its first token and the mean of all."""
 
-    def __init__(self, tower: Any, parts: int) -> None:
+    def __init__(self, tower: Any, parts: int, paces: bool = False) -> None:
         super().__init__()
         self.tower, self.parts = tower, parts
+        self.paces = nn.Linear(tower.width, len(QUANTITIES[0].centres)) if paces else None
         self.heads = nn.Sequential(nn.LayerNorm(2 * tower.width), nn.Linear(2 * tower.width, OUTPUTS))
         self.waves = nn.Linear(tower.width, parts * len(WAVES))
 
@@ -107,11 +110,39 @@ class Probe(nn.Module):
         """What it says of a batch of prepared inputs."""
         tokens = self.tower(values)
         pooled = torch.cat([tokens[:, 0], tokens.mean(dim=1)], dim=-1)
-        return Told(self.heads(pooled).float(), self.waves(tokens).float().unflatten(-1, (self.parts, len(WAVES))))
+        waves = self.waves(tokens).float().unflatten(-1, (self.parts, len(WAVES)))
+        return Told(self.heads(pooled).float(), waves, None if self.paces is None else self.paces(tokens).float())
+
+
+def paces_of(waves: torch.Tensor) -> torch.Tensor:
+    """The rate around each token, bpm: of the interval between QRS complexes that its middle lies in; NaN before the
+    first and after the last.
+
+    Args:
+        waves: int64 [B, P, R], a number of `WAVES` each 10 ms; the first token is the class token.
+
+    Returns:
+        float32 [B, P]; NaN for the class token.
+    """
+    out = torch.full(waves.shape[:2], math.nan)
+    parts = waves.shape[2]
+    qrs = waves[:, 1:].flatten(1) == WAVES.index("QRS")
+    begins = qrs.clone()
+    begins[:, 1:] &= ~qrs[:, :-1]
+    middles = torch.arange(waves.shape[1] - 1) * parts + parts // 2
+    for row, begun in enumerate(begins):
+        onsets = begun.nonzero()[:, 0]
+        if len(onsets) > 1:
+            after = torch.searchsorted(onsets, middles, right=True)
+            inside = (after > 0) & (after < len(onsets))
+            rr = onsets[after.clamp(1, len(onsets) - 1)] - onsets[after.clamp(1, len(onsets) - 1) - 1]
+            out[row, 1:][inside] = 6000.0 / rr[inside]
+    return out
 
 
 def loss(told: Told, targets: torch.Tensor, waves: torch.Tensor) -> torch.Tensor:
-    """Cross entropy to the soft bins and to the waves, binary cross entropy to yes and no.
+    """Cross entropy to the soft bins, to the waves and to the rate around each token, binary cross entropy to yes and
+    no.
 
     Args:
         told: of the probe.
@@ -131,6 +162,12 @@ def loss(told: Told, targets: torch.Tensor, waves: torch.Tensor) -> torch.Tensor
     if known.any():
         each = nn.functional.binary_cross_entropy_with_logits(told.yes, wanted.nan_to_num(), reduction="none")
         total = total + ((each * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
+    if told.paces is not None:
+        paces = paces_of(waves)
+        known = ~paces.isnan()
+        if known.any():
+            rate = QUANTITIES[0]
+            total = total + PACE_WEIGHT * nn.functional.cross_entropy(told.paces[known], rate.soft(paces[known]))
     weight = torch.tensor(WAVE_WEIGHTS)
     return total + DENSE_WEIGHT * nn.functional.cross_entropy(told.waves.flatten(0, 2), waves.flatten(), weight=weight)
 

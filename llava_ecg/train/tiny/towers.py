@@ -73,11 +73,11 @@ def blind_to_background(tower: Any) -> None:
 def build_probe(stream: str) -> Probe:
     """A new tower of `SIZES` with its heads, or the plain CNN that it is held against."""
     if stream == CNN:
-        return Probe(PlainCnn(), PARTS["ecg"])
+        return Probe(PlainCnn(), PARTS["ecg"], paces=True)
     tower: Any = build_tower(SIZES[stream]["tower"], SIZES[stream]["tower_config"])
     if stream == "image":
         blind_to_background(tower)
-    return Probe(tower, PARTS[stream])
+    return Probe(tower, PARTS[stream], paces=stream == "ecg")
 
 
 def load_heads(probe: Probe, folder: Path) -> None:
@@ -89,7 +89,9 @@ def load_heads(probe: Probe, folder: Path) -> None:
     path = folder / HEADS
     if not path.is_file():
         raise InputError(f"{path} is missing; give a folder that python -m llava_ecg.train.tiny.towers wrote")
-    probe.load_state_dict(load_file(path), strict=False)
+    missing, strange = probe.load_state_dict(load_file(path), strict=False)
+    if strange:
+        raise InputError(f"{path} has heads of another kind: {', '.join(strange)}")
 
 
 def load_probe(probe: Probe, folder: Path) -> None:
@@ -108,6 +110,7 @@ def load_probe(probe: Probe, folder: Path) -> None:
 def save_probe(probe: Probe, stream: str, out: Path) -> None:
     """Write the heads, and the tower as checkpoints hold one; of the plain CNN the heads alone."""
     own = {name: value.contiguous() for name, value in probe.state_dict().items() if not name.startswith("tower.")}
+    out.mkdir(parents=True, exist_ok=True)
     save_file(own, out / HEADS)
     if stream == CNN:
         return
