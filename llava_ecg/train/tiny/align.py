@@ -1,6 +1,6 @@
 """Alignment: ``python -m llava_ecg.train.tiny.align --data SET --ecg_tower A --vision_tower B --out FOLDER``.
 
-Before a language model is trained, towers and projectors learn to write a short caption in its own token embeddings
+Before a language model is trained, the streams learn to write a short caption in its own token embeddings
 (`llava_ecg.train.tiny.captions`): the first tokens of each stream, projected, come to lie where the words " rate 0 7 2"
 lie. A language model then has only to read them, which it learns from a few hundred answers instead of many thousands;
 no pass through the language model is needed here, only its embedding. (CoCa's captioner, cut down to a fixed form: Yu
@@ -8,7 +8,7 @@ et al. 2022.) All other tokens of a stream are free.
 
 What is to be written is what the tower's own heads make of the same input, as they stood before this training. So every
 augmented input has a caption, and its digits agree with each other. The towers get a few layers more to write with
-(`llava_ecg.train.tiny.grow`).
+(`llava_ecg.train.tiny.grow`); these and the projectors learn, and what is below stays as it is.
 
 Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model.
 """
@@ -37,7 +37,7 @@ from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.train.tiny.captions import FORM, WORDS, borders_of, captions, read_caption
-from llava_ecg.train.tiny.grow import grow
+from llava_ecg.train.tiny.grow import added_layers, grow, layers_used, rest, trunk
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
 from llava_ecg.train.tiny.sources import LABELS
@@ -85,14 +85,19 @@ def distance(features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     return (features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)) / size
 
 
-def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.Tensor:
-    """[n, ...] -> float32 [n, M, D]: the part of a stream's projected tokens that holds the caption (after the ECG's
-    class token)."""
-    towers: Any = model.towers
+def slots_of(model: LlavaEcgForCausalLM, name: str, tokens: torch.Tensor) -> torch.Tensor:
+    """A stream's tower tokens [n, P, W] -> float32 [n, M, D]: the part that holds the caption (after the ECG's class
+    token), projected."""
     first = 1 if name == "ecg" else 0
-    tokens = towers[name].tokens
-    index = torch.arange(len(values))[:, None] * tokens + torch.arange(first, first + len(FORM))
-    return model.features(name, values, index.flatten()).view(len(values), len(FORM), -1).float()
+    projected = model.projectors[name](tokens[:, first : first + len(FORM)])
+    through = model.config.streams[name]["through"]
+    return (projected if through is None else model.projectors[through](projected)).float()
+
+
+def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.Tensor:
+    """[n, ...] prepared inputs -> float32 [n, M, D]: what a stream writes of them."""
+    towers: Any = model.towers
+    return slots_of(model, name, towers[name](values))
 
 
 @dataclass
@@ -103,11 +108,31 @@ class Stream:
         records: signals or pages.
         teacher: the tower and its heads before this training.
         borders: of `captions`.
+        used: layers of the teacher, which the grown tower begins with.
     """
 
     records: Signals | Pages
     teacher: Probe
     borders: list[float]
+    used: int
+
+    @torch.no_grad()
+    def read(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[B, ...] -> float16 [B, P, W], the teacher's tokens with the class token, and int64 [B, M], its caption."""
+        tokens = trunk(self.teacher.tower, values)
+        own = tokens[:, -self.teacher.tower.tokens :]
+        return tokens.half(), captions(self.teacher.tell(own), self.borders)
+
+    def versions(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """`read` of each record for training, ``count`` times with other augmentations."""
+        tokens, wanted = [], []
+        rows = torch.tensor(self.records.rows("train"))
+        for _ in range(count):
+            for some in rows.split(50):
+                found = self.read(self.records.batch(some, generator)[0])
+                tokens.append(found[0])
+                wanted.append(found[1])
+        return torch.cat(tokens), torch.cat(wanted)
 
 
 def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: argparse.Namespace) -> dict[str, Stream]:
@@ -125,24 +150,26 @@ def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: ar
         rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
         borders = borders_of(tell(teacher, records, rows), records.targets[rows])
         print(f"{name}: borders {dict(zip(LABELS, (round(border, 2) for border in borders), strict=True))}", flush=True)
-        out[name] = Stream(records, teacher, borders)
+        out[name] = Stream(records, teacher.eval(), borders, layers_used(teacher.tower))
     return out
 
 
 def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torch.Tensor, args: Any) -> bool:
-    """Batches of the streams in turn, for ``args.minutes``; whether they are over."""
-    clock = Clock(args.minutes, args.piece)
+    """The added layers and the projectors, on batches of the streams in turn, for ``args.minutes``; whether they are
+    over. The layers below stay, so what they make of each record is computed once."""
     generator = torch.Generator().manual_seed(args.seed)
+    read = {name: stream.versions(args.versions, generator) for name, stream in streams.items()}
+    for name, (tokens, _) in read.items():
+        print(f"{name}: {len(tokens)} records read", flush=True)
+    clock = Clock(args.minutes, args.piece)
+    towers: Any = model.towers
     right: dict[str, float] = {}
 
     def cost(name: str) -> torch.Tensor:
-        stream = streams[name]
-        rows = torch.tensor(stream.records.rows("train"))
-        picked = rows[torch.randint(len(rows), (args.batch_size,), generator=generator)]
-        values, _, _ = stream.records.batch(picked, generator)
-        with torch.no_grad():
-            wanted = captions(stream.teacher(values), stream.borders)
-        found, hits = caption_loss(write(model, name, values), wanted, words)
+        tokens, wanted = read[name]
+        rows = torch.randint(len(tokens), (args.batch_size,), generator=generator)
+        written = rest(towers[name], tokens[rows].float(), streams[name].used)
+        found, hits = caption_loss(slots_of(model, name, written), wanted[rows], words)
         right[name] = float(hits.float().mean())
         return found
 
@@ -150,12 +177,14 @@ def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torc
         for name in cycle(streams):
             yield partial(cost, name)
 
-    parts = [(model.towers, args.learning_rate), (model.projectors, 3 * args.learning_rate)]
+    added = nn.ModuleList(
+        layer for name, stream in streams.items() for layer in added_layers(towers[name], stream.used)
+    )
     steps = optimise(
-        parts,
+        [(added, args.learning_rate), (model.projectors, args.learning_rate)],
         costs(),
         clock.share,
-        warm_up=40 * len(streams),
+        warm_up=50 * len(streams),
         weight_decay=0.01,
         state=args.out / "state.pt",
         clock=clock,
@@ -212,10 +241,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--grow", type=int, default=2, help="layers that are added to each tower (default 2)")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--piece", type=float, default=math.inf, help="end this run after so many minutes")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument(
-        "--learning_rate", type=float, default=6e-4, help="of the towers; the projectors learn at three times that"
-    )
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--versions", type=int, default=3, help="augmentations of each record (default 3)")
     parser.add_argument("--pages", type=int, default=3600, help="at most so many pages are drawn")
     parser.add_argument(
         "--pages_seed", type=int, default=0, help="--seed of the image tower's training, whose pages these are"

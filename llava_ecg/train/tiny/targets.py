@@ -108,7 +108,10 @@ class Probe(nn.Module):
 
     def forward(self, values: torch.Tensor) -> Told:
         """What it says of a batch of prepared inputs."""
-        tokens = self.tower(values)
+        return self.tell(self.tower(values))
+
+    def tell(self, tokens: torch.Tensor) -> Told:
+        """What it says of a batch by the tower's tokens, float [B, P, W]."""
         pooled = torch.cat([tokens[:, 0], tokens.mean(dim=1)], dim=-1)
         waves = self.waves(tokens).float().unflatten(-1, (self.parts, len(WAVES)))
         return Told(self.heads(pooled).float(), waves, None if self.paces is None else self.paces(tokens).float())
