@@ -21,6 +21,7 @@ from llava_ecg.model.loading import compose, load_projectors, tower_stream
 from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
 from llava_ecg.train.tiny.grow import grow, layers_used
+from llava_ecg.train.tiny.probe import load_heads, load_probe, writing_loss
 from llava_ecg.train.tiny.sets import Pages, load
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
@@ -123,7 +124,7 @@ def test_the_loss_is_small_only_at_the_wanted_words() -> None:
 def test_a_grown_tower_gives_the_same_tokens_at_first(small: None, tmp_path: Path, stream: str) -> None:
     torch.manual_seed(0)
     probe = towers.build_probe(stream)
-    towers.save_probe(probe, stream, tmp_path / "own")
+    towers.save_probe(probe, stream, SMALL[stream], tmp_path / "own")
     grow(tmp_path / "own", tmp_path / "grown", 2)
     found = tower_stream(tmp_path / "grown")
     grown: Any = towers.build_tower(found.tower, found.tower_config)
@@ -135,6 +136,28 @@ def test_a_grown_tower_gives_the_same_tokens_at_first(small: None, tmp_path: Pat
     grown(values).square().mean().backward()
     last = [name for name, value in grown.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0]
     assert any("out_proj" in name for name in last) and any("fc2" in name or "c_proj" in name for name in last)
+
+
+def test_a_tower_learns_to_write_what_its_heads_say(small: None, made: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    probe = towers.build_probe("ecg")
+    values = torch.randn(4, 12, 5000)
+    costs = []
+    optimizer = torch.optim.AdamW([*probe.words.parameters(), *probe.tower.parameters()], lr=3e-3)  # type: ignore[union-attr]
+    heads = probe.heads[1].weight.clone()  # type: ignore[union-attr, operator]
+    for _ in range(40):
+        cost = writing_loss(probe, probe(values))
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        costs.append(cost.item())
+    assert costs[-1] < 0.5 * costs[0]
+    assert probe.heads[1].weight.grad is None and torch.equal(probe.heads[1].weight, heads)  # type: ignore[union-attr, operator]
+
+
+def test_layers_are_added_to_what_has_learned(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tower("ecg", made, tmp_path / "a", "--grow", "1") == 2
+    assert "give it with --init" in capsys.readouterr().err
 
 
 def test_words_must_be_tokens(letters: Any, parts: Path) -> None:  # noqa: F811
@@ -177,7 +200,7 @@ def test_a_tower_learns_and_goes_on(
     assert 7.2 <= after["passed"] < 30 and before["passed"] >= 3.6
     assert '"simulated": {"heart_rate_bpm"' in said
     probe = towers.build_probe("ecg")
-    towers.load_probe(probe, out)
+    load_probe(probe, out)
     assert torch.equal(probe.waves.weight, load_file(out / "heads.safetensors")["waves.weight"])
     assert torch.equal(probe.tower.conv1.weight, load_file(out / "model.safetensors")["conv1.weight"])  # type: ignore[union-attr]
     begun = ["--init", str(out), "--minutes", "0.001", "--learning_rate", "0"]
@@ -185,7 +208,7 @@ def test_a_tower_learns_and_goes_on(
     again = load_file(tmp_path / "next" / "model.safetensors")["conv1.weight"]
     assert torch.equal(again, load_file(out / "model.safetensors")["conv1.weight"])
     assert tower("ecg", made, tmp_path / "none", "--init", str(made)) == 2
-    assert "heads.safetensors is missing" in capsys.readouterr().err
+    assert "holds no tower" in capsys.readouterr().err
 
 
 def test_pages_are_taught_by_the_signals_tower(
@@ -232,7 +255,10 @@ def test_towers_learn_to_write(
         tmp_path / "base"
     )
     for stream in ("ecg", "image"):
-        assert tower(stream, made, tmp_path / stream, "--minutes", "0.02") == 0
+        assert tower(stream, made, tmp_path / "plain" / stream, "--minutes", "0.02") == 0
+        more = ["--init", str(tmp_path / "plain" / stream), "--grow", "1", "--write", "--minutes", "0.05"]
+        assert tower(stream, made, tmp_path / stream, *more) == 0
+        assert '"words right"' in capsys.readouterr().out
     words = ["--data", str(made), "--ecg_tower", str(tmp_path / "ecg"), "--vision_tower", str(tmp_path / "image")]
     words += [
         "--base",
@@ -259,8 +285,8 @@ def test_towers_learn_to_write(
     stored = load_file(tmp_path / "out" / "projectors.safetensors")
     assert torch.equal(composed.projectors["image"][2].weight, stored["image.2.weight"])
     before, after = (load_file(tmp_path / folder / "model.safetensors") for folder in ("ecg", "out/ecg"))
-    assert all(torch.equal(after[name], value) for name, value in before.items())  # what is below stays
-    assert len([name for name in after if name not in before and after[name].abs().sum() > 0]) > 20  # 2 layers learn
+    assert before.keys() == after.keys() and all(torch.equal(after[name], value) for name, value in before.items())
+    assert len([name for name in after if "resblocks.2." in name]) == 12  # a layer more than the plain tower
     written(made, tmp_path, capsys, monkeypatch)
 
 
@@ -316,4 +342,4 @@ def test_what_a_stream_writes_is_read(
 
 def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     with pytest.raises(align.InputError, match="heads.safetensors is missing"):
-        towers.load_heads(towers.build_probe("ecg"), parts / "ecg")
+        load_heads(towers.build_probe("ecg"), parts / "ecg")

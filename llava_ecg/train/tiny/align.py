@@ -1,16 +1,15 @@
 """Alignment: ``python -m llava_ecg.train.tiny.align --data SET --ecg_tower A --vision_tower B --out FOLDER``.
 
-Before a language model is trained, the streams learn to write a short caption in its own token embeddings
-(`llava_ecg.train.tiny.captions`): the first tokens of each stream, projected, come to lie where the words " rate 0 7 2"
-lie. A language model then has only to read them, which it learns from a few hundred answers instead of many thousands;
-no pass through the language model is needed here, only its embedding. (CoCa's captioner, cut down to a fixed form: Yu
-et al. 2022.) All other tokens of a stream are free.
+Before a language model is trained, the projectors learn to put the captions that the towers write
+(`llava_ecg.train.tiny.captions`) into its own token embeddings: the first tokens of each stream, projected, come to lie
+where the words " rate 0 7 2" lie. A language model then has only to read them, which it learns from a few hundred
+answers instead of many thousands; no pass through the language model is needed here, only its embedding. (CoCa's
+captioner, cut down to a fixed form: Yu et al. 2022.) All other tokens of a stream are free.
 
-What is to be written is what the tower's own heads make of the same input, as they stood before this training. So every
-augmented input has a caption, and its digits agree with each other. The towers get a few layers more to write with
-(`llava_ecg.train.tiny.grow`); these and the projectors learn, and what is below stays as it is.
+The towers stay as they are, so their tokens are computed once. What is to be written is what the tower's own heads make
+of the same input: every augmented input has a caption, and its digits agree with each other.
 
-Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model.
+Axes: B batch, M slots of the caption, C words that a caption may have, D width of the language model, W of a tower.
 """
 
 from __future__ import annotations
@@ -35,14 +34,11 @@ from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
-from llava_ecg.model.towers.tower import build_tower
-from llava_ecg.train.tiny.captions import FORM, WORDS, borders_of, captions, read_caption
-from llava_ecg.train.tiny.grow import added_layers, grow, layers_used, rest, trunk
+from llava_ecg.train.tiny.captions import FORM, WORDS, read_caption
 from llava_ecg.train.tiny.loop import Clock, optimise
+from llava_ecg.train.tiny.probe import Probe, load_heads
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
-from llava_ecg.train.tiny.sources import LABELS
-from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Probe, roc_area
-from llava_ecg.train.tiny.towers import load_probe, tell
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, roc_area
 
 
 def word_embeddings(model: LlavaEcgForCausalLM, tokenizer: Any) -> torch.Tensor:
@@ -85,19 +81,18 @@ def distance(features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     return (features.pow(2).sum(-1, keepdim=True) - 2 * features @ words.T + words.pow(2).sum(-1)) / size
 
 
-def slots_of(model: LlavaEcgForCausalLM, name: str, tokens: torch.Tensor) -> torch.Tensor:
-    """A stream's tower tokens [n, P, W] -> float32 [n, M, D]: the part that holds the caption (after the ECG's class
-    token), projected."""
-    first = 1 if name == "ecg" else 0
-    projected = model.projectors[name](tokens[:, first : first + len(FORM)])
+def projected(model: LlavaEcgForCausalLM, name: str, slots: torch.Tensor) -> torch.Tensor:
+    """A tower's tokens [n, M, W] -> float32 [n, M, D], through the stream's projectors."""
+    tokens = model.projectors[name](slots)
     through = model.config.streams[name]["through"]
-    return (projected if through is None else model.projectors[through](projected)).float()
+    return (tokens if through is None else model.projectors[through](tokens)).float()
 
 
 def write(model: LlavaEcgForCausalLM, name: str, values: torch.Tensor) -> torch.Tensor:
     """[n, ...] prepared inputs -> float32 [n, M, D]: what a stream writes of them."""
     towers: Any = model.towers
-    return slots_of(model, name, towers[name](values))
+    first = int(name == "ecg")
+    return projected(model, name, towers[name](values)[:, first : first + len(FORM)])
 
 
 @dataclass
@@ -106,70 +101,52 @@ class Stream:
 
     Attributes:
         records: signals or pages.
-        teacher: the tower and its heads before this training.
-        borders: of `captions`.
-        used: layers of the teacher, which the grown tower begins with.
+        probe: the stream's tower with its heads.
     """
 
     records: Signals | Pages
-    teacher: Probe
-    borders: list[float]
-    used: int
+    probe: Probe
 
     @torch.no_grad()
-    def read(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, ...] -> float16 [B, P, W], the teacher's tokens with the class token, and int64 [B, M], its caption."""
-        tokens = trunk(self.teacher.tower, values)
-        own = tokens[:, -self.teacher.tower.tokens :]
-        return tokens.half(), captions(self.teacher.tell(own), self.borders)
-
     def versions(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """`read` of each record for training, ``count`` times with other augmentations."""
+        """Of each record for training, ``count`` times with other augmentations: float16 [N, M, W], the tower's tokens
+        that hold the caption, and int64 [N, M], the caption."""
         tokens, wanted = [], []
         rows = torch.tensor(self.records.rows("train"))
         for _ in range(count):
             for some in rows.split(50):
-                found = self.read(self.records.batch(some, generator)[0])
-                tokens.append(found[0])
-                wanted.append(found[1])
+                found = self.probe.tower(self.records.batch(some, generator)[0])
+                tokens.append(self.probe.slots(found).half())
+                wanted.append(self.probe.captions(self.probe.tell(found)))
         return torch.cat(tokens), torch.cat(wanted)
 
 
 def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: argparse.Namespace) -> dict[str, Stream]:
-    """Each stream with its records and its teacher."""
+    """Each stream with its records, and its tower's heads."""
     towers: Any = model.towers
     out = {}
     for name, folder in folders.items():
         stream = model.config.stream(name)
         size = {"tower": stream.tower, "preparation": stream.preparation}
-        records = load(args.data, towers[name], size, args.pages, args.pages_seed)
-        own = tower_stream(folder)
-        teacher = Probe(build_tower(own.tower, own.tower_config), PARTS[name], paces=name == "ecg")
-        load_probe(teacher, folder)
-        teacher.requires_grad_(False)
-        rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
-        borders = borders_of(tell(teacher, records, rows), records.targets[rows])
-        print(f"{name}: borders {dict(zip(LABELS, (round(border, 2) for border in borders), strict=True))}", flush=True)
-        out[name] = Stream(records, teacher.eval(), borders, layers_used(teacher.tower))
+        probe = Probe(towers[name], PARTS[name], paces=name == "ecg", first=int(name == "ecg"))
+        load_heads(probe, folder)
+        out[name] = Stream(load(args.data, towers[name], size, args.pages, args.pages_seed), probe.eval())
     return out
 
 
 def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torch.Tensor, args: Any) -> bool:
-    """The added layers and the projectors, on batches of the streams in turn, for ``args.minutes``; whether they are
-    over. The layers below stay, so what they make of each record is computed once."""
+    """The projectors, on batches of the streams in turn, for ``args.minutes``; whether they are over."""
     generator = torch.Generator().manual_seed(args.seed)
     read = {name: stream.versions(args.versions, generator) for name, stream in streams.items()}
     for name, (tokens, _) in read.items():
         print(f"{name}: {len(tokens)} records read", flush=True)
     clock = Clock(args.minutes, args.piece)
-    towers: Any = model.towers
     right: dict[str, float] = {}
 
     def cost(name: str) -> torch.Tensor:
         tokens, wanted = read[name]
         rows = torch.randint(len(tokens), (args.batch_size,), generator=generator)
-        written = rest(towers[name], tokens[rows].float(), streams[name].used)
-        found, hits = caption_loss(slots_of(model, name, written), wanted[rows], words)
+        found, hits = caption_loss(projected(model, name, tokens[rows].float()), wanted[rows], words)
         right[name] = float(hits.float().mean())
         return found
 
@@ -177,11 +154,8 @@ def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torc
         for name in cycle(streams):
             yield partial(cost, name)
 
-    added = nn.ModuleList(
-        layer for name, stream in streams.items() for layer in added_layers(towers[name], stream.used)
-    )
     steps = optimise(
-        [(added, args.learning_rate), (model.projectors, args.learning_rate)],
+        [(model.projectors, args.learning_rate)],
         costs(),
         clock.share,
         warm_up=50 * len(streams),
@@ -191,14 +165,14 @@ def train(model: LlavaEcgForCausalLM, streams: Mapping[str, Stream], words: torc
     )
     for step, found in steps:
         name = list(streams)[step % len(streams)]
-        if step // len(streams) % 50 == 0:
+        if step // len(streams) % 100 == 0:
             print(f"step {step} {clock.passed:.0f} s {name} loss {found:.3f}, right {right[name]:.3f}", flush=True)
     return clock.over
 
 
 @torch.no_grad()
 def report(model: LlavaEcgForCausalLM, name: str, stream: Stream, words: torch.Tensor) -> dict[str, Any]:
-    """On the real records for validation: the share of the words that are those the teacher would write, how far the
+    """On the real records for validation: the share of the words that its heads would write, how far the
     written numbers are off what is measured, and the areas under the ROC curves of the written digits."""
     records = stream.records
     rows = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
@@ -206,7 +180,7 @@ def report(model: LlavaEcgForCausalLM, name: str, stream: Stream, words: torch.T
     for at in range(0, len(rows), 50):
         values = records.values(torch.tensor(rows[at : at + 50]))
         nearest = distance(write(model, name, values), words).argmin(dim=-1)
-        right.append(nearest == captions(stream.teacher(values), stream.borders))
+        right.append(nearest == stream.probe.captions(stream.probe(values)))
         read += [read_caption(row) for row in nearest.tolist()]
     found: dict[str, Any] = {"records": len(rows), "words right": float(torch.cat(right).float().mean())}
     for column, quantity in enumerate((*(each.name for each in QUANTITIES), *YES_NO)):
@@ -238,8 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vision_tower", type=Path, required=True)
     parser.add_argument("--base", default="smollm2-135m-instruct", help="language model whose embedding is written in")
     parser.add_argument("--out", type=Path, required=True, help="folder for ecg/, image/ and projectors.safetensors")
-    parser.add_argument("--grow", type=int, default=2, help="layers that are added to each tower (default 2)")
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--piece", type=float, default=math.inf, help="end this run after so many minutes")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
@@ -253,19 +226,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Align both towers and write them with their projectors."""
+    """Align both streams, and write the towers with their projectors."""
     args = build_parser().parse_args(argv)
     torch.manual_seed(args.seed)
     try:
         folders = {"ecg": args.ecg_tower, "image": args.vision_tower}
-        grown = {name: args.out / f"grown-{name}" for name in folders}
-        for name, folder in folders.items():
-            grow(folder, grown[name], args.grow)
-        made = {"ecg": tower_stream(grown["ecg"], projector="linear", through="image")}
-        made["image"] = tower_stream(grown["image"], projector="mlp2x_gelu")
-        model = compose(args.base, made, template="plain", tower_folders=grown)
+        made = {"ecg": tower_stream(args.ecg_tower, projector="linear", through="image")}
+        made["image"] = tower_stream(args.vision_tower, projector="mlp2x_gelu")
+        model = compose(args.base, made, template="plain", tower_folders=folders)
         model.language_model.requires_grad_(False)
         words = word_embeddings(model, load_tokenizer(find(args.base)))
+        args.out.mkdir(parents=True, exist_ok=True)
         streams = streams_of(model, folders, args)
         if not train(model, streams, words, args):
             print("broken off; the same command goes on", flush=True)

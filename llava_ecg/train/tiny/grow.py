@@ -1,8 +1,5 @@
 """More layers for a tower of gem-tiny before it learns to write: what a caption says is the mean of all tokens of the
-last layer, which no token of that layer can see.
-
-Axes: B batch, P tokens, W width.
-"""
+last layer, which no token of that layer can see."""
 
 from __future__ import annotations
 
@@ -50,33 +47,6 @@ def grow(folder: Path, out: Path, more: int) -> None:
 def layers_used(tower: Any) -> int:
     """How many layers of a tower its tokens go through; CLIP's last one is left out by GEM's selection."""
     return int(getattr(tower, "depth", 0)) or len(tower.transformer.resblocks)
-
-
-def trunk(tower: Any, values: torch.Tensor) -> torch.Tensor:
-    """[B, ...] -> [B, P, W]: a tower's tokens with its class token, which CLIP's selection leaves out."""
-    if not hasattr(tower, "select_feature"):
-        return tower(values)
-    chosen, tower.select_feature = tower.select_feature, "cls_patch"
-    try:
-        return tower(values)
-    finally:
-        tower.select_feature = chosen
-
-
-def added_layers(tower: Any, used: int) -> list[torch.nn.Module]:
-    """The layers behind the first ``used`` that a tower's tokens go through."""
-    if hasattr(tower, "depth"):
-        return list(tower.vision_tower.encoder.layers[used : tower.depth])
-    return list(tower.transformer.resblocks[used:])
-
-
-def rest(tower: Any, tokens: torch.Tensor, used: int) -> torch.Tensor:
-    """What `added_layers` make of `trunk`'s tokens: the tokens of the grown tower."""
-    clip = hasattr(tower, "depth")
-    for layer in added_layers(tower, used):
-        out = layer(tokens, attention_mask=None) if clip else layer(tokens)
-        tokens = out[0] if isinstance(out, tuple) else out
-    return tokens[:, 1:] if clip and tower.select_feature == "patch" else tokens
 
 
 def _layer(name: str) -> int | None:

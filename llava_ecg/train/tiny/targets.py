@@ -77,12 +77,13 @@ def target_row(facts: Mapping[str, Any], labels: Mapping[str, bool]) -> list[flo
 
 
 class Told(NamedTuple):
-    """What a probe says: float [B, K] logits of all heads, [B, P, R, C] of the waves, and of a signal [B, P, bins] of
-    the rate around each token."""
+    """What a probe says: float [B, K] logits of all heads, [B, P, R, C] of the waves, of a signal [B, P, bins] of the
+    rate around each token, and [B, slots, words] of the caption."""
 
     heads: torch.Tensor
     waves: torch.Tensor
     paces: torch.Tensor | None = None
+    slots: torch.Tensor | None = None
 
     def value(self, place: int) -> torch.Tensor:
         """[B]: the expected value of one of `QUANTITIES`."""
@@ -94,27 +95,6 @@ class Told(NamedTuple):
     def yes(self) -> torch.Tensor:
         """[B, labels]: logits of `YES_NO`."""
         return self.heads[:, -len(YES_NO) :]
-
-
-class Probe(nn.Module):
-    """A tower and its heads, which read its first token and the mean of all."""
-
-    def __init__(self, tower: Any, parts: int, paces: bool = False) -> None:
-        super().__init__()
-        self.tower, self.parts = tower, parts
-        self.paces = nn.Linear(tower.width, len(QUANTITIES[0].centres)) if paces else None
-        self.heads = nn.Sequential(nn.LayerNorm(2 * tower.width), nn.Linear(2 * tower.width, OUTPUTS))
-        self.waves = nn.Linear(tower.width, parts * len(WAVES))
-
-    def forward(self, values: torch.Tensor) -> Told:
-        """What it says of a batch of prepared inputs."""
-        return self.tell(self.tower(values))
-
-    def tell(self, tokens: torch.Tensor) -> Told:
-        """What it says of a batch by the tower's tokens, float [B, P, W]."""
-        pooled = torch.cat([tokens[:, 0], tokens.mean(dim=1)], dim=-1)
-        waves = self.waves(tokens).float().unflatten(-1, (self.parts, len(WAVES)))
-        return Told(self.heads(pooled).float(), waves, None if self.paces is None else self.paces(tokens).float())
 
 
 def paces_of(waves: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,10 @@
 
 A tower on random weights has nothing to say to a language model. Here it learns to tell what is known of each recording
 (`llava_ecg.train.tiny.targets`), of the set that ``python -m llava_ecg.train.tiny.records`` wrote. The tower and its
-heads are kept: what the heads say is what `llava_ecg.train.tiny.align` teaches it to write.
+heads are kept. With ``--write`` it also learns to write what its heads say as a caption into its first tokens, word by
+word (`llava_ecg.train.tiny.captions`), which `llava_ecg.train.tiny.align` turns into the language model's words; a
+tower of ``--init`` gets a few more layers for that (``--grow``), since what is told is the mean of all tokens of the
+last layer, which no token of that layer can see.
 
 It goes on where it was: ``--piece 20`` ends after twenty minutes with the state written, and the same command goes on.
 
@@ -16,23 +19,25 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from llava_ecg.errors import InputError
+from llava_ecg.model.loading import tower_stream
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.train.tiny.captions import borders_of
+from llava_ecg.train.tiny.grow import grow
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.plain_cnn import PlainCnn
+from llava_ecg.train.tiny.probe import Probe, load_probe, save_heads, writing_loss
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
 from llava_ecg.train.tiny.sources import LABELS, SUPERCLASSES
-from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Probe, Told, errors, loss
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Told, errors, loss
 
 SIZES: dict[str, dict[str, Any]] = {
     "ecg": {
@@ -57,8 +62,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 CNN = "cnn"
-HEADS = "heads.safetensors"
-"""Beside a tower, what its probe's own layers are."""
+WRITING_WEIGHT = 10.0
+"""Of the caption in the loss; the sum of all other heads begins near 30 and ends near 12."""
 
 
 def blind_to_background(tower: Any) -> None:
@@ -70,53 +75,42 @@ def blind_to_background(tower: Any) -> None:
         weight *= 5.0
 
 
-def build_probe(stream: str) -> Probe:
-    """A new tower of `SIZES` with its heads, or the plain CNN that it is held against."""
+def build_probe(stream: str, config: Mapping[str, Any] | None = None) -> Probe:
+    """A new tower with its heads, of this config or that of `SIZES`, or the plain CNN that it is held against."""
     if stream == CNN:
-        return Probe(PlainCnn(), PARTS["ecg"], paces=True)
-    tower: Any = build_tower(SIZES[stream]["tower"], SIZES[stream]["tower_config"])
+        return Probe(PlainCnn(), PARTS["ecg"], paces=True, first=1)
+    tower: Any = build_tower(SIZES[stream]["tower"], config or SIZES[stream]["tower_config"])
     if stream == "image":
         blind_to_background(tower)
-    return Probe(tower, PARTS[stream], paces=stream == "ecg")
+    return Probe(tower, PARTS[stream], paces=stream == "ecg", first=int(stream == "ecg"))
 
 
-def load_heads(probe: Probe, folder: Path) -> None:
-    """Fill a probe's heads (not its tower) from what `main` wrote into a tower's folder.
-
-    Raises:
-        InputError: there are none.
-    """
-    path = folder / HEADS
-    if not path.is_file():
-        raise InputError(f"{path} is missing; give a folder that python -m llava_ecg.train.tiny.towers wrote")
-    missing, strange = probe.load_state_dict(load_file(path), strict=False)
-    if strange:
-        raise InputError(f"{path} has heads of another kind: {', '.join(strange)}")
-
-
-def load_probe(probe: Probe, folder: Path) -> None:
-    """Fill a probe with a tower and heads that `save_probe` wrote.
+def begun(args: argparse.Namespace) -> tuple[Probe, dict[str, Any]]:
+    """The probe that a training begins with, and its tower's config: a new one, or that of ``--init``, grown.
 
     Raises:
-        InputError: there are none, or of another size.
+        InputError: there is none in the folder, or more layers are asked for without one.
     """
-    load_heads(probe, folder)
-    try:
-        probe.tower.load_state_dict(load_file(folder / "model.safetensors"))
-    except (FileNotFoundError, RuntimeError) as error:
-        raise InputError(f"{folder} holds no tower of this kind: {str(error).splitlines()[0]}") from error
+    if args.init is None:
+        if args.grow:
+            raise InputError("--grow adds layers to a tower that has learned; give it with --init")
+        return build_probe(args.stream), dict(SIZES.get(args.stream, {}).get("tower_config", {}))
+    folder = args.init
+    if args.grow:
+        folder = args.out / "grown"
+        grow(args.init, folder, args.grow)
+    config = dict(tower_stream(folder).tower_config)
+    probe = build_probe(args.stream, config)
+    load_probe(probe, folder, args.init)
+    return probe, config
 
 
-def save_probe(probe: Probe, stream: str, out: Path) -> None:
+def save_probe(probe: Probe, stream: str, config: Mapping[str, Any], out: Path) -> None:
     """Write the heads, and the tower as checkpoints hold one; of the plain CNN the heads alone."""
-    own = {name: value.contiguous() for name, value in probe.state_dict().items() if not name.startswith("tower.")}
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(own, out / HEADS)
-    if stream == CNN:
-        return
-    size = SIZES[stream]
-    tower: Any = probe.tower
-    save_tower(tower, size["tower"], size["tower_config"], size["preparation"], out)
+    save_heads(probe, out)
+    if stream != CNN:
+        tower: Any = probe.tower
+        save_tower(tower, SIZES[stream]["tower"], config, SIZES[stream]["preparation"], out)
 
 
 @torch.no_grad()
@@ -125,7 +119,8 @@ def tell(probe: Probe, records: Signals | Pages, rows: Sequence[int], batch: int
     probe.eval()
     found = [probe(records.values(torch.tensor(rows[at : at + batch]))) for at in range(0, len(rows), batch)]
     probe.train()
-    return Told(torch.cat([each.heads for each in found]), torch.cat([each.waves for each in found]))
+    parts = {name: [getattr(each, name) for each in found] for name in ("heads", "waves", "slots")}
+    return Told(**{name: torch.cat(each) for name, each in parts.items()})
 
 
 def evaluate(probe: Probe, records: Signals | Pages, split: str = "val") -> dict[str, dict[str, float]]:
@@ -134,7 +129,11 @@ def evaluate(probe: Probe, records: Signals | Pages, split: str = "val") -> dict
     for name in ("real", "simulated"):
         rows = [row for row in records.rows(split) if (name == "simulated") == records.simulated[row]]
         if rows:
-            out[name] = errors(tell(probe, records, rows), records.targets[rows])
+            told = tell(probe, records, rows)
+            out[name] = errors(told, records.targets[rows])
+            if told.slots is not None:
+                right = told.slots.argmax(dim=-1) == probe.captions(told)
+                out[name]["words right"] = round(float(right.float().mean()), 3)
     return out
 
 
@@ -171,7 +170,9 @@ def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> b
 
     def cost(picked: torch.Tensor) -> torch.Tensor:
         values, waves, targets = records.batch(picked, generator)
-        return loss(probe(values), targets, waves)
+        told = probe(values)
+        found = loss(told, targets, waves)
+        return found + WRITING_WEIGHT * writing_loss(probe, told) if args.write else found
 
     def batches() -> Iterator[torch.Tensor]:
         while True:
@@ -194,7 +195,7 @@ def taught(records: Pages, data: Path, teacher: Path) -> None:
     Raises:
         InputError: the folder holds no ECG tower.
     """
-    probe = build_probe("ecg")
+    probe = build_probe("ecg", tower_stream(teacher).tower_config)
     load_probe(probe, teacher)
     signals = load(data, probe.tower, SIZES["ecg"], 0, 0)
     of_name = {name: row for row, name in enumerate(signals.names)}
@@ -218,6 +219,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--real", type=float, default=0.6, help="share of real records in a batch (default 0.6)")
     parser.add_argument("--pages", type=int, default=3600, help="at most so many pages are drawn (image tower)")
+    parser.add_argument("--grow", type=int, default=0, help="layers that are added to the tower of --init")
+    parser.add_argument(
+        "--write", action="store_true", help="also learn to write a caption of what the heads say, for the alignment"
+    )
     parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a tower that this wrote, and its heads")
     parser.add_argument(
         "--teacher", type=Path, metavar="DIR", help="an ECG tower that tells the image tower what is not known"
@@ -232,10 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     torch.manual_seed(args.seed)
     try:
-        probe = build_probe(args.stream)
-        if args.init is not None:
-            load_probe(probe, args.init)
         args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
+        probe, config = begun(args)
         records = load(args.data, probe.tower, SIZES.get(args.stream, SIZES["ecg"]), args.pages, args.seed)
         if args.teacher is not None:
             if not isinstance(records, Pages):
@@ -249,6 +252,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OSError, ValueError, KeyError) as error:
         print(f"llava_ecg.train.tiny.towers: {error}", file=sys.stderr)
         return 2
+    if args.write:
+        known = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
+        probe.borders.copy_(torch.tensor(borders_of(tell(probe, records, known), records.targets[known])))
     size = sum(p.numel() for p in probe.tower.parameters())
     print(f"{args.stream} tower: {size:,} parameters, {len(records.rows('train'))} records", flush=True)
     began = time.time()
@@ -257,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"broken off after {time.time() - began:.0f} s of this run; the same command goes on", flush=True)
         return 0
     print(json.dumps({"stream": args.stream, "validation": evaluate(probe, records), "test": tested(probe, records)}))
-    save_probe(probe, args.stream, args.out)
+    save_probe(probe, args.stream, config, args.out)
     return 0
 
 
