@@ -107,7 +107,9 @@ def started(tiny: Path, *words: str) -> Iterator[tuple[Any, str]]:
     """The command, as a process of its own, and its address."""
     program = [sys.executable, "-m", "llava_ecg", "serve", "--model", str(tiny), "--port", "0", "--batch", "2", *words]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(program, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes) as process:
+    # a shell that runs the tests in its background has them ignore Ctrl-C, and whatever they start would too
+    heeding: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(program, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes, **heeding) as process:
         try:
             line = process.stdout.readline()
             assert line.startswith("tiny answers at http://127.0.0.1:") and RESEARCH_USE in line, line
@@ -129,8 +131,6 @@ def test_answers_finish_at_the_end_or_end_with_a_reason(
             process.send_signal(sent)
             began = time.monotonic()
             rest = list(events)
-        if rest[-1] == "[DONE]" and code:
-            pytest.skip("the machine is so busy that the whole answer was made before the signal came")
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/health")
         assert process.wait(30) == code

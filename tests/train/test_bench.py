@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -72,7 +73,8 @@ def test_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
 def test_the_peak_is_that_since_it_was_forgotten() -> None:
-    size = 64 << 20  # more than any allocator keeps for later
+    size = 256 << 20  # more than any allocator keeps for later, and than what else the process may give back meanwhile
+    gc.collect()
     large = np.ones(2 * size, np.uint8)
     del large
     try:
@@ -82,4 +84,4 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
     assert bench.peak_bytes("cpu") - held < size // 4
     large = np.ones(size, np.uint8)
     del large
-    assert size * 0.9 < bench.peak_bytes("cpu") - held < size * 1.5
+    assert size * 0.6 < bench.peak_bytes("cpu") - held < size * 1.5
