@@ -268,7 +268,7 @@ class Assistant:
         ended = time.perf_counter()
         sample, writer, case, notes = asked.sample, asked.writer, asked.question.case, asked.notes
         notes = [*notes]
-        text, finished, shown = writer.text.strip(), writer.finished(), _shown(sample)
+        text, finished, shown = writer.text.strip(), writer.finished(), sample.shown
         if case.recording is None:
             notes.append(NO_ECG if case.image is None else NO_SIGNAL)
         if case.more:
@@ -283,7 +283,7 @@ class Assistant:
         return Answer(
             text=text,
             model=self.name,
-            tokens={"prompt": len(sample), **_shares(sample), "new": len(writer.ids)},
+            tokens={"prompt": len(sample), **sample.places, "new": len(writer.ids)},
             seconds={
                 "prepare": round(asked.prepared - asked.started, 3),
                 "first_token": round((writer.first or ended) - asked.started, 3),
@@ -377,12 +377,6 @@ def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | 
     return audit_answer(question, text, case.within(shown), whole=whole, sex=who.get("sex"), age=who.get("age"))
 
 
-def _shown(sample: Encoded) -> tuple[float, float] | None:
-    """From and to which second of the recording any stream shows; None where none says."""
-    spans = [prepared.shown for given in sample.streams.values() for prepared in given if prepared.shown is not None]
-    return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
-
-
 def _settings(overrides: Mapping[str, Any]) -> str:
     """``template=plain, image.aspect=pad``."""
     said = []
@@ -393,11 +387,6 @@ def _settings(overrides: Mapping[str, Any]) -> str:
             else [f"{name}={value}"]
         )
     return ", ".join(said)
-
-
-def _shares(sample: Encoded) -> dict[str, int]:
-    """How many places of the sequence each stream has."""
-    return {name: int((sample.slots == slot).sum()) for slot, name in enumerate(sample.streams, 1)}
 
 
 def _single_token(tokenizer: Any, text: str) -> int | None:

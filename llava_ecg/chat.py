@@ -276,7 +276,7 @@ class Chat:
             raise InputError("there is no signal whose waves could be marked; /open FILE reads one")
         from llava_ecg.grounding.picture import picture
 
-        target = _new(pasted.expanded(path), (".png", ".jpg", ".jpeg"))
+        target = files.new_target(pasted.expanded(path), (".png", ".jpg", ".jpeg"))
         image = picture(recording, measurements, checked).image
         files.write_image(target, image)
         self.say(f"marked page written to {target} ({image.width} x {image.height} pixels)")
@@ -289,12 +289,12 @@ class Chat:
             raise InputError("there is no page; /open FILE reads a signal, /image FILE a picture of the page")
         source = self.image_file if self.case.recording is None else self.case.recording.source
         target = pasted.expanded(path) if path else files.free_name(Path(f"{Path(source or 'ecg').stem}_page.png"))
-        files.write_image(_new(target, (".png", ".jpg", ".jpeg")), page)
+        files.write_image(files.new_target(target, (".png", ".jpg", ".jpeg")), page)
         self.say(f"page written to {target} ({page.width} x {page.height} pixels)")
 
     def save(self, path: str) -> None:
         """Write the conversation as JSON. No file is written over."""
-        target = _new(pasted.expanded(path))
+        target = files.new_target(pasted.expanded(path))
         files.write_json(target, self.transcript())
         self.say(f"{len(self.exchanges)} {'answer' if len(self.exchanges) == 1 else 'answers'} written to {target}")
 
@@ -337,11 +337,7 @@ class Chat:
             self.say("a new conversation begins", "")
 
     def _show_case(self) -> None:
-        recording, image = self.case.recording, self.case.image
-        lines = [] if recording is None else report.recording_lines(recording)
-        if image is not None:
-            lines.append(f"image    {self.image_file or 'given'} ({image.width} x {image.height} pixels)")
-        lines += [f"{name:<8} {self.input_files.get(name, 'given')}" for name in self.case.inputs]
+        lines = report.case_lines(self.case, self.image_file, self.input_files)
         self.say(*(lines or ["nothing is open yet: /open FILE, /image FILE"]), "")
 
 
@@ -402,10 +398,3 @@ def run(
         revise=revise,
         width=terminal.width(),
     ).run()
-
-
-def _new(target: Path, suffixes: tuple[str, ...] = ()) -> Path:
-    files.check_target(target, suffixes)
-    if target.exists():
-        raise InputError(f"{target} exists already; choose another name")
-    return target

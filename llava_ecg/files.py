@@ -197,6 +197,18 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> Path:
     return path
 
 
+def new_target(path: Path, suffixes: Sequence[str] = ()) -> Path:
+    """As `check_target`, for a file that is not there yet.
+
+    Raises:
+        InputError: as there, or the file is there.
+    """
+    check_target(path, suffixes)
+    if path.exists():
+        raise InputError(f"{path} exists already; choose another name")
+    return path
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary neighbour first, then renamed. Its folder is made if need be.
 

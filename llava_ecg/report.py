@@ -75,6 +75,14 @@ def recording_lines(recording: Recording) -> list[str]:
     return lines + [f"note     {note}" for note in recording.notes]
 
 
+def case_lines(case: Case, image_file: object = "", input_files: Mapping[str, object] | None = None) -> list[str]:
+    """What is asked about: the recording, the image, and files of other streams, a line each; none for a drawn page."""
+    lines = [] if case.recording is None else recording_lines(case.recording)
+    if case.image is not None:
+        lines.append(f"image    {image_file or 'given'} ({case.image.width} x {case.image.height} pixels)")
+    return lines + [f"{name:<8} {(input_files or {}).get(name, 'given')}" for name in case.inputs]
+
+
 def audit_summary(audit: Audit | None) -> str:
     """One line on an audit: how many claims, and of which verdict."""
     from llava_ecg.grounding.audit import NOTHING_TO_CHECK

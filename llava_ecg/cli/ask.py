@@ -237,11 +237,9 @@ def open_model(arguments: argparse.Namespace, open_assistant: Opener | None) -> 
 
 def _show_inputs(recording: Recording | None, image: Image | None, image_file: Path | None) -> None:
     from llava_ecg import report
+    from llava_ecg.case import Case
 
-    lines = [] if recording is None else report.recording_lines(recording)
-    if image is not None:
-        lines.append(f"image    {image_file} ({image.width} x {image.height} pixels)")
-    show(*lines)
+    show(*report.case_lines(Case(recording, image), image_file or ""))
 
 
 def _check_revise(arguments: argparse.Namespace) -> None:

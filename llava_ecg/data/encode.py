@@ -52,6 +52,17 @@ class Encoded:
         return bool((self.labels[1:] != IGNORE).any())
 
     @property
+    def shown(self) -> tuple[float, float] | None:
+        """From and to which second of the recording any stream shows; None where none says."""
+        spans = [each.shown for given in self.streams.values() for each in given if each.shown is not None]
+        return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+
+    @property
+    def places(self) -> dict[str, int]:
+        """How many places of the sequence each stream has."""
+        return {name: int((self.slots == slot).sum()) for slot, name in enumerate(self.streams, 1)}
+
+    @property
     def cut(self) -> bool:
         """Whether an answer, or a part of one, was cut away."""
         return self.needed > len(self)

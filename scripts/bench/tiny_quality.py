@@ -36,6 +36,7 @@ from llava_ecg.eval.intervals import Figure, bootstrap
 from llava_ecg.eval.measured import NORMAL, Heard, grounding
 from llava_ecg.eval.samples import INTERPRET, SUPERCLASSES
 from llava_ecg.eval.scorers import macro_auc, macro_f1
+from llava_ecg.eval.sources import Partly
 from llava_ecg.grounding.claims import find_claims
 from llava_ecg.instruct.facts import without_volts
 from llava_ecg.train.tiny.questions import LIKELIHOODS
@@ -46,18 +47,6 @@ WAYS = ("both", "signal", "image")
 ALONE = {"signal": ("ecg",), "image": ("image",)}
 BLOCK = re.compile(r"(?<!incomplete )(left|right) bundle branch block")
 TOKENS = 200
-
-
-@dataclass(frozen=True)
-class Partly(Case):
-    """A case of which the model is shown some streams alone."""
-
-    show: tuple[str, ...] = ()
-
-    def sources(self, derive: bool = True) -> dict[str, Any]:
-        """The streams that are shown; the page is drawn where it is."""
-        found = super().sources(True)
-        return {name: found[name] for name in self.show}
 
 
 @dataclass(frozen=True, eq=False)

@@ -272,6 +272,9 @@ def test_towers_learn_to_write(
         "--out",
         str(tmp_path / "out"),
     ]
+    plain = [word.replace(str(tmp_path / "ecg"), str(tmp_path / "plain" / "ecg")) for word in words]
+    assert align.main(plain) == 2
+    assert "has not learned to write captions; train it on with --write" in capsys.readouterr().err
     assert align.main([*words, "--minutes", "0.1", "--piece", "0.05"]) == 0
     assert "the same command goes on" in capsys.readouterr().out
     assert align.main([*words, "--minutes", "0.1"]) == 0

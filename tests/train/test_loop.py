@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from llava_ecg.train.tiny.loop import optimise
+from llava_ecg.errors import InputError
+from llava_ecg.train.tiny.loop import Clock, optimise
 
 
 def test_it_learns_and_ends() -> None:
@@ -42,3 +44,24 @@ def test_costs_may_run_out() -> None:
         yield from [lambda: layer.weight.sum()] * 2
 
     assert len(list(optimise([(layer, 0.1)], two(), lambda step: 0.0, warm_up=1, weight_decay=0.0))) == 2  # type: ignore[arg-type]
+
+
+def test_a_training_goes_on_from_its_state_and_refuses_another_s(tmp_path: Path) -> None:
+    def steps(layer: nn.Linear, clock: Clock, count: int) -> list[int]:
+        costs = repeat(lambda: layer.weight.pow(2).sum(), count)
+        made = optimise(
+            [(layer, 0.1)], costs, clock.share, warm_up=1, weight_decay=0.0, state=tmp_path / "state.pt", clock=clock
+        )
+        return [step for step, _ in made]
+
+    layer, clock = nn.Linear(1, 1), Clock(minutes=10)
+    assert steps(layer, clock, 5) == [0, 1, 2, 3, 4]
+    again = Clock(minutes=10)
+    other = nn.Linear(1, 1)
+    assert steps(other, again, 3) == [5, 6, 7]
+    assert again.before > 0 and other.weight.item() == pytest.approx(layer.weight.item(), abs=0.5)
+    with pytest.raises(InputError, match="delete it to begin anew"):
+        steps(nn.Linear(2, 1), Clock(minutes=10), 1)
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(InputError, match="delete it to begin anew"):
+        steps(layer, Clock(minutes=10), 1)

@@ -175,5 +175,7 @@ def test_nothing_to_learn_from(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert records.main([str(tmp_path / "out"), "--simulated", "0"]) == 2
     assert "there are no records" in capsys.readouterr().err
     assert records.main([str(tmp_path / "out"), "--real", str(tmp_path / "none")]) == 2
+    assert records.main([str(tmp_path / "out"), "--real", str(tmp_path)]) == 2
+    assert "has none of the folders ptbxl, ludb" in capsys.readouterr().err
     with pytest.raises(InputError, match="make the set"):
         load(tmp_path, None, SIZES["ecg"], 0, 0)

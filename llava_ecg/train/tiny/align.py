@@ -130,6 +130,8 @@ def streams_of(model: LlavaEcgForCausalLM, folders: Mapping[str, Path], args: ar
         size = {"tower": stream.tower, "preparation": stream.preparation}
         probe = Probe(towers[name], PARTS[name], paces=name == "ecg", first=int(name == "ecg"))
         load_heads(probe, folder)
+        if not probe.writes:
+            raise InputError(f"the tower of {folder} has not learned to write captions; train it on with --write")
         out[name] = Stream(load(args.data, towers[name], size, args.pages, args.pages_seed), probe.eval())
     return out
 
@@ -249,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {name: value.contiguous() for name, value in model.projectors.state_dict().items()},
             args.out / "projectors.safetensors",
         )
-    except (InputError, OSError) as error:
+    except (InputError, OSError, ValueError, KeyError) as error:
         print(f"llava_ecg.train.tiny.align: {error}", file=sys.stderr)
         return 2
     return 0

@@ -61,7 +61,6 @@ FORM = _form()
 """Each slot's word where it is always the same (it begins with a space), else what it depends on."""
 WORDS = (*DIGITS, *(word for word in FORM if word.startswith(" ")), " regular", " irregular", " yes", " no", "+", "-")
 NONE = "-"
-_PLACE = {quantity.name: place for place, quantity in enumerate(QUANTITIES)}
 
 
 def caption(facts: Mapping[str, Any], likely: Mapping[str, float]) -> list[int]:

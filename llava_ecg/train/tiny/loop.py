@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+
+from llava_ecg.errors import InputError
 
 CLIP_NORM = 1.0
 """The gradient's norm is brought down to this."""
@@ -71,6 +74,9 @@ def optimise(
 
     Yields:
         The number of the step, from 0, and its loss.
+
+    Raises:
+        InputError: the state is of another training, or damaged.
     """
     groups = [{"params": list(part.parameters()), "rate": rate} for part, rate in parts]
     optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay, betas=(0.9, 0.98))
@@ -123,10 +129,14 @@ def _restore(
     """The number of steps taken before; 0 where there is no state."""
     if state is None or not state.is_file():
         return 0
-    content = torch.load(state, weights_only=True)
-    for (part, _), values in zip(parts, content["parts"], strict=True):
-        part.load_state_dict(values)
-    optimizer.load_state_dict(content["optimizer"])
+    try:
+        content = torch.load(state, weights_only=True)
+        for (part, _), values in zip(parts, content["parts"], strict=True):
+            part.load_state_dict(values)
+        optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        told = " ".join(str(error).split())[:120]
+        raise InputError(f"{state} is no state of this training ({told}); delete it to begin anew") from error
     if clock is not None:
         clock.before = content["passed"]
     return int(content["steps"])

@@ -35,6 +35,8 @@ class Probe(nn.Module):
 
     borders: torch.Tensor
     """[labels]: the logits from which labels count as there, in captions."""
+    writes: torch.Tensor
+    """Whether it has learned to write captions."""
 
     def __init__(self, tower: Any, parts: int, paces: bool = False, first: int = 0) -> None:
         super().__init__()
@@ -44,6 +46,7 @@ class Probe(nn.Module):
         self.waves = nn.Linear(tower.width, parts * len(WAVES))
         self.words = nn.Linear(tower.width, len(WORDS))
         self.register_buffer("borders", torch.zeros(len(LABELS)))
+        self.register_buffer("writes", torch.tensor(False))
 
     def forward(self, values: torch.Tensor) -> Told:
         """What it says of a batch of prepared inputs."""

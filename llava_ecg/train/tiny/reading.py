@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"  {number + 1} of {args.count}", flush=True)
         kept = [each for each in lines if each]
         (args.out / "train.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    except (InputError, OSError) as error:
+    except (InputError, OSError, ValueError, KeyError) as error:
         print(f"llava_ecg.train.tiny.reading: {error}", file=sys.stderr)
         return 2
     print(f"{args.out}: {len(kept)} conversations, {len(lines) - len(kept)} captions could not be read")

@@ -19,6 +19,7 @@ from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import draw, simulate
+from llava_ecg.errors import InputError
 
 LABELS = (
     "NORM",
@@ -187,10 +188,17 @@ def challenge_2021(folder: Path) -> Iterator[Source]:
 
 
 def real(folder: Path) -> Iterator[Source]:
-    """All that the folder has."""
-    for name, source in (("ptbxl", ptbxl), ("ludb", ludb), ("cinc2011", challenge_2011), ("cinc2021", challenge_2021)):
-        if (folder / name).is_dir():
-            yield from source(folder / name)
+    """All that the folder has.
+
+    Raises:
+        InputError: none of the known sources.
+    """
+    known = {"ptbxl": ptbxl, "ludb": ludb, "cinc2011": challenge_2011, "cinc2021": challenge_2021}
+    there = [name for name in known if (folder / name).is_dir()]
+    if not there:
+        raise InputError(f"{folder} has none of the folders {', '.join(known)}")
+    for name in there:
+        yield from known[name](folder / name)
 
 
 def _ten_seconds(recording: Recording) -> Recording:

@@ -253,12 +253,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"llava_ecg.train.tiny.towers: {error}", file=sys.stderr)
         return 2
     if args.write:
+        probe.writes.fill_(True)
         known = [row for row in records.rows("val") if not records.simulated[row]] or records.rows("val")
         probe.borders.copy_(torch.tensor(borders_of(tell(probe, records, known), records.targets[known])))
     size = sum(p.numel() for p in probe.tower.parameters())
     print(f"{args.stream} tower: {size:,} parameters, {len(records.rows('train'))} records", flush=True)
     began = time.time()
-    over = train(probe, records, args)
+    try:
+        over = train(probe, records, args)
+    except (InputError, OSError) as error:
+        print(f"llava_ecg.train.tiny.towers: {error}", file=sys.stderr)
+        return 2
     if not over:
         print(f"broken off after {time.time() - began:.0f} s of this run; the same command goes on", flush=True)
         return 0
