@@ -73,15 +73,20 @@ def test_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
 def test_the_peak_is_that_since_it_was_forgotten() -> None:
-    size = 256 << 20  # more than any allocator keeps for later, and than what else the process may give back meanwhile
+    size = 256 << 20  # more than any allocator keeps for later
     gc.collect()
-    large = np.ones(2 * size, np.uint8)
-    del large
-    try:
-        held = bench.forget_peak("cpu")
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    assert bench.peak_bytes("cpu") - held < size // 4
-    large = np.ones(size, np.uint8)
-    del large
-    assert size * 0.6 < bench.peak_bytes("cpu") - held < size * 1.5
+    grown = []
+    for _ in range(3):  # what else the process gives back in the same moment hides a part of it
+        large = np.ones(2 * size, np.uint8)
+        del large
+        try:
+            held = bench.forget_peak("cpu")
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        assert bench.peak_bytes("cpu") - held < size // 16
+        large = np.ones(size, np.uint8)
+        del large
+        grown.append(bench.peak_bytes("cpu") - held)
+        if size * 0.9 < grown[-1] < size * 1.1:
+            return
+    raise AssertionError(f"{size} bytes were taken, and the peak grew by {grown}")
