@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="so many records, evenly (0: all)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
+    if not any((options.data / "cinc2021").glob("*.hea")):
+        parser.error(f"--data {options.data} has no records in cinc2021/")
     rows = asked(Assistant.open(options.model), options.data, options.limit, options.revise)
     found = figures(rows)
     for name, figure in found.items():

@@ -286,6 +286,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if "both" not in options.ways:
         parser.error("--ways needs both, of which the interpretations are")
+    if missing := [name for name in ("ptbxl", "cinc2021") if not (options.data / name).is_dir()]:
+        parser.error(f"--data {options.data} has no folder {' and no '.join(missing)}")
     found = records(options.data, options.limit)
     ask(Assistant.open(options.model), found, options.ways, options.slots)
     table = figures(found, options.ways)

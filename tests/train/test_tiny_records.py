@@ -179,3 +179,7 @@ def test_nothing_to_learn_from(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "has none of the folders ptbxl, ludb" in capsys.readouterr().err
     with pytest.raises(InputError, match="make the set"):
         load(tmp_path, None, SIZES["ecg"], 0, 0)
+    for name in ("records.json", "signals.npy", "marks.npy"):
+        (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(InputError, match="is damaged .*; make it anew"):
+        load(tmp_path, None, SIZES["ecg"], 0, 0)

@@ -136,6 +136,8 @@ def load(data: Path, tower: Any, size: Mapping[str, Any], pages: int, seed: int)
         signals, marks = np.load(data / "signals.npy", mmap_mode="r"), np.load(data / "marks.npy")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; make the set: python -m llava_ecg.train.tiny.records") from None
+    except ValueError as error:
+        raise InputError(f"the set in {data} is damaged ({error}); make it anew") from error
     if size["tower"] == "ecg_coca":
         found = described(records)
         return Signals(**vars(found), signals=np.asarray(signals), marks=marks)
