@@ -194,16 +194,21 @@ def attention() -> Iterator[Finding]:
     """What attention of packed sequences and of decoding runs on."""
     import torch
 
-    from llava_ecg.engine.attention import choose
+    from llava_ecg.engine.attention import ROLES, choose
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.bfloat16 if device == "cuda" else torch.float32
-    name = choose(device, kind)
-    text = f"{name} on {device} in {str(kind).removeprefix('torch.')}"
-    if device == "cuda" and name == "sdpa":
-        yield Finding("attention", "packed", "missing", text, "torch 2.11 or newer has flash attention for packs")
-    else:
-        yield Finding("attention", "packed", "ok", text)
+    brings = {
+        "varlen": ("packed", "torch 2.11 or newer has flash attention for packs"),
+        "decode": ("decoding", "pip install triton (torch for CUDA brings it)"),
+    }
+    for role, (label, how) in brings.items():
+        name = choose(role, device, kind)
+        text = f"{name} on {device} in {str(kind).removeprefix('torch.')}"
+        if device == "cuda" and not ROLES[role][name].flash:
+            yield Finding("attention", label, "missing", text, how)
+        else:
+            yield Finding("attention", label, "ok", text)
 
 
 def storage() -> Iterator[Finding]:

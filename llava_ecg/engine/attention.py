@@ -1,6 +1,9 @@
-"""The one door to attention kernels, in three roles: `varlen`, causal attention over sequences that lie one behind the
-other, without padding; `decode`, one new place of each of several sequences against what is kept of it in slots; and
-`extend`, several new places of each.
+"""The one door to attention kernels (`llava_ecg.engine.kernels`), by roles: `varlen`, causal attention over sequences
+that lie one behind the other, without padding; `decode`, one new place of each of several sequences against what is
+kept of it in slots; `extend`, several new places of each; and `tower`, under which towers call torch's own attention.
+
+The first backend that can do it is taken, and told to the log once (`chosen` has them all). After ``strictly()`` a role
+that no flash kernel can do here is refused instead.
 
 Axes: T places of all sequences, H query heads, K key heads (H is a multiple of K), D width of a head, n sequences,
 B sequences that go on, N slots, P places of a slot.
@@ -12,39 +15,106 @@ leaks from one sequence into the next.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from llava_ecg.engine.kernels import DECODE, VARLEN, Backend, Borders, Numbers, Places, band
+from llava_ecg.errors import InputError
 
 PACKED = "llava_ecg_packed"
 HONOUR_SEGMENTS = (PACKED, "flash_attention_2", "flash_attention_3")
 """Attention functions of transformers that keep sequences apart by ``cu_seq_lens_q``; others pass over it."""
 
-Kernel = Callable[..., torch.Tensor]
+ROLES: dict[str, dict[str, Backend]] = {"varlen": VARLEN, "decode": DECODE}
+FLASH = (SDPBackend.FLASH_ATTENTION,)
+TOWERS = (*FLASH, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+"""What torch's own attention may run on in a tower on CUDA. Left to itself it asks cuDNN first, which plans half a
+second for each shape that is new."""
+
+_log = logging.getLogger(__name__)
+_chosen: dict[str, str] = {}
+_strict = False
 
 
-class _Borders(NamedTuple):
-    """Where sequences that lie one behind the other begin, and how they are looked at; see `varlen`."""
-
-    segments: torch.Tensor
-    longest: int
-    scale: float
-    window: int | None
+class NoFlash(InputError):
+    """Strict mode, and no flash kernel for what is to be computed."""
 
 
-class _Places(NamedTuple):
-    """What sequences hold of which slots, and how they are looked at; see `decode`."""
+def strictly(on: bool = True) -> None:
+    """From now on raise `NoFlash` where no flash kernel can do what is asked, in place of taking a slower one; or no
+    longer."""
+    global _strict
+    _strict = on
 
-    rows: Sequence[int]
-    lengths: Sequence[int]
-    scale: float
-    window: int | None
+
+def chosen() -> dict[str, str]:
+    """Role -> what it ran on in this process; several names with commas between them."""
+    return dict(_chosen)
+
+
+def choose(role: str, device: str, dtype: torch.dtype) -> str:
+    """The first backend of a role that can do it.
+
+    Args:
+        role: one of `ROLES`.
+        device: ``cpu`` or ``cuda``.
+        dtype: of queries, keys and values.
+
+    Raises:
+        NoFlash: in strict mode, where it is no flash kernel.
+    """
+    name = next(name for name, backend in ROLES[role].items() if backend.usable(device, dtype))
+    if _strict and not ROLES[role][name].flash:
+        kernels = " and ".join(name for name, backend in ROLES[role].items() if backend.flash)
+        raise NoFlash(
+            f"no flash kernel for attention ({role}) in {str(dtype).removeprefix('torch.')} on {device}: {kernels} need"
+            " CUDA, float16 or bfloat16, and their package; or leave strict mode off"
+        )
+    if not torch.compiler.is_compiling():
+        _note(role, name)
+    return name
+
+
+def _note(role: str, name: str) -> None:
+    """Tell the log a choice that is new."""
+    told = _chosen.get(role, "").split(", ") if role in _chosen else []
+    if name not in told:
+        _chosen[role] = ", ".join([*told, name])
+        _log.info("attention (%s) runs on %s", role, name)
+
+
+def _kernel(role: str, query: torch.Tensor, asked: str | None) -> Backend:
+    """The backend that was asked for, or the first that can do it.
+
+    Raises:
+        ValueError: one that is unknown, or can't do it here.
+    """
+    kinds, device = ROLES[role], query.device.type
+    name = asked or choose(role, device, query.dtype)
+    if name not in kinds:
+        raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(kinds)}")
+    if asked and not kinds[name].usable(device, query.dtype):
+        raise ValueError(f"the attention backend {name} can't do {query.dtype} on {device}")
+    return kinds[name]
+
+
+@contextmanager
+def tower(device: torch.device) -> Iterator[None]:
+    """Pin what torch's own attention runs on while a tower reads, on CUDA; in strict mode to its flash kernel alone."""
+    if device.type != "cuda":
+        yield
+        return
+    kinds = FLASH if _strict else TOWERS
+    _note("tower", " or ".join(kind.name.lower() for kind in kinds))
+    with sdpa_kernel(list(kinds)):
+        yield
 
 
 def _scale(given: float | None, query: torch.Tensor) -> float:
@@ -71,29 +141,25 @@ def varlen(
         longest: length of the longest sequence.
         scale: of the scores; 1 / sqrt(D) if None.
         window: how many places back a place sees, itself counted; None for all.
-        backend: one of `BACKENDS`; None for the first that can do it here.
+        backend: one of `kernels.VARLEN`; None for the first that can do it here.
 
     Returns:
         [T, H, D]
 
     Raises:
         ValueError: a backend that is unknown or can't do it here.
+        NoFlash: see `strictly`.
     """
-    name = backend or choose(query.device.type, query.dtype)
-    if name not in BACKENDS:
-        raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(BACKENDS)}")
-    usable, kernel = BACKENDS[name]
-    if not usable(query.device.type, query.dtype):
-        raise ValueError(f"the attention backend {name} can't do {query.dtype} on {query.device.type}")
-    return kernel(query, key, value, _Borders(segments, longest, _scale(scale, query), window))
+    at = Borders(segments, longest, _scale(scale, query), window)
+    return _kernel("varlen", query, backend).kernel(query, key, value, at)
 
 
 def decode(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    rows: Sequence[int],
-    lengths: Sequence[int],
+    rows: Numbers,
+    lengths: Numbers,
     *,
     scale: float | None = None,
     window: int | None = None,
@@ -104,24 +170,21 @@ def decode(
     Args:
         query: [B, H, D].
         key, value: [N, K, P, D]; what lies beyond a sequence's length may be anything, NaN too.
-        rows: the slot of each of the B sequences.
-        lengths: how many places of its slot each has filled.
+        rows: the slot of each of the B sequences; as int32 [B] on the device they are not waited for.
+        lengths: how many places of its slot each has filled; the same.
         scale, window: as for `varlen`.
-        backend: one of `DECODE_BACKENDS`; None for ``views`` on a CPU and ``masked`` elsewhere.
+        backend: one of `kernels.DECODE`; None for the first that can do it here.
 
     Returns:
         [B, H, D]
 
     Raises:
-        ValueError: an unknown backend.
+        ValueError: a backend that is unknown or can't do it here.
+        NoFlash: see `strictly`.
     """
-    name = backend or ("views" if query.device.type == "cpu" else "masked")
-    if name not in DECODE_BACKENDS:
-        raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(DECODE_BACKENDS)}")
+    kernel = _kernel("decode", query, backend).kernel
     grouped = query.view(query.shape[0], key.shape[1], -1, query.shape[-1])
-    return DECODE_BACKENDS[name](grouped, key, value, _Places(rows, lengths, _scale(scale, query), window)).reshape(
-        query.shape
-    )
+    return kernel(grouped, key, value, Places(rows, lengths, _scale(scale, query), window)).reshape(query.shape)
 
 
 def extend(
@@ -153,7 +216,7 @@ def extend(
     out = []
     for q, row, count, length in zip(query.split(list(counts)), rows, counts, lengths, strict=True):
         begin = 0 if window is None else max(0, length - count - window + 1)
-        seen = _band(length - begin, window, query.device)[-count:]
+        seen = band(length - begin, window, query.device)[-count:]
         # the query heads of one key head stand one behind the other as its queries, and no key is repeated
         grouped = q.view(count, heads, -1, q.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)[None]
         k, v = (each[row : row + 1, :, begin:length] for each in (key, value))
@@ -161,12 +224,6 @@ def extend(
         found = scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=scale)[0]
         out.append(found.view(heads, -1, count, q.shape[-1]).permute(2, 0, 1, 3).flatten(1, 2))
     return torch.cat(out)
-
-
-@cache
-def choose(device: str, dtype: torch.dtype) -> str:
-    """The first backend that can do it."""
-    return next(name for name, (usable, _) in BACKENDS.items() if usable(device, dtype))
 
 
 def packed(
@@ -205,135 +262,5 @@ def packed(
     out = varlen(query, key, value, cu_seq_lens_q, max_length_q, scale=scaling, window=sliding_window)
     return out[None], None
 
-
-def _torch_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
-    """torch's own FlashAttention-2."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    known = _parameters()
-    settings: dict[str, Any] = {}
-    if "window_size" in known:
-        settings["window_size"] = (-1 if at.window is None else at.window - 1, 0)
-    elif at.window is not None and at.longest > at.window:
-        raise ValueError("torch's varlen_attn has no sliding window before 2.12; use sequences within the window")
-    else:
-        settings["is_causal"] = True
-    if "scale" in known:
-        settings["scale"] = at.scale
-    else:
-        query = query * (at.scale * query.shape[-1] ** 0.5)
-    if "enable_gqa" in known:
-        settings["enable_gqa"] = key.shape[1] != query.shape[1]
-    else:
-        key, value = _repeated(key, query), _repeated(value, query)
-    out: Any = varlen_attn(query, key, value, at.segments, at.segments, at.longest, at.longest, **settings)
-    return out
-
-
-@cache
-def _parameters() -> frozenset[str]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return frozenset(inspect.signature(varlen_attn).parameters)
-
-
-def _flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
-    """The flash-attn package."""
-    from flash_attn import flash_attn_varlen_func
-
-    reach = (-1, -1) if at.window is None else (at.window - 1, 0)
-    out: Any = flash_attn_varlen_func(
-        *(query, key, value, at.segments, at.segments, at.longest, at.longest),
-        softmax_scale=at.scale,
-        causal=True,
-        window_size=reach,
-    )
-    return out
-
-
-@torch.compiler.disable
-def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
-    """torch's scaled_dot_product_attention, a sequence at a time."""
-    lengths = at.segments.diff().tolist()
-    key, value = _repeated(key, query), _repeated(value, query)
-    parts = zip(*(each.transpose(0, 1).split(lengths, dim=1) for each in (query, key, value)), strict=True)
-    out = []
-    for q, k, v in parts:
-        banded = at.window is not None and q.shape[1] > at.window
-        mask = _band(q.shape[1], at.window, q.device) if banded else None
-        out.append(
-            scaled_dot_product_attention(
-                q[None], k[None], v[None], attn_mask=mask, is_causal=not banded, scale=at.scale
-            )
-        )
-    return torch.cat(out, dim=2)[0].transpose(0, 1)
-
-
-def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Borders) -> torch.Tensor:
-    """The definition, over all places at once: what the others are tested against."""
-    number = torch.bucketize(torch.arange(query.shape[0], device=at.segments.device), at.segments[1:-1], right=True)
-    mask = (number[:, None] == number[None]) & _band(query.shape[0], at.window, at.segments.device)
-    key, value = _repeated(key, query), _repeated(value, query)
-    scores = torch.einsum("qhd,khd->hqk", query, key) * at.scale
-    weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-    return torch.einsum("hqk,khd->qhd", weights, value)
-
-
-def _views(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Places) -> torch.Tensor:
-    """A sequence at a time on just what it filled, so that no other has a part in its rounding. The query heads of one
-    key head stand as its queries, and no key is repeated."""
-    out = []
-    for q, row, length in zip(query.split(1), at.rows, at.lengths, strict=True):
-        begin = 0 if at.window is None else max(0, length - at.window)
-        out.append(
-            scaled_dot_product_attention(
-                q, key[row : row + 1, :, begin:length], value[row : row + 1, :, begin:length], scale=at.scale
-            )
-        )
-    return out[0] if len(out) == 1 else torch.cat(out)
-
-
-def _masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: _Places) -> torch.Tensor:
-    """All sequences at once, over the places of the longest."""
-    longest = max(at.lengths)
-    whole = list(at.rows) == list(range(key.shape[0]))
-    key, value = ((each if whole else each[list(at.rows)])[:, :, :longest] for each in (key, value))
-    place, length = (torch.arange(longest, device=query.device), torch.tensor(at.lengths, device=query.device)[:, None])
-    seen = (place < length) & (place >= length - (longest if at.window is None else at.window))
-    # what a mask hides still takes part as zero times it, and zero times NaN is NaN
-    hidden = ~seen[:, None, :, None]
-    key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
-    return scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None], scale=at.scale)
-
-
-def _band(length: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """bool [length, length]: who sees whom."""
-    back = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None]
-    return (back >= 0) & (back < (length if window is None else window))
-
-
-def _repeated(heads: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-    """[T, K, D] -> [T, H, D]: a key head for each of its query heads."""
-    return (
-        heads.repeat_interleave(query.shape[1] // heads.shape[1], dim=1) if heads.shape[1] != query.shape[1] else heads
-    )
-
-
-def _flash_dtype(device: str, dtype: torch.dtype) -> bool:
-    return device == "cuda" and dtype in (torch.float16, torch.bfloat16)
-
-
-BACKENDS: dict[str, tuple[Callable[[str, torch.dtype], bool], Kernel]] = {
-    "torch_varlen": (
-        lambda d, t: _flash_dtype(d, t) and find_spec("torch.nn.attention.varlen") is not None,
-        _torch_varlen,
-    ),
-    "flash_attn": (lambda d, t: _flash_dtype(d, t) and find_spec("flash_attn") is not None, _flash_attn),
-    "sdpa": (lambda d, t: True, _sdpa),
-    "math": (lambda d, t: True, _math),
-}
-"""Name -> whether it can do a kind of number on a kind of device, and the kernel; in order of preference."""
-
-DECODE_BACKENDS: dict[str, Kernel] = {"views": _views, "masked": _masked}
 
 AttentionInterface.register(PACKED, packed)

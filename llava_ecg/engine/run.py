@@ -7,6 +7,9 @@ long as the two are the same (`llava_ecg.engine.kept`), and only the rest is rea
 A request's embeddings may be made when its turn comes: requests are taken from an iterable, not a list. None from it
 says that nothing waits just now: those that are being answered go on, and it is asked again.
 
+On CUDA a step begins before Python has read what the one before it gave (`llava_ecg.engine.step`), as long as the same
+sequences go on and each takes its likeliest token: the device waits for nobody.
+
 Where memory is full, what was kept goes first, then half of the slots; who was in them is read again, with what was
 answered so far, and goes on. A request that finds no room alone fails alone (`llava_ecg.engine.request.MemoryFull`).
 
@@ -18,16 +21,18 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from llava_ecg.engine.attention import decode, extend, varlen
+from llava_ecg.engine.attention import extend, varlen
 from llava_ecg.engine.decoder import Decoder, refusal
 from llava_ecg.engine.kept import Finished, Kept, shared, worth
 from llava_ecg.engine.memory import free_bytes
 from llava_ecg.engine.request import NO_ROOM, MemoryFull, Request, memory_full
 from llava_ecg.engine.slots import Slots
+from llava_ecg.engine.state import State
+from llava_ecg.engine.step import Ahead, Known, Steps, Told
 
 PROMPTS = 4096
 """Places of prompts that are read in one pass, at most, unless one alone has more."""
@@ -41,15 +46,18 @@ class Engine:
     Args:
         language_model: see `llava_ecg.engine.decoder.Decoder`.
         kept: the last finished sequences, for what begins as they did; None to read every prompt whole.
+        ahead: whether a step may begin before the one before it was read; None for where it pays, on CUDA.
 
     Raises:
         ValueError: it is none that the step knows; see `llava_ecg.engine.decoder.refusal`.
     """
 
-    def __init__(self, language_model: Any, kept: Kept | None = None) -> None:
+    def __init__(self, language_model: Any, kept: Kept | None = None, *, ahead: bool | None = None) -> None:
         self.language_model = language_model
         self.decoder = Decoder(language_model)
         self.kept = kept
+        self.ahead = ahead
+        self._left: tuple[State, Slots, Ahead] | None = None
 
     @property
     def place_bytes(self) -> int:
@@ -86,7 +94,39 @@ class Engine:
         kept = None if self.decoder.moving else self.kept
         if kept is not None:
             kept.hold_for(self.language_model)
-        yield from _Run(self, slots, kept, on_fewer or _warn).all(iter(requests))
+        run = _Run(self, slots, kept, on_fewer or _warn)
+        try:
+            yield from run.all(iter(requests))
+        finally:
+            self._leave(run.slots, run.steps)
+
+    def room(self, count: int) -> tuple[Slots, Steps]:
+        """Slots for so many at once, and the steps on them; those of the last run where they fit, with its graphs."""
+        left, self._left = self._left, None
+        if left is not None and len(left[1].lengths) == count and left[0].same(State(self.language_model)):
+            return left[1:]
+        del left  # before the new ones take their place
+        decoder = self.decoder
+        slots = Slots(len(decoder.layers), count, decoder.key_heads, decoder.head_width, decoder.weight.detach())
+        ahead = decoder.weight.is_cuda if self.ahead is None else self.ahead
+        return slots, Ahead(decoder, slots) if ahead else Known(decoder, slots)
+
+    def _leave(self, slots: Slots, steps: Steps) -> None:
+        """Keep for the next run what took long to make."""
+        if isinstance(steps, Ahead) and steps.graphs:
+            slots.lengths = [0] * len(slots.lengths)
+            self._left = State(self.language_model), slots, steps
+
+
+class _Flight(NamedTuple):
+    """A step that was begun, and whose it is: slot -> request."""
+
+    told: Told
+    of: dict[int, Request]
+
+    def is_of(self, active: dict[int, Request]) -> bool:
+        """Whether it is of these, all of them, and of no other."""
+        return self.of.keys() == active.keys() and all(self.of[row] is active[row] for row in active)
 
 
 class _Run:
@@ -94,7 +134,8 @@ class _Run:
 
     def __init__(self, engine: Engine, count: int, kept: Kept | None, on_fewer: Callable[[int], object]) -> None:
         self.engine, self.decoder, self.kept, self.on_fewer = engine, engine.decoder, kept, on_fewer
-        self.slots = self._slots(count)
+        self.slots, self.steps = engine.room(count)
+        self.flight: _Flight | None = None
         self.active: dict[int, Request] = {}
         self.prompts: dict[int, torch.Tensor] = {}  # [S, D] of those in slots, to be compared
         self._again: deque[Request] = deque()  # to be read again, before those that wait
@@ -136,7 +177,17 @@ class _Run:
             self._choose(list(wave), self._read(wave, begun))
 
     def _go_on(self, _: dict[int, Request]) -> None:
-        self._choose(list(self.active), self._step())
+        """One token more of each; where steps may begin ahead, of the step that is on its way."""
+        ahead = isinstance(self.steps, Ahead) and all(request.sampling.plain for request in self.active.values())
+        flight = self.flight
+        if flight is not None and not (ahead and flight.is_of(self.active)):
+            self._land(flight)
+            return
+        flight = flight or self._launch({row: request.ids[-1] for row, request in self.active.items()})
+        # the token on its way is the last of some: then who goes on is known once it came
+        goes_on = ahead and all(len(request.ids) + 1 < request.new_tokens for request in self.active.values())
+        self.flight = self._launch(None) if goes_on and self.slots.places > max(self.slots.lengths) + 1 else None
+        self._land(flight, self.flight)
 
     def _within_memory(self, work: Callable[[dict[int, Request]], None], taken: dict[int, Request]) -> None:
         """Work on requests, and where there is no memory for it make room, so that they can be read again."""
@@ -176,15 +227,12 @@ class _Run:
         else:
             self._again.extendleft(reversed(back.values()))
         fewer = count if kept else max(1, count // 2)
-        self.slots = self._slots(fewer)
+        self.flight = None
+        self.slots, self.steps = self.engine.room(fewer)
         if self.decoder.weight.is_cuda:
             torch.cuda.empty_cache()
         if fewer < count:
             self.on_fewer(fewer)
-
-    def _slots(self, count: int) -> Slots:
-        decoder = self.decoder
-        return Slots(len(decoder.layers), count, decoder.key_heads, decoder.head_width, decoder.weight.detach())
 
     def _reserve(self, places: int) -> None:
         """Room for so many places in each slot.
@@ -254,7 +302,10 @@ class _Run:
         lengths = [len(self.prompts[slot]) for slot in taken]
         firsts = [held.shape[3] for held in begun] or [0] * len(taken)
         counts = [length - first for length, first in zip(lengths, firsts, strict=True)]
-        self._reserve(max(lengths) + 1)
+        room = 1
+        if isinstance(self.steps, Ahead) and self.steps.graphs:  # slots that move later cost their graphs
+            room = max(request.new_tokens - len(request.ids) for request in taken.values())
+        self._reserve(max(lengths) + max(1, room))
         for slot, held in zip(taken, begun, strict=bool(begun)):
             self.slots.put(slot, held)
         segments = torch.tensor([0, *counts], device=like.device).cumsum(0)
@@ -277,27 +328,27 @@ class _Run:
         self.active |= taken
         return self.decoder.scores(last)
 
-    @torch.inference_mode()
-    def _step(self) -> torch.Tensor:
-        """One place more of each: scores [B, V]."""
+    def _launch(self, ids: dict[int, int] | None) -> _Flight:
+        """One place more of each that is active.
+
+        Args:
+            ids: of each, at that place; None for what comes of the step that is on its way.
+        """
         rows = list(self.active)
-        device = self.decoder.weight.device
-        before = [self.slots.lengths[row] for row in rows]
-        after = [length + 1 for length in before]
-        self._reserve(max(after))
-        ids, places, slots = torch.tensor([[self.active[row].ids[-1] for row in rows], before, rows], device=device)
+        before = [self.slots.lengths[row] + (ids is None) for row in rows]
+        self._reserve(max(before) + 1)
+        told = self.steps.launch(rows, before, None if ids is None else [ids[row] for row in rows])
+        return _Flight(told, dict(self.active))
 
-        def attend(
-            number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
-        ) -> torch.Tensor:
-            self.slots.append(number, slots, places, key, value)
-            keys, values = self.slots.layers[number]
-            return decode(query, keys, values, rows, after, scale=scale, window=window)
-
-        last = self.decoder.hidden(self.decoder.embed(ids), places, [1] * len(rows), attend)
-        for row in rows:
-            self.slots.lengths[row] += 1
-        return self.decoder.scores(last)
+    def _land(self, flight: _Flight, following: _Flight | None = None) -> None:
+        """Take what a step gave; not for a request that ended meanwhile, or that another one followed in its slot."""
+        self.flight = following
+        for (row, request), scores, (likeliest, best) in zip(
+            flight.of.items(), flight.told.scores, flight.told.read(), strict=True
+        ):
+            if self.active.get(row) is request:
+                self.slots.lengths[row] += 1
+                request.take(scores, likeliest, best)
 
     def _choose(self, rows: Sequence[int], scores: torch.Tensor) -> None:
         """The next token of each; outside of the inference mode, as callbacks are others' code."""

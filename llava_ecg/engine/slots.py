@@ -17,11 +17,12 @@ class Slots:
     Attributes:
         lengths: how many places of each slot are filled.
         places: P.
+        moves: how often they came to lie elsewhere.
     """
 
     def __init__(self, layers: int, count: int, heads: int, width: int, like: torch.Tensor) -> None:
         self.lengths = [0] * count
-        self.places = 0
+        self.places = self.moves = 0
         self._shape = (2, layers, count, heads, width)
         self._held = like.new_empty(2, layers, count, heads, 0, width)
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -35,7 +36,7 @@ class Slots:
         grown = self._held.new_empty(two, layers, count, heads, wanted, width)
         filled = max(self.lengths)
         grown[:, :, :, :, :filled] = self._held[:, :, :, :, :filled]
-        self._held, self.places = grown, wanted
+        self._held, self.places, self.moves = grown, wanted, self.moves + 1
         self.layers = list(zip(*(each.unbind(0) for each in grown), strict=True))
 
     @staticmethod

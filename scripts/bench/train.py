@@ -322,7 +322,7 @@ def main() -> None:
         "commit": subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
         ).stdout.strip(),  # noqa: PLW1510, E501
-        "attention": choose(device, preset.dtype),
+        "attention": choose("varlen", device, preset.dtype),
         "recompute": options.recompute,
         "settings": {key: value for key, value in asdict(preset).items() if key != "dtype"},
         "tokens_per_second": medians,

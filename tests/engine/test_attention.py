@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from llava_ecg.engine import attention
-from llava_ecg.engine.attention import BACKENDS, DECODE_BACKENDS, PACKED, choose
+from llava_ecg.engine.attention import PACKED, NoFlash, choose, chosen, strictly
+from llava_ecg.engine.kernels import VARLEN
 
 varlen: Any = attention.varlen
 packed: Any = attention.packed
 decode: Any = attention.decode
 
 LENGTHS = (5, 1, 17, 9)
-HERE = [name for name, (usable, _) in BACKENDS.items() if usable("cpu", torch.float32)]
+HERE = [name for name, backend in VARLEN.items() if backend.usable("cpu", torch.float32)]
 
 
 def case(heads: int = 4, key_heads: int = 2, width: int = 8, dtype: torch.dtype = torch.float64) -> Any:
@@ -83,7 +85,7 @@ def test_the_face_that_transformers_sees() -> None:
 
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0], [1]])
-@pytest.mark.parametrize("backend", DECODE_BACKENDS)
+@pytest.mark.parametrize("backend", ["views", "masked"])
 def test_one_place_more_of_each_slot(backend: str, rows: list[int], window: int | None) -> None:
     """Beyond what a slot has filled lies NaN."""
     torch.manual_seed(0)
@@ -102,7 +104,7 @@ def test_one_place_more_of_each_slot(backend: str, rows: list[int], window: int 
 
 def test_backends_are_named_and_refused() -> None:
     query, key, value = case()
-    assert choose("cpu", torch.float32) == "sdpa"
+    assert choose("varlen", "cpu", torch.float32) == "sdpa"
     with pytest.raises(ValueError, match="unknown attention backend 'fast'"):
         varlen(query, key, value, SEGMENTS, 17, backend="fast")
     with pytest.raises(ValueError, match="torch_varlen can't do"):
@@ -111,11 +113,44 @@ def test_backends_are_named_and_refused() -> None:
         decode(query[:1], key[None], value[None], [0], [1], backend="fast")
 
 
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """Strict mode, for a test."""
+    strictly()
+    yield
+    strictly(False)
+
+
+@pytest.mark.usefixtures("strict")
+def test_strict_mode_takes_no_slower_kernel() -> None:
+    query, key, value = case(dtype=torch.float32)
+    with pytest.raises(NoFlash, match=r"no flash kernel for attention \(varlen\) in float32 on cpu: torch_varlen and"):
+        varlen(query, key, value, SEGMENTS, 17)
+    with pytest.raises(NoFlash, match=r"\(decode\) in float32 on cpu: split_kv need CUDA"):
+        decode(query[:1], key[:1].transpose(0, 1)[None], value[:1].transpose(0, 1)[None], [0], [1])
+    # what was asked for by name is no fallback
+    assert varlen(query, key, value, SEGMENTS, 17, backend="sdpa").shape == query.shape
+
+
+def test_the_choice_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_chosen", {})
+    query, key, value = case(dtype=torch.float32)
+    with caplog.at_level("INFO", logger="llava_ecg.engine.attention"):
+        for _ in range(2):
+            varlen(query, key, value, SEGMENTS, 17)
+            decode(query[:1], key[:1].transpose(0, 1)[None], value[:1].transpose(0, 1)[None], [0], [1])
+    assert [record.getMessage() for record in caplog.records] == [
+        "attention (varlen) runs on sdpa",
+        "attention (decode) runs on views",
+    ]
+    assert chosen() == {"varlen": "sdpa", "decode": "views"}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("backend", ["torch_varlen", "flash_attn"])
 def test_on_cuda(backend: str) -> None:
-    if not BACKENDS[backend][0]("cuda", torch.bfloat16):
+    if not VARLEN[backend].usable("cuda", torch.bfloat16):
         pytest.skip(f"{backend} is not installed")
     wanted = varlen(*case(width=64), SEGMENTS, 17, backend="math")
     given = [each.to("cuda", torch.bfloat16) for each in case(width=64)]

@@ -16,6 +16,8 @@ from llava_ecg.engine.run import Engine, Request, _Run
 from llava_ecg.engine.sampling import Sampling
 from tests.engine.models import built, prompts
 
+pytestmark = pytest.mark.usefixtures("steps")
+
 
 @pytest.fixture(scope="module")
 def llama() -> Any:
@@ -87,7 +89,7 @@ def test_full_memory_halves_the_slots_and_changes_no_answer(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), "torch"])
-@pytest.mark.parametrize("where", ["_read", "_step", "_keep"])
+@pytest.mark.parametrize("where", ["_read", "_launch", "_keep"])
 def test_memory_may_be_full_anywhere(
     llama: Any, alone: dict[int, list[int]], where: str, error: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,10 +126,10 @@ def test_what_has_no_room_alone_fails_alone(llama: Any, monkeypatch: pytest.Monk
 
 
 def test_other_errors_are_no_full_memory(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(self: Any) -> Any:
+    def failing(self: Any, ids: Any) -> Any:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(_Run, "_step", failing)
+    monkeypatch.setattr(_Run, "_launch", failing)
     with pytest.raises(RuntimeError, match="shapes differ"):
         list(Engine(llama).run(made()))
     assert not memory_full(ValueError("memory")) and memory_full(MemoryError())

@@ -18,6 +18,8 @@ from llava_ecg.engine.state import State
 from tests.engine.models import CONFIGS, WIDTH, built
 from tests.engine.test_run import watched
 
+pytestmark = pytest.mark.usefixtures("steps")
+
 MOVING = ("llama, dynamic", "llama, longrope")
 
 

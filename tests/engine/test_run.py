@@ -16,6 +16,8 @@ from llava_ecg.engine.sampling import Sampling
 from llava_ecg.errors import InputError
 from tests.engine.models import CONFIGS, SIZES, WIDTH, built, prompts, slow
 
+pytestmark = pytest.mark.usefixtures("steps")
+
 
 def watched(requests: list[Request]) -> list[list[torch.Tensor]]:
     """The scores of each request's tokens, as they come."""
