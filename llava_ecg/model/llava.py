@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from llava_ecg.engine.attention import HONOUR_SEGMENTS
+from llava_ecg.engine.attention import HONOUR_SEGMENTS, tower
 from llava_ecg.errors import InputError
 from llava_ecg.model.config import LlavaEcgConfig
 from llava_ecg.model.finite import finite_or_refused
@@ -96,7 +96,9 @@ class LlavaEcgForCausalLM(PreTrainedModel, GenerationMixin):
         Returns:
             [N, D]
         """
-        tokens = self.projectors[name](self.towers[name](values))
+        with tower(values.device):
+            tokens = self.towers[name](values)
+        tokens = self.projectors[name](tokens)
         through = self.config.streams[name]["through"]
         if through is not None:
             tokens = self.projectors[through](tokens)

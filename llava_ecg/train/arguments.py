@@ -209,6 +209,10 @@ class TrainingArguments(transformers.TrainingArguments):
             "padding; per_device_train_batch_size counts these sequences"
         },
     )
+    strict_attention: bool = field(
+        default=False,
+        metadata={"help": "with --packing: end at once where no flash attention can be had, in place of a slower one"},
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "samples are no columns"})
     given: frozenset[str] = field(init=False, default=frozenset())
     notices: tuple[str, ...] = field(init=False, default=())

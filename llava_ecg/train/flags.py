@@ -273,6 +273,8 @@ def _check_steps(args: TrainingArguments) -> None:
         raise InputError("--train_sampling_strategy batch_rebalance is not known here; take group_by_length")
     if args.packing and args.train_sampling_strategy == "group_by_length":
         raise InputError("--packing leaves no padding, so grouping by length comes to nothing; give one of them")
+    if args.strict_attention and not args.packing:
+        raise InputError("--strict_attention is about packs; give --packing too, or leave it away")
     kind: Any = args.lr_scheduler_type
     if kind.value == "constant" and "warmup_steps" in args.given and args.warmup_steps:
         raise InputError("--warmup_steps comes to nothing with --lr_scheduler_type constant; take constant_with_warmup")

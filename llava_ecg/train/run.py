@@ -31,7 +31,7 @@ from llava_ecg.train.room import is_out_of_memory, out_of_memory
 from llava_ecg.train.run_folder import RECIPE, RUN, RunLog, recipe_text, run_text
 from llava_ecg.train.samples import build_dataset
 from llava_ecg.train.starting import build, language_dtype, look, stand_on, tokenizer_of
-from llava_ecg.train.trainer import Collator, LlavaEcgTrainer
+from llava_ecg.train.trainer import Collator, LlavaEcgTrainer, packed_attention
 from llava_ecg.train.zero import blanks_of, choose_device
 
 
@@ -95,7 +95,7 @@ def _train(model_args: ModelArguments, data_args: DataArguments, args: TrainingA
         _say(args, token_report(tokens, dataset.max_length), memory_report(memory, args))
         _say(args, "a dry run: nothing was trained or written")
         return None
-    told, out = run_text(dataset, data_args.data_path), Path(str(args.output_dir))
+    told, out = run_text(dataset, data_args.data_path, packed_attention(args)), Path(str(args.output_dir))
     begin = resume_point(out, args.resume_from_checkpoint, recipe, json.loads(told)["data"], args.world_size)
     if begin is not None:
         _say(args, f"goes on from {begin}" + (", where the run ended" if is_finished(begin) else ""))

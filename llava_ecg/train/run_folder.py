@@ -84,13 +84,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def run_text(dataset: ConversationDataset, data_path: str) -> str:
-    """What a run stood on, as JSON: versions, the commit of a checkout, and the data."""
+def run_text(dataset: ConversationDataset, data_path: str, attention: str | None = None) -> str:
+    """What a run stood on, as JSON: versions, the commit of a checkout, the kernel of packs, and the data."""
     told = {
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": _versions(),
         "cuda": torch.version.cuda,
         "git": commit(Path(__file__).resolve().parents[2]),
+        "attention": attention,
         "data": fingerprint(dataset, Path(data_path)),
     }
     return json.dumps(told, indent=2) + "\n"

@@ -16,7 +16,7 @@ from llava_ecg.data.dataset import ConversationDataset
 from llava_ecg.data.encode import Encoded
 from llava_ecg.data.grouping import EpochSampler, GroupedSampler
 from llava_ecg.data.packing import PackedDataset
-from llava_ecg.engine.attention import PACKED
+from llava_ecg.engine.attention import PACKED, choose, strictly
 from llava_ecg.errors import InputError
 from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
@@ -107,6 +107,19 @@ def _compile_layers(model: LlavaEcgForCausalLM, args: Any) -> None:
     decoder: Any = model.language_model.get_decoder()
     for layer in decoder.layers:
         layer.compile(backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode, dynamic=True)
+
+
+def packed_attention(args: Any) -> str | None:
+    """What attention of packs will run on; None without packs.
+
+    Raises:
+        NoFlash: ``--strict_attention``, and no flash kernel can do it here.
+    """
+    strictly(args.strict_attention)
+    if not args.packing:
+        return None
+    kind = torch.bfloat16 if args.bf16 or args.pure_bf16 else torch.float16 if args.fp16 else torch.float32
+    return choose("varlen", args.device.type, kind)
 
 
 class LlavaEcgTrainer(Trainer):

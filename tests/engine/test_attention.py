@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llava_ecg.engine import attention
-from llava_ecg.engine.attention import PACKED, NoFlash, choose, chosen, strictly
+from llava_ecg.engine.attention import PACKED, NoFlash, choose, chosen, strictly, tower
 from llava_ecg.engine.kernels import VARLEN
 
 varlen: Any = attention.varlen
@@ -144,6 +144,18 @@ def test_the_choice_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: 
         "attention (decode) runs on views",
     ]
     assert chosen() == {"varlen": "sdpa", "decode": "views"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.usefixtures("strict")
+def test_towers_are_pinned_on_cuda() -> None:
+    layer = torch.nn.MultiheadAttention(64, 4, batch_first=True).to("cuda", torch.bfloat16)
+    values = torch.randn(1, 50, 64, device="cuda", dtype=torch.bfloat16)
+    with torch.profiler.profile() as seen, tower(values.device):
+        layer(values, values, values, need_weights=False)
+    assert any("flash_fwd" in event.key for event in seen.key_averages())
+    assert chosen()["tower"] == "flash_attention"
 
 
 @pytest.mark.gpu

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from llava_ecg.engine.attention import choose, strictly
 from llava_ecg.train.run import main
 
 from .test_run import flags, losses, parts, toy  # noqa: F401  (fixtures)
@@ -37,6 +39,8 @@ def test_a_step_over_packs_is_the_step_over_samples(
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("padded", "packed"))
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4)
+    ground = json.loads((tmp_path / "packed" / "run.json").read_text())
+    assert ground["attention"] == choose("varlen", "cpu", torch.float32)
     config = json.loads((tmp_path / "packed" / "config.json").read_text())
     assert "llava_ecg_packed" not in json.dumps(config)
 
@@ -56,6 +60,21 @@ def test_grouping_by_length_beside_it_is_refused(
 ) -> None:
     assert main(flags(toy, parts, tmp_path / "out", "--packing", "--group_by_modality_length", "True")) == 2
     assert "--packing leaves no padding" in capsys.readouterr().err
+
+
+@pytest.fixture
+def lenient_afterwards() -> Iterator[None]:
+    yield
+    strictly(False)
+
+
+@pytest.mark.usefixtures("lenient_afterwards")
+def test_flash_attention_or_nothing(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags(toy, parts, tmp_path / "out", "--packing", "--strict_attention", "--use_cpu")) == 2
+    assert "no flash kernel for attention (varlen) in float32 on cpu" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*"))
+    assert main(flags(toy, parts, tmp_path / "out", "--strict_attention")) == 2
+    assert "--strict_attention is about packs" in capsys.readouterr().err
 
 
 def test_in_bfloat16_alone(toy: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,7 @@ def test_a_run_leaves_its_recipe_its_ground_and_its_log(
     assert ground["data"]["sha256"] == hashlib.sha256(content).hexdigest()
     assert ground["data"]["records"] == len(json.loads(content))
     assert {"python", "torch", "transformers", "accelerate"} <= set(ground["versions"])
+    assert ground["attention"] is None
     for name in ("recipe.yaml", "run.json"):
         assert (out / "checkpoint-2" / name).read_text() == (out / name).read_text()
     # the same run again, from the recipe alone, in another folder: the same losses
