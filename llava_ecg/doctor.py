@@ -39,7 +39,7 @@ VARIABLES = (
 """That change what the program does. Of those that hold a secret only is said whether they are set."""
 
 _SECRET = ("TOKEN", "KEY")
-_BYTES = {"float32": 4.0, "bfloat16": 2.0, "w8a8": 1.0, "nf4": 0.55}  # of a weight of the language model
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "w8a8": 1.0, "w8a16": 1.0, "nf4": 0.55}  # of a weight of the language model
 _ROOM = 1.2  # for keys, values and activations beside the weights
 _LEAST_DISK = 2 << 30
 
@@ -254,7 +254,7 @@ def room_for(model: str) -> Iterator[Finding]:
     embedded = min(inner, _embedding(Path(told["folder"])))
     for place, free in _places().items():
         usual = "float32" if place == "cpu" else "bfloat16"
-        kinds = [usual, "w8a8", "nf4"] if place == "cpu" else [usual, "nf4"]
+        kinds = [usual, "w8a8", "nf4"] if place == "cpu" else [usual, "w8a16", "nf4"]
         # embedding, towers and projectors are not quantised
         whole = (embedded + other) * _BYTES[usual]
         needs = {kind: int(_ROOM * (whole + (inner - embedded) * _BYTES[kind])) for kind in kinds}

@@ -4,6 +4,7 @@
   2305.14314): 4.13 bits a weight.
 - ``int8``: one scale a row, activations beyond 6.0 apart, as in LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339).
 - ``w8a8``: one scale a row, inputs rounded to 8 bits too; made to be fast on a CPU (`llava_ecg.engine.w8a8`).
+- ``w8a16``: one scale a row, inputs as they are; made to be fast on a GPU (`llava_ecg.engine.w8a16`).
 
 The first two are bitsandbytes'.
 
@@ -26,9 +27,11 @@ from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
 from llava_ecg.engine.w8a8 import Int8Linear, works
+from llava_ecg.engine.w8a16 import WeightOnlyLinear
 from llava_ecg.errors import InputError
 
-KINDS = ("nf4", "int8", "w8a8")
+KINDS = ("nf4", "int8", "w8a8", "w8a16")
+OURS: dict[str, type[Int8Linear]] = {kind.scheme: kind for kind in (Int8Linear, WeightOnlyLinear)}
 # weights of nf4 that share a scale; must divide a layer's width, else bitsandbytes 0.50 takes wrong scales on AVX512
 # CPUs
 BLOCK = 64
@@ -50,6 +53,9 @@ def check(kind: str, device: str | torch.device = "cpu") -> None:
     if kind == "w8a8":
         _check_w8a8(device)
         return
+    if kind == "w8a16":
+        _check_w8a16(device)
+        return
     library = _library(kind)
     layer = _layer(kind, BLOCK, 32, False, torch.float32)
     try:
@@ -67,13 +73,23 @@ def check(kind: str, device: str | torch.device = "cpu") -> None:
 def _check_w8a8(device: str | torch.device) -> None:
     if torch.device(device).type != "cpu":
         raise InputError(
-            f"w8a8 is made for CPUs and was asked for on the device {str(device)!r}; take int8 or nf4 there, or the "
-            "device cpu"
+            f"w8a8 is made for CPUs and was asked for on the device {str(device)!r}; take w8a16, int8 or nf4 there, or"
+            " the device cpu"
         )
     if not works():
         raise InputError(
             f"torch {torch.__version__} can't multiply 8-bit integers exactly on this CPU; load without quantization"
         )
+
+
+def _check_w8a16(device: str | torch.device) -> None:
+    if torch.device(device).type != "cuda":
+        raise InputError(
+            f"w8a16 is made for CUDA and was asked for on the device {str(device)!r}; take w8a8 on a CPU, or the device"
+            " cuda"
+        )
+    if find_spec("triton") is None:
+        raise InputError("w8a16 needs Triton: pip install triton, or take int8 or nf4")
 
 
 def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dtype) -> None:
@@ -94,7 +110,7 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
         InputError: an unknown kind, bitsandbytes is missing or broken, or the language model has no such layer.
         ValueError: a layer holds weights already.
     """
-    if kind != "w8a8":
+    if kind not in OURS:
         _library(kind)
     head = language_model.get_output_embeddings()
     step = BLOCK if kind == "nf4" else 1
@@ -115,7 +131,7 @@ def replace_linears(language_model: PreTrainedModel, kind: str, dtype: torch.dty
             )
         layer = _layer(kind, module.in_features, module.out_features, module.bias is not None, dtype)
         language_model.set_submodule(name, layer.train(module.training))
-    if kind == "w8a8":
+    if kind in OURS:
         return
     model: Any = language_model
     model.is_quantized = True
@@ -152,7 +168,7 @@ def place(module: nn.Module, leaf: str, tensor: torch.Tensor, device: str | torc
         return
     layer: Any = module
     if isinstance(layer, Int8Linear):
-        layer.take(tensor)
+        layer.take(tensor.to(device))
         return
     kinds: Any = sys.modules["bitsandbytes"].nn
     values = tensor if tensor.dtype in _EXACT else tensor.to(torch.float32)
@@ -234,8 +250,8 @@ def _library(kind: str) -> Any:
 
 def _layer(kind: str, width: int, out: int, bias: bool, dtype: torch.dtype) -> nn.Module:
     """An empty quantised layer [.., width] -> [.., out] on the meta device."""
-    if kind == "w8a8":
-        return Int8Linear(width, out, bias)
+    if kind in OURS:
+        return OURS[kind](width, out, bias)
     library = _library(kind)
     layer: Any
     if kind == "nf4":
@@ -253,7 +269,7 @@ def _layer_types() -> dict[type, str]:
     """The classes of quantised layers and their kinds; bitsandbytes' as soon as somebody has imported it."""
     library: Any = sys.modules.get("bitsandbytes")
     theirs = {} if library is None else {library.nn.Linear4bit: "nf4", library.nn.Linear8bitLt: "int8"}
-    return {Int8Linear: "w8a8"} | theirs
+    return {layer: kind for kind, layer in OURS.items()} | theirs
 
 
 def _repacks() -> bool:

@@ -245,8 +245,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quantization",
-        choices=("nf4", "int8", "w8a8"),
-        help="the language model's linear layers in 4 or 8 bits; w8a8 is the fast one on a CPU",
+        choices=("nf4", "int8", "w8a8", "w8a16"),
+        help="the language model's linear layers in 4 or 8 bits; w8a8 is the fast one on a CPU, w8a16 on a GPU",
     )
     add_parts(group)
     group.add_argument(

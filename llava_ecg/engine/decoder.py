@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn.functional import rms_norm
 
 from llava_ecg.engine.joined import Joined
-from llava_ecg.engine.w8a8 import Int8Linear
 
 WINDOWS: dict[str, Callable[[Any], int | None]] = {
     "LlamaForCausalLM": lambda attention: None,
@@ -163,10 +162,11 @@ class Decoder:
         model's own, which may be its embedding, stays."""
         weight = self._output.weight
         seen = (weight.data_ptr(), weight._version, weight.device)
-        if not any(layer.down.whole is not None for layer in self.layers) or type(self._output) is not nn.Linear:
+        kinds = [type(layer.down.whole) for layer in self.layers if layer.down.whole is not None]
+        if not kinds or type(self._output) is not nn.Linear:
             self.head = self._output
         elif self.head is self._output or seen != self._seen:
-            self.head = Int8Linear.of(self._output)
+            self.head = kinds[0].of(self._output)
         self._seen = seen
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from llava_ecg.engine.w8a8 import Int8Linear, product
+from llava_ecg.engine.w8a8 import Int8Linear
 
 
 class Joined:
@@ -33,9 +33,10 @@ class Joined:
         self.bias: torch.Tensor | None = None
         self.whole: Int8Linear | None = None
         self._seen: list[tuple[Any, ...]] = []
-        eight = [layer for layer in layers if type(layer) is Int8Linear]
-        if len(eight) == len(layers) and len({layer.bias is None for layer in eight}) == 1:
-            self.whole = Int8Linear.joined(eight)
+        eight = [layer for layer in layers if isinstance(layer, Int8Linear)]
+        if len(eight) == len(layers) and len({(type(layer), layer.bias is None) for layer in eight}) == 1:
+            self.whole = type(eight[0]).joined(eight)
+            self._product = self.whole.product
             # as plain attributes: to look them up in a module takes a tenth of a small product's time
             self._parts = (self.whole.weight.data.t(), self.whole.scale, self.whole.bias)
         plain = [layer for layer in layers if type(layer) is nn.Linear]
@@ -50,7 +51,7 @@ class Joined:
         if self.weight is not None:
             return linear(values, self.weight, self.bias)
         if self.whole is not None:
-            return product(values, *self._parts) if values.ndim == 2 else self.whole.forward(values)
+            return self._product(values, *self._parts) if values.ndim == 2 else self.whole.forward(values)
         if len(self.layers) == 1:
             found: torch.Tensor = self.layers[0](values)
             return found

@@ -9,6 +9,7 @@ and no other library is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import nn
@@ -20,10 +21,13 @@ class Int8Linear(nn.Module):
     """[.., in] -> [.., out], in the dtype of its input.
 
     Attributes:
+        scheme: what it is called by.
         weight: int8 [out, in].
         scale: float32 [out]: of each row of the weight.
         bias: [out] or None.
     """
+
+    scheme = "w8a8"
 
     def __init__(self, in_features: int, out_features: int, bias: bool, device: str | torch.device = "meta") -> None:
         super().__init__()
@@ -35,7 +39,7 @@ class Int8Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features, device=device), requires_grad=False) if bias else None
 
     @classmethod
-    def of(cls, layer: nn.Linear) -> Int8Linear:
+    def of(cls, layer: nn.Linear) -> Self:
         """Of a layer of any kind of floating number, whose bias is shared."""
         made = cls(layer.in_features, layer.out_features, False)
         made.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach(), requires_grad=False)
@@ -43,7 +47,7 @@ class Int8Linear(nn.Module):
         return made
 
     @classmethod
-    def joined(cls, layers: Sequence[Int8Linear]) -> Int8Linear:
+    def joined(cls, layers: Sequence[Self]) -> Self:
         """Several that read the same input, all with a bias or none, as one [.., in] -> [.., sum of out].
 
         Codes and scales are not held twice: theirs become views of the whole one's.
@@ -73,10 +77,19 @@ class Int8Linear(nn.Module):
             RuntimeError: a gradient is asked for, which would be lost in the rounding.
         """
         if values.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError("a layer in 8 bits (w8a8) passes no gradient on; train over int8, nf4 or none of them")
+            raise RuntimeError(
+                f"a layer in 8 bits ({self.scheme}) passes no gradient on; train over int8, nf4 or none of them"
+            )
         rows = values.reshape(-1, self.in_features)
-        found = product(rows, self.weight.t(), self.scale, self.bias)
+        found = self.product(rows, self.weight.t(), self.scale, self.bias)
         return found.reshape(*values.shape[:-1], self.out_features)
+
+    @staticmethod
+    def product(
+        values: torch.Tensor, turned: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """[n, in] -> [n, out]; see `product`."""
+        return product(values, turned, scale, bias)
 
     def extra_repr(self) -> str:
         """As `nn.Linear`."""

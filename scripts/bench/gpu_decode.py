@@ -12,6 +12,7 @@ device was seen to read in this run. The first token is that of `--places` place
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +20,26 @@ from typing import Any
 import gpu_common as common
 import torch
 
+from llava_ecg.checkpoint.quantize import KINDS, check, place, replace_linears
 from llava_ecg.engine.attention import strictly
 from llava_ecg.engine.run import Engine, Request
+
+
+def quantised(model: Any, options: argparse.Namespace) -> Any:
+    """The same weights in fewer bits; the full ones go."""
+    check(options.quantization, options.device)
+    config = copy.deepcopy(model.config)
+    with torch.device("meta"):
+        small = type(model)(config).to(model.dtype).eval()
+    replace_linears(small, options.quantization, model.dtype)
+    modules = dict(small.named_modules())
+    for name, value in list(model.named_parameters()):
+        owner, _, leaf = name.rpartition(".")
+        place(modules[owner], leaf, value.data, options.device, model.dtype)
+        value.data = value.data.new_empty(0)
+    small.model.rotary_emb = model.model.rotary_emb
+    small.generation_config = model.generation_config
+    return small
 
 
 def ways(model: Any, values: torch.Tensor, options: argparse.Namespace) -> dict[str, Callable[[int], list[int]]]:
@@ -43,6 +62,8 @@ def ways(model: Any, values: torch.Tensor, options: argparse.Namespace) -> dict[
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Tokens first, then time, the ways in turns."""
     model = common.language_model(options)
+    if options.quantization:
+        model = quantised(model, options)
     (values,) = common.prompts(model, 1, options.places, options.seed + 1)
     every = ways(model, values, options)
     ids = {name: way(options.tokens) for name, way in every.items()}
@@ -60,6 +81,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     read = common.weight_bytes(model) + common.kv_bytes(model) * (options.places + options.tokens / 2)
     rates = {name: (options.tokens - 1) / statistics.median(times) for name, times in took.items()}
     return {
+        "quantization": options.quantization,
         "places": options.places,
         "tokens": options.tokens,
         "ceilings": limits,
@@ -79,6 +101,7 @@ def main(words: list[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--places", type=int, default=757, help="of the prompt")
     parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--quantization", choices=KINDS, help="of the language model's linear layers")
     parser.add_argument("--static", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(words)
     strictly(options.device != "cpu")

@@ -144,7 +144,7 @@ def test_a_head_that_was_changed_is_rounded_anew() -> None:
 
 def test_where_it_can_not_work_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     quantize.check("w8a8")
-    with pytest.raises(InputError, match="made for CPUs .* take int8 or nf4"):
+    with pytest.raises(InputError, match="made for CPUs .* take w8a16, int8 or nf4"):
         quantize.check("w8a8", "cuda")
     monkeypatch.setattr(w8a8.torch, "_int_mm", lambda one, other: (one.float() @ other.float()).clamp(-32768, 32767))
     with pytest.raises(InputError, match="exactly on this CPU; load without quantization"):

@@ -39,6 +39,11 @@ def test_decode(bench: Any) -> None:
     assert found["attention"]["decode"] == "views"
 
 
+def test_decode_in_8_bits(bench: Any) -> None:
+    found = bench("gpu_decode", "--places", "40", "--tokens", "6", "--no-static", "--quantization", "w8a8")
+    assert found["quantization"] == "w8a8" and found["same tokens"]["engine"] == 1.0
+
+
 def test_first_token(bench: Any) -> None:
     found = bench("gpu_first_token", "--text", "20")
     assert found["same token"] and found["places"] > 600
