@@ -52,7 +52,7 @@ DOORS = {
     "peft": ("train",),
     "accelerate": ("train",),
     "flash_attn": ("engine.kernels",),
-    "triton": ("engine.split_kv",),
+    "triton": ("engine.split_kv", "engine.int8_product"),
     "inspect_ai": ("eval.harness", "eval.provider", "eval.runs"),
     "prompt_toolkit": ("terminal",),
     "fastapi": ("serve.app",),
