@@ -2,7 +2,7 @@
 SHELL := bash
 IN_ENV := set -euo pipefail; EXTRA=dev; . scripts/env.sh; bin=.venv/bin
 
-.PHONY: help check format test test-slow fuzz demo docs docs-pictures delineator constraints clean
+.PHONY: help check format test test-slow fuzz fuzz-atheris demo docs docs-pictures delineator constraints clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -20,7 +20,17 @@ test-slow:       ## the tests that take minutes
 	@bash scripts/test.sh -m slow
 
 fuzz:            ## 200,000 mutated files to every reader and loader (an hour; finds go to build/finds)
-	@$(IN_ENV); mkdir -p build/finds; $$bin/python scripts/fuzz.py --count 200000 --keep build/finds
+	@$(IN_ENV); mkdir -p build/finds; $$bin/python -W ignore scripts/fuzz.py --count 200000 --keep build/finds \
+	  $(if $(wildcard ../shared/data/formats),--files ../shared/data/formats)
+
+# atheris goes into an environment of its own, which borrows what .venv has; no extra names it and CI needs none
+ATHERIS := build/atheris
+fuzz-atheris:    ## the same targets by coverage, with atheris (ten minutes: SECONDS=600 TARGET=readers; finds go to build/finds)
+	@$(IN_ENV); [ -x $(ATHERIS)/bin/python ] || $$bin/python -m venv $(ATHERIS); \
+	$$bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$($(ATHERIS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"; \
+	$(ATHERIS)/bin/python -c 'import atheris' 2>/dev/null || $(ATHERIS)/bin/python -m pip install -q atheris==3.0.0; mkdir -p build/finds; \
+	$(ATHERIS)/bin/python -W ignore -m scripts.fuzz_atheris --target $(or $(TARGET),readers) --seconds $(or $(SECONDS),600) \
+	  --keep build/finds --corpus build/corpus-$(or $(TARGET),readers) $(if $(wildcard ../shared/data/formats),--files ../shared/data/formats)
 
 demo:            ## ask the embedded model about a real ECG
 	@bash scripts/demo.sh

@@ -146,7 +146,7 @@ def qrs_waves(part: np.ndarray) -> QrsWaves:
         else:
             name = ("q", "s", "s2")[min(r_seen, 2)]
         if name not in named:
-            named[name] = Wave(round(size, 4), round((last - first + 1) * 1000 / RATE, 1), first, last)
+            named[name] = Wave(round(size, 4), round(float(last - first + 1) * 1000 / RATE, 1), int(first), int(last))
             letters.append(({"r": "r", "r2": "r'", "q": "q", "s": "s", "s2": "s'"}[name], abs(size)))
     largest = max((size for _, size in letters), default=0.0)
     pattern = "".join(letter.upper() if size >= largest / 2 else letter for letter, size in letters)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
+from llava_ecg.ecg.pen import STROKES, draw_stroke
 from llava_ecg.ecg.render import Box, Page
 from llava_ecg.errors import InputError
 
@@ -172,55 +173,19 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 
 def _marks(sheet: _Sheet) -> _Done:
-    """Loops, ticks, rings and underlines with a pen; no letter of them means anything."""
+    """Scrawled words, ticks, rings and underlines with a pen; none of the words means anything."""
     image, mm, rng = sheet.image.copy(), sheet.mm, sheet.rng
     inks = ((28, 42, 130), (25, 25, 30), (170, 30, 40))
     for _ in range(1 + round(sheet.size(2, 7))):
         colour = inks[rng.integers(len(inks))]
-        stroke = (_scribble, _ring, _tick)[rng.choice(3, p=(0.5, 0.25, 0.25))](rng)  # mm
+        stroke = STROKES[rng.choice(3, p=(0.5, 0.25, 0.25))](rng)  # mm
         turn = float(rng.normal(0, 0.08))
         stroke = stroke @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         span = np.ptp(stroke, axis=0)
         room = np.maximum(np.array(image.size) / mm - span, 1)
         stroke = (stroke - stroke.min(axis=0) + rng.uniform(0.02, 0.98, 2) * room) * mm
-        _pen(image, stroke, rng.uniform(0.35, 0.6) * mm, colour)
+        draw_stroke(image, stroke, rng.uniform(0.35, 0.6) * mm, colour)
     return image, None
-
-
-def _scribble(rng: np.random.Generator) -> np.ndarray:
-    """A cursive word, points [n, 2] in mm."""
-    letters = int(rng.integers(4, 12))
-    t = np.linspace(0, letters, 40 * letters)
-    tall = np.interp(t, np.arange(letters + 1), rng.choice([1.0, 1.0, 2.1], letters + 1)) * rng.uniform(1.1, 1.8)
-    slip = np.interp(t, np.arange(letters + 1), rng.normal(0, 0.25, letters + 1))
-    x = 2.2 * t + rng.uniform(0.7, 1.3) * np.cos(2 * math.pi * t) + 0.4 * tall * np.sin(2 * math.pi * t)
-    return np.column_stack([x, slip - tall * np.sin(2 * math.pi * t + 0.4 * np.sin(math.pi * t))])
-
-
-def _ring(rng: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, rng.uniform(2.0, 2.4) * math.pi, 120)
-    grow = 1 + 0.03 * t
-    return np.column_stack([rng.uniform(6, 16) * np.cos(t) * grow, rng.uniform(5, 10) * np.sin(t) * grow])
-
-
-def _tick(rng: np.random.Generator) -> np.ndarray:
-    if rng.random() < 0.5:
-        return np.array([(0, 0), (2, 3), (7, -5)]) * rng.uniform(0.7, 1.4)
-    t = np.linspace(0, 1, 30)  # an underline
-    return np.column_stack([rng.uniform(15, 45) * t, 0.8 * np.sin(2.5 * t + rng.uniform(0, 3))])
-
-
-def _pen(image: Image.Image, stroke: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
-    """Draw a stroke [n, 2] with smooth edges."""
-    low = np.floor(stroke.min(axis=0) - width - 1).astype(int)
-    high = np.ceil(stroke.max(axis=0) + width + 1).astype(int)
-    fine = 3  # drawn so much larger, then shrunk
-    columns, rows = (high - low).tolist()
-    mask = Image.new("L", (columns * fine, rows * fine))
-    points = [(float(x), float(y)) for x, y in (stroke - low) * fine]
-    ImageDraw.Draw(mask).line(points, 225, max(1, round(width * fine)), joint="curve")
-    mask = mask.resize((columns, rows), Image.Resampling.BOX)
-    image.paste(colour, (int(low[0]), int(low[1])), mask)
 
 
 def _wrinkles(sheet: _Sheet) -> _Done:

@@ -37,6 +37,22 @@ def unit_note(leads: Mapping[str, LeadMeasurements]) -> str:
     return ""
 
 
+def still_note(signal: np.ndarray, moves_mv: float) -> str:
+    """A sentence where a signal [L, T] moves in every lead, yet so little that it can't be an ECG in mV; empty
+    otherwise.
+
+    Args:
+        moves_mv: what a lead with beats moves by at least.
+    """
+    spans = [float(np.ptp(row[np.isfinite(row)])) for row in signal if np.isfinite(row).any()]
+    if not spans or not 0 < min(spans) <= max(spans) < moves_mv:
+        return ""
+    return (
+        f"no lead moves by more than {max(spans):.2g} mV: nothing was recorded, or the unit is not mV (volts give "
+        "values 1000 times as small)"
+    )
+
+
 def lead_reversal(leads: Mapping[str, LeadMeasurements], beat: MedianBeat | None, names: tuple[str, ...]) -> str:
     """A sentence where the electrodes look swapped or the signal upside down; empty otherwise.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 STANDARD = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+FURTHER = ("V7", "V8", "V9", "V3R", "V4R", "V5R", "V6R")  # of the back and the right; no standard recording has them
 
 _BY_KEY = {name.lower(): name for name in STANDARD} | {
     "1": "I",

@@ -19,7 +19,7 @@ from llava_ecg.ecg import amplitudes
 from llava_ecg.ecg.amplitudes import MedianBeat, median_beat
 from llava_ecg.ecg.beat_columns import beat_columns
 from llava_ecg.ecg.findings import findings, pathological_q
-from llava_ecg.ecg.hints import lead_reversal, unit_note
+from llava_ecg.ecg.hints import lead_reversal, still_note, unit_note
 from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.plausible import doubts, plausible
 from llava_ecg.ecg.prepare import prepared
@@ -27,12 +27,12 @@ from llava_ecg.ecg.quality import quality
 from llava_ecg.ecg.recording import Recording, check_recording
 from llava_ecg.ecg.rhythm import rhythm
 from llava_ecg.ecg.voltages import voltages
-from llava_ecg.ecg.waves.delineate import RATE, delineate
+from llava_ecg.ecg.waves.delineate import LIVE_MV, RATE, delineate
 from llava_ecg.ecg.waves.delineation import Delineation
 from llava_ecg.errors import InputError
 
 SHORTEST_S = 1.0
-_BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drift")
+_BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drifting")
 _INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
 
 
@@ -68,6 +68,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
     if not len(found.r_s):  # each value's reason is why there are no beats
         reasons = dict.fromkeys(reasons, found.reasons.get("beats", "no QRS complexes were found"))
     lead_medians = _lead_medians(leads)
+    units = unit_note(leads) or still_note(whole.signal, LIVE_MV)
     doubtful = doubts(values, spread, lead_medians)
     measured = Measurements(
         **values,
@@ -78,7 +79,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
         lead_medians=lead_medians,
         reasons=reasons,
         source={"delineator": found.method, "filter": "; ".join(steps)},
-        notes=tuple(note for note in (unit_note(leads), *found.notes, *doubtful) if note),
+        notes=tuple(note for note in (units, *found.notes, *doubtful) if note),
     )
     person = recording.metadata
     sex = sex if sex is not None else person.get("sex")
@@ -112,6 +113,7 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     reasons.update({name: reason for name, reason in why.items() if name not in values})
     if "qt_ms" in values and "qrs_ms" in values:
         values["jt_ms"] = round(values["qt_ms"] - values["qrs_ms"], 1)
+        spread["jt_ms"] = round(float(np.nanstd(found.t_all[usual, 1] - found.qrs_all[usual, 1])) * 1000, 1)
     else:
         reasons["jt_ms"] = reasons.get("qt_ms", reasons.get("qrs_ms", none))
     rr = np.diff(found.r_s)
@@ -125,6 +127,8 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     else:
         corrected = corrected_qt(values["qt_ms"], mean)
         values.update({name: round(value, 1) for name, value in zip(names, corrected, strict=True)})
+        factors = (1 / math.sqrt(mean), 1 / math.cbrt(mean), 1.0, 1.0)  # QT's error, corrected as QT is
+        spread.update({name: round(spread["qt_ms"] * by, 1) for name, by in zip(names, factors, strict=True)})
     _dispersion(found, values, reasons)
     return spread
 

@@ -62,7 +62,7 @@ class LeadMeasurements:
         st_j_mv, st20_mv, st40_mv, st60_mv, st80_mv: ST level at J and so many ms after it.
         st_slope_mv_s: from J to J + 80 ms; `st_form` is ``"upsloping"``, ``"horizontal"`` or ``"downsloping"``.
         q_pathological: whether Q is of the size of an old infarction's (see `llava_ecg.ecg.findings`).
-        quality: ``"ok"`` or what is wrong: ``flat``, ``empty``, ``nan``, ``clipped``, ``noisy``, ``drift``.
+        quality: ``"ok"`` or what is wrong: ``flat``, ``empty``, ``nan``, ``clipped``, ``noisy``, ``drifting``.
         per_beat: column name -> a value a beat of `Measurements.beats` (None where there is none). The columns are
             ``{p,qrs,t}_onset_s``, ``{p,qrs,t}_peak_s``, ``{p,qrs,t}_end_s``, ``p_mv``, ``q_mv``, ``r_mv``, ``s_mv``,
             ``r2_mv``, ``s2_mv``, ``t_mv``, ``qrs_mv``, ``p_ms``, ``pr_ms``, ``qrs_ms``, ``t_ms``, ``qt_ms``,
@@ -155,7 +155,7 @@ class Measurements:
         lead_medians: ``p_ms``, ``pr_ms``, ``qrs_ms``, ``qt_ms`` -> the median over the leads of each lead's own
             interval; shorter than the interval over all leads, which runs from the earliest to the latest, and less
             shaken by one bad lead.
-        spread: name of an interval or rate above -> SD over the beats (or of the dominant ones).
+        spread: name of an interval above (P, PR, QRS, QT, JT, QTc) -> SD over the dominant beats; RR's is in `rr_cv`.
         reasons: field name -> why it is None.
         source: delineator and version, hash of its weights, filter.
         notes: sentences that a user should see before trusting the values.

@@ -7,6 +7,7 @@ Axes: H, W pixels of the page; T samples. Lengths on paper are in mm from the up
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ SECONDS = 10.0
 """A page shows so much at 25 mm/s."""
 _SHOWN_MM = 250.0
 _ROOM = 0.95  # of the distance between two rows: so far a trace may go up or down
+_EDGE_MM, _HEADED_MM = 1.0, 12.0  # of the sheet, and the part of it that a heading or title takes: no trace goes there
 
 _FAINT = (130, 118, 122)
 
@@ -47,7 +49,8 @@ class Box:
             constant offset.
         rhythm: whether it is the rhythm strip.
         recorded: False where the recording has no such lead, or no sample of it in this time.
-        clipped: whether its trace leaves the row even at the smallest gain, and is cut there.
+        clipped: whether its trace leaves the row, runs into the heading or leaves the sheet even at the smallest gain,
+            and is cut there.
     """
 
     lead: str
@@ -133,7 +136,8 @@ def draw_page(
     """Draw a part of a recording on landscape ECG paper, ten seconds at 25 mm/s.
 
     Limb leads that I and II imply are computed and named with an asterisk. A lead that was not recorded has an empty
-    box that says so, what is NaN is a gap. Nothing of the patient is written on the page but what `heading` says. The
+    box that says so, what is NaN is a gap. A column that would begin behind the end of a short recording shows its last
+    seconds. Nothing of the patient is written on the page but what `heading` says. The
     foot tells the scale, and which part of a longer recording this is.
 
     Args:
@@ -143,14 +147,15 @@ def draw_page(
         paper: one of `PAPERS`.
         colour: of the grid, one of `COLOURS`.
         start: where the page begins, seconds from the start of the recording.
-        title: a line at the top.
+        title: a line at the top, in letters that the page's font has.
         heading: up to two lines at the top right; see `llava_ecg.ecg.heading.heading`.
-        gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours. What leaves its row all the
-            same is cut there, and its name says so.
+        gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours, into the heading or off the
+            sheet. What does so all the same is cut there, and its name says so.
         speed: mm/s, one of `SPEEDS`.
 
     Raises:
-        InputError: unknown layout, paper, colour or speed, or a dpi outside 20-1200 or a gain outside 0.5-80.
+        InputError: unknown layout, paper, colour or speed, a dpi outside 20-1200, a gain outside 0.5-80, or a letter of
+            the title that can't be drawn.
     """
     check_recording(recording, "a page")
     if layout not in LAYOUTS:
@@ -167,15 +172,18 @@ def draw_page(
         )
     if gain is not None and not 0.5 <= gain <= 80:
         raise InputError(f"a gain of {gain:g} mm/mV can't be drawn; choose 0.5 to 80, usual is 10")
+    check_title(title)
     whole = recording.with_derived()
-    plan, left = LAYOUTS[layout], PAPERS[paper][2]
+    plan, (_, sheet_mm, left) = LAYOUTS[layout], PAPERS[paper]
     boxes = _boxes(whole, plan, left, Scale(dpi / 25.4, speed), start)
-    highest = max((_reach(whole, box) for box in boxes if box.recorded), default=0.0)
+    rooms = [_room(box.baseline * 25.4 / dpi, plan.pitch, sheet_mm, bool(title or any(heading))) for box in boxes]
+    reaches = [_reach(whole, box) if box.recorded else (0.0, 0.0) for box in boxes]
+    needed = [mv / mm for reach, room in zip(reaches, rooms, strict=True) for mv, mm in zip(reach, room, strict=True)]
     if gain is None:
-        gain = next((each for each in GAINS if highest * each <= _ROOM * plan.pitch), GAINS[-1])
+        gain = next((each for each in GAINS if max(needed) * each <= 1), GAINS[-1])
     scale = Scale(dpi / 25.4, speed, gain)
-    row_mv = _ROOM * plan.pitch / gain
-    boxes = [replace(box, clipped=box.recorded and _reach(whole, box) > row_mv) for box in boxes]
+    pairs = zip(boxes, needed[::2], needed[1::2], strict=True)
+    boxes = [replace(box, clipped=max(up, down) * gain > 1) for box, up, down in pairs]
     end = start + _SHOWN_MM / speed
     part = (
         f"   {start:g} to {min(end, whole.duration):g} s of {whole.duration:.1f} s"
@@ -186,7 +194,7 @@ def draw_page(
         tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}"
     )
     pixels = _sheet(paper, scale.px_per_mm, words, colour).copy()
-    curves = _traces(whole, boxes, scale, row_mv) + _calibration(boxes, scale)
+    curves = _traces(whole, boxes, scale, rooms) + _calibration(boxes, scale)
     draw_ink(pixels, curves, scale.px_per_mm)  # last, so that no name hides a trace
     height, width = pixels.shape[:2]
     image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
@@ -223,15 +231,16 @@ def _box(
     *,
     rhythm: bool = False,
 ) -> Box:
-    t0, t1 = start + offset, start + offset + span
+    t0 = start + offset
+    if start < recording.duration <= t0:  # or a short recording's last leads would be shown nowhere
+        t0 = max(start, recording.duration - span)
+    t1 = t0 + span
     recorded, level = False, 0.0
     if name in recording.leads:
         lead = recording.lead(name)
         finite = lead[np.isfinite(lead)]
         level = float(np.median(finite)) if len(finite) else 0.0
-        recorded = len(finite) > 0 and (
-            len(finite) == len(lead) or bool(np.isfinite(lead[_samples(recording, t0, t1)]).any())
-        )
+        recorded = bool(np.isfinite(lead[_samples(recording, t0, t1)]).any())
     x0, x1 = (
         (left + offset * scale.mm_per_s) * scale.px_per_mm,
         (left + (offset + span) * scale.mm_per_s) * scale.px_per_mm,
@@ -246,17 +255,26 @@ def _samples(recording: Recording, t0: float, t1: float) -> slice:
     return slice(first, max(first, min(recording.signal.shape[1], math.floor(t1 * recording.rate + 1e-6) + 1)))
 
 
-def _reach(recording: Recording, box: Box) -> float:
-    """How far the trace of a box goes up or down from its baseline, mV."""
+def _room(baseline_mm: float, pitch: float, sheet_mm: float, headed: bool) -> tuple[float, float]:
+    """How far up and down a trace may go from its baseline, mm: nearly to the next row's, not into the heading, and not
+    off the sheet."""
+    top = _HEADED_MM if headed else _EDGE_MM
+    return min(_ROOM * pitch, baseline_mm - top), min(_ROOM * pitch, sheet_mm - _EDGE_MM - baseline_mm)
+
+
+def _reach(recording: Recording, box: Box) -> tuple[float, float]:
+    """How far the trace of a box goes up and down from its baseline, mV."""
     values = recording.lead(box.lead)[_samples(recording, box.t0, box.t1)]
-    away = np.abs(values[np.isfinite(values)] - box.level_mv)
-    return float(away.max()) if len(away) else 0.0
+    away = values[np.isfinite(values)] - box.level_mv
+    return (max(0.0, float(away.max())), max(0.0, float(-away.min()))) if len(away) else (0.0, 0.0)
 
 
-def _traces(recording: Recording, boxes: list[Box], scale: Scale, row_mv: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The curve of each box as pixel coordinates (x [T], y [T]), y NaN in gaps; cut at `row_mv` from the baseline."""
+def _traces(
+    recording: Recording, boxes: list[Box], scale: Scale, rooms: list[tuple[float, float]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The curve of each box as pixel coordinates (x [T], y [T]), y NaN in gaps; cut where its room ends."""
     out = []
-    for box in boxes:
+    for box, (up, down) in zip(boxes, rooms, strict=True):
         if not box.recorded:
             continue
         part = _samples(recording, box.t0, box.t1)
@@ -266,7 +284,7 @@ def _traces(recording: Recording, boxes: list[Box], scale: Scale, row_mv: float)
         values[~np.isfinite(values)] = np.nan
         away = values - box.level_mv
         if box.clipped:
-            away = np.clip(away, -row_mv, row_mv)
+            away = np.clip(away, -down / scale.mm_per_mv, up / scale.mm_per_mv)
         seconds = np.arange(part.start, part.start + len(values)) / recording.rate
         x = box.x0 + (seconds - box.t0) * scale.mm_per_s * scale.px_per_mm
         out.append((x, box.baseline - away * scale.mm_per_mv * scale.px_per_mm))
@@ -323,14 +341,37 @@ def _font(px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(px)
 
 
+def check_title(title: str) -> None:
+    """Refuse a title with letters that the page's font has not: they would be drawn as boxes.
+
+    Raises:
+        InputError: which letters, and how it can be written.
+    """
+    missing = [letter for letter in dict.fromkeys(title) if not _drawable(letter)]
+    if missing:
+        plain = unicodedata.normalize("NFKD", title.replace("ß", "ss"))
+        plain = "".join(letter for letter in plain if letter.isascii())
+        raise InputError(f"the font of a page has no {', '.join(missing)}; write the title as {plain!r}, for example")
+
+
+@lru_cache(maxsize=256)
+def _drawable(letter: str) -> bool:
+    font = _font(20)
+    if letter.isspace() or not isinstance(font, ImageFont.FreeTypeFont):
+        return letter.isascii()
+    return bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))  # of what no font has
+
+
 def _write(image: Image.Image, words: Words, scale: float, left: float, sheet: tuple[int, int, int]) -> None:
     """Lead names, what is missing, the title, the heading and the foot line."""
     names = words.names
     draw = ImageDraw.Draw(image)
     halo = max(1, round(0.25 * scale))
-    small, name_font, head = (_font(max(7, round(mm * scale))) for mm in (3.4, 4.4, 5.0))
     rows = sorted({name.baseline for name in names})
-    above = min(17.0, 0.36 * (rows[1] - rows[0]) / scale) * scale
+    pitch = (rows[1] - rows[0]) / scale
+    size = 4.4 if pitch > 20 else 3.4
+    small, name_font, head = (_font(max(7, round(mm * scale))) for mm in (3.4, size, 5.0))
+    above = min(17.0, 0.36 * pitch, 0.5 * pitch - 0.75 * size) * scale  # no name reaches into the row above
     for name in names:
         if name.x0 > names[0].x0:  # where one lead gives way to the next
             for reach in ((-4.5, -2), (2, 4.5)):

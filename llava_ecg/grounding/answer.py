@@ -15,7 +15,7 @@ from typing import NamedTuple
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.grounding.audit import DEFAULT, Audit, Tolerances, audit
 from llava_ecg.grounding.claims import Claim, find_claims
-from llava_ecg.grounding.phrases import sentences
+from llava_ecg.grounding.sentences import sentences
 from llava_ecg.grounding.tokens import Kind, Token
 from llava_ecg.grounding.verdicts import Status, Verdict, number, unit_of
 
@@ -52,7 +52,8 @@ _FAMILIES = (  # beginning of a quantity -> what it is about
     ("heart_rate", "rate"), ("rate_", "rate"), ("response", "rate"), ("rr_", "RR"), ("pr_", "PR"),
     ("qrs_mv", "voltage"), ("qrs_", "QRS"), ("qtc", "QTc"), ("qt_", "QT"), ("axis", "axis"), ("axes", "axis"),
     ("rhythm", "rhythm"), ("p_", "P waves"), ("st", "ST"), ("t_", "T waves"), ("q_", "Q waves"),
-    ("r_progression", "R progression"), ("progression", "R progression"), ("r_mv", "voltage"), ("s_mv", "voltage"),
+    ("r_progression", "R progression"), ("r_transition", "R progression"),
+    ("progression", "R progression"), ("r_mv", "voltage"), ("s_mv", "voltage"),
     ("sokolow", "voltage"), ("cornell", "voltage"), ("voltage", "voltage"), ("t", "T waves"), ("q", "Q waves"),
     ("conduction", "conduction"), ("av_block", "AV block"), ("premature", "premature beats"), ("pacing", "pacing"),
     ("pause", "pauses"), ("atrial", "atria"),

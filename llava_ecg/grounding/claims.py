@@ -10,10 +10,16 @@ from __future__ import annotations
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.findings import Findings
 from llava_ecg.grounding.intervals import Intervals
-from llava_ecg.grounding.phrases import sentences
 from llava_ecg.grounding.scope import unsaid
+from llava_ecg.grounding.sentences import sentences
+from llava_ecg.grounding.tokens import Kind
 
 __all__ = ["Claim", "find_claims"]
+
+_CLAIMING = frozenset(  # a sentence without one of these claims nothing, and the next one can't refer to it
+    (Kind.SUBJECT, Kind.P_WAVE, Kind.WAVE, Kind.CHANGE, Kind.FINDING, Kind.ECTOPY, Kind.CATEGORY, Kind.FULL,
+     Kind.NUMBER, Kind.LEAD)
+)  # fmt: skip
 
 
 def find_claims(text: str) -> list[Claim]:
@@ -27,6 +33,8 @@ def find_claims(text: str) -> list[Claim]:
     same: tuple[str, ...] = ()
     carried = ""
     for sentence in sentences(text):
+        if _CLAIMING.isdisjoint([token.kind for token in sentence]):
+            continue
         said = unsaid(sentence)
         findings, intervals = (
             Findings(text, sentence, said, same),

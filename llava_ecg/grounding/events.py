@@ -7,63 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from llava_ecg.grounding.meanings import AMPLITUDE, EITHER, MEANING, MV, NOUNS_OF_CHANGE, PARTS, SOURCES, TALL
 from llava_ecg.grounding.places import place_at
-from llava_ecg.grounding.readings import Reading, read_number
+from llava_ecg.grounding.readings import BOX_MS, Reading, read_number
 from llava_ecg.grounding.scope import polarity
 from llava_ecg.grounding.tokens import Kind, Token, Walk
-
-_ST = {
-    "elevation": "elevation",
-    "depression": "depression",
-    "changed": "changed",
-    "isoelectric": "normal",
-    "normal": "normal",
-}
-_T = {
-    "inverted": "inverted", "flat": "flat", "low": "flat", "biphasic": "biphasic", "tall": "tall", "high": "tall",
-    "normal": "normal", "upright": "upright", "positive": "upright", "abnormal": "abnormal", "isoelectric": "flat",
-}  # fmt: skip
-_MEANING: dict[tuple[str, str], tuple[str, str]] = {
-    **{("st", word): ("st_category", value) for word, value in _ST.items()},
-    **{("t", word): ("t_category", value) for word, value in _T.items()},
-    **{("q", word): ("q_wave", "pathological") for word in ("pathological", "abnormal")},
-    **{("progression", word): ("r_progression", value) for word, value in {
-        "poor": "poor", "low": "poor", "abnormal": "poor", "early": "early", "reversed": "reversed", "normal": "normal",
-        "preserved": "normal",
-    }.items()},
-    **{("transition", word): ("r_progression", value) for word, value in {"poor": "poor", "early": "early"}.items()},
-    **{("voltage", word): ("voltage", word) for word in ("low", "high", "normal")},
-}  # fmt: skip
-_NOUNS_OF_CHANGE = (
-    "elevation",
-    "depression",
-    "inversion",
-    "inversions",
-    "flattening",
-    "elevations",
-    "depressions",
-    "hebung",
-    "senkung",
-)
-AMPLITUDE = {
-    "st": "st_mv", "t": "t_mv", "t amplitude": "t_mv", "q": "q_mv", "q amplitude": "q_mv", "r": "r_mv", "s": "s_mv",
-    "p amplitude": "p_mv", "p": "p_mv", "qrs amplitude": "qrs_mv", "voltage": "qrs_mv", "qrs_ms": "qrs_mv",
-    "qrs_complex": "qrs_mv", "sokolow": "sokolow_lyon_mv", "cornell": "cornell_mv",
-}  # fmt: skip
-MV = {"mm": 0.1, "mV": 1.0, "uV": 0.001}  # at 10 mm/mV
-_SOURCES = {  # of premature beats, where two are named before the noun
-    **dict.fromkeys(("supraventricular", "atrial", "supraventrikuläre"), "supraventricular"),
-    **dict.fromkeys(("ventricular", "ventrikuläre"), "ventricular"),
-}
-_EITHER = {
-    "conduction=bundle branch block": ("conduction", ("left bundle branch block", "right bundle branch block")),
-    "conduction=fascicular block": (
-        "conduction",
-        ("left anterior fascicular block", "left posterior fascicular block"),
-    ),
-    "voltage=hypertrophy": ("voltage", ("left ventricular hypertrophy", "right ventricular hypertrophy")),
-    "atrial=enlargement": ("atrial", ("left atrial enlargement", "right atrial enlargement")),
-}
 
 
 @dataclass
@@ -128,7 +76,10 @@ class Events(Walk):
                 self._other(i)
             i += step
         self._bare_q()
-        if all((token.kind is Kind.GLUE and token.value != "|") or token.value == "normal" for token in self.tokens):
+        self._transition()
+        if all(
+            (token.kind is Kind.GLUE and token.value not in PARTS) or token.value == "normal" for token in self.tokens
+        ):
             # "Within normal limits."
             self.events += [
                 Event("normal_ecg", "normal", "", i, i)
@@ -180,8 +131,8 @@ class Events(Walk):
         self.waves = []
         if self._kind(i - 1) is Kind.OPEN and self._value(i - 2) == value:  # "left bundle branch block (LBBB)"
             return
-        if value in _EITHER:
-            quantity, both = _EITHER[value]
+        if value in EITHER:
+            quantity, both = EITHER[value]
             negated = polarity(self.tokens, i, i).negated
             self.events += [Event(quantity, each, "", i, i) for each in both] if negated else []
             return
@@ -218,7 +169,7 @@ class Events(Walk):
         """ "left or right bundle branch block": the first side is said without its noun."""
         if self._kind(i - 1) in (Kind.OR, Kind.AND):
             side = self.tokens[i - 2] if i >= 2 else None
-            source = _SOURCES.get(side.value) if side else None
+            source = SOURCES.get(side.value) if side else None
             if source and value.startswith("premature=") and value != f"premature={source}":
                 self.events.append(Event("premature", source, "", i - 2, i - 2))
                 return
@@ -249,7 +200,7 @@ class Events(Walk):
             word = "changed"
         if name == "t amplitude" and word == "inverted":
             name = "t"
-        meaning = _MEANING.get((name, word))
+        meaning = MEANING.get((name, word))
         if meaning is None or (word == "low" and self._value(i + 2) == "flat"):
             return
         self.described.add(wave)
@@ -260,7 +211,7 @@ class Events(Walk):
 
     def _waves_of(self, i: int) -> list[int]:
         """The waves that the change at i is said of: those that it stands before, else those named before it."""
-        noun = self._value_text(i) in _NOUNS_OF_CHANGE
+        noun = self._value_text(i) in NOUNS_OF_CHANGE
         predicate = (self._kind(i - 1) is Kind.COPULA and self._value(i - 1) not in (":", "=")) or (
             self._kind(i - 1) is Kind.NEGATION and self._value(i - 1) == "not"
         )
@@ -321,6 +272,18 @@ class Events(Walk):
             if not said or all(self._kind(e.last - 1) is Kind.NEGATION and e.last > i + 1 for e in said):
                 self.events.append(Event("q_wave", "present", "q", i, seen))
 
+    def _transition(self) -> None:
+        """ "The transition zone is at V4", "between V3 and V4": the chest lead where R exceeds S."""
+        for i, token in enumerate(self.tokens):
+            if token.kind is not Kind.WAVE or token.value != "transition":
+                continue
+            j = i + 1
+            while j < i + 5 and self._kind(j) in (Kind.GLUE, Kind.COPULA, Kind.BETWEEN, Kind.WORD, Kind.ARTICLE):
+                j += 1
+            names = self._value(j).split(", ") if self._kind(j) is Kind.LEAD and not self.tokens[j].territory else []
+            if names and len(names) < 3 and all(name.startswith("V") for name in names):
+                self.events.append(Event("r_transition", "-".join(names), "transition", i, j))
+
     # numbers
 
     def _number(self, i: int) -> int:
@@ -341,11 +304,21 @@ class Events(Walk):
             and all(t.kind in (Kind.UNIT, Kind.COPULA, Kind.OPEN, Kind.CLOSE) for t in between)
         ):
             reading = reading._replace(unit=units[0])  # "st_mv: 0.2", "R (mV) = 1.2"
+        if reading.unit in BOX_MS and not self._is_height(name, reading):
+            return step
         if reading.unit not in MV and not (name in ("sokolow", "cornell") and not reading.unit):
             return step
         self.amounts.append(Amount(wave, reading))
         self.described.add(wave)
         return step
+
+    def _is_height(self, name: str, reading: Reading) -> bool:
+        """Whether boxes of the paper say how high a wave is: of ST, T, R and S unless "wide" follows, of P,
+        Q and QRS only where "tall" or "deep" does."""
+        behind = self._value(reading.last + 1)
+        if name in ("p", "q", "qrs_ms", "qrs_complex"):
+            return behind in TALL
+        return behind not in ("wide", "prolonged", "duration")
 
     def _number_list(self, i: int) -> int:
         """ "in V1 to V3 are 0.1, 0.3 and 0.5 mV": as many numbers as leads, one unit at the end; how many tokens that

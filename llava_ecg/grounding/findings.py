@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llava_ecg.grounding.claim import TERRITORIES, Claim
-from llava_ecg.grounding.events import AMPLITUDE, MV, Amount, Event, Events
+from llava_ecg.grounding.events import Amount, Event, Events
+from llava_ecg.grounding.meanings import AMPLITUDE, MV
 from llava_ecg.grounding.places import Place, place_at, place_before, place_behind, topics
 from llava_ecg.grounding.readings import Reading
 from llava_ecg.grounding.scope import Unsaid, polarity

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llava_ecg.grounding.claim import Claim
-from llava_ecg.grounding.readings import Reading, family_of, formula_of, is_bound, is_denied, read_number
+from llava_ecg.grounding.readings import BOX_MS, Reading, family_of, formula_of, is_bound, is_denied, read_number
 from llava_ecg.grounding.scope import is_limit, polarity
 from llava_ecg.grounding.subjects import AXES, FAMILY, LONGEST_LIST, RHYTHM, Spoken, Subject
 from llava_ecg.grounding.tokens import Kind
 
 _PLAUSIBLE = {"bpm": (15.0, 400.0), "ms": (10.0, 3000.0), "deg": (-180.0, 360.0)}  # of numbers without a unit
+_SLOWEST = 25.0  # bpm: fewer a minute, behind premature beats, are theirs
 _QTC = ("qt_ms", "qtc_ms", "qtc_bazett_ms", "qtc_fridericia_ms")
 _CATEGORY_OF: dict[tuple[str, str], tuple[str, str]] = {
     ("normal", "heart_rate_bpm"): ("rate_category", "normal"),
@@ -125,7 +126,7 @@ class Intervals(Spoken):
             if subject is None or self.gap or self.comma or subject.filled or not self._bare(reading, subject):
                 return
         else:
-            subject = self._owner(reading, subjects, family)
+            subject = None if self._of_something_else(reading, family) else self._owner(reading, subjects, family)
             if subject is None:
                 return
         more = (
@@ -146,12 +147,26 @@ class Intervals(Spoken):
         family = FAMILY[subject.quantity]
         if family == "ms" and (unit == "s" or (not unit and abs(reading.value) <= 3)):
             reading = reading._replace(value=round(reading.value * 1000, 6), high=round(reading.high * 1000, 6))
+        scale = BOX_MS.get(unit, 1.0)
+        reading = reading._replace(value=reading.value * scale, high=reading.high * scale)
         if family != "deg":  # "PR -160": a dash, no sign
             reading = reading._replace(value=abs(reading.value), high=abs(reading.high))
         quantity = {"qrs_complex": "qrs_ms", "response": "heart_rate_bpm"}.get(subject.quantity, subject.quantity)
         if quantity == "qtc_ms":
             quantity = formula_of(self.tokens, subject.index, reading, only_after=again) or quantity
         self.say(subject.quantity, quantity, reading.value, (reading.first, reading.last), reading)
+
+    def _of_something_else(self, reading: Reading, family: str) -> bool:
+        """Whether a number counts premature beats (">5/min"), or boxes that a P wave is high."""
+        if reading.unit in BOX_MS:
+            return self._value(reading.last + 1) in ("tall", "high")
+        if family != "bpm":
+            return False
+        behind = [self._kind(j) for j in (reading.last + 1, reading.last + 2)]
+        if behind[0] is Kind.ECTOPY or behind == [Kind.GLUE, Kind.ECTOPY]:
+            return True
+        before = self.tokens[max(0, reading.first - 5) : reading.first]
+        return abs(reading.value) < _SLOWEST and any(token.kind is Kind.ECTOPY for token in before)
 
     def _owner(self, reading: Reading, subjects: list[Subject], family: str) -> Subject | None:
         """The subject that a number with a unit belongs to."""

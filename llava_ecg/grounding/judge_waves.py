@@ -254,36 +254,6 @@ def _maybe_pathological(lead: LeadMeasurements, size: float) -> bool:
     return bool(lead.q_pathological) or (wide and deep and size >= 0.08)
 
 
-def judge_progression(claim: Claim, measurements: Measurements) -> Found:
-    """R from V1 to V4: poor is a small R in V3, early is R above S in V1 or V2, reversed a fall between neighbours;
-    with a margin each."""
-    names = CHEST[:4]
-    leads, why = usable(measurements, names)
-    if len(leads) < len(names) or any(lead.qrs_mv is None for lead in leads.values()):
-        return Found(State.UNKNOWN, reason=why or "R and S were not measured in V1 to V4")
-    r = {name: leads[name].r_mv or 0.0 for name in names}
-    told = "R in V1 to V4: " + ", ".join(number(r[name], "mV") for name in names) + " mV"
-    ratio = {name: r[name] / max(abs(leads[name].s_mv or 0.0), 0.01) for name in names}
-    said = {
-        "poor": (r["V3"] <= 0.25, r["V3"] > 0.5),
-        "early": (ratio["V2"] >= 1.2 or ratio["V1"] >= 1.2, ratio["V2"] < 0.7 and ratio["V1"] < 0.7),
-        "reversed": (_falls(r, 0.7), not _falls(r, 0.95)),
-        "normal": (
-            r["V3"] > 0.5 and not _falls(r, 0.95) and ratio["V1"] < 1,
-            r["V3"] <= 0.15 or ratio["V1"] >= 1.5 or _falls(r, 0.5),
-        ),
-    }
-    if str(claim.value) not in said:
-        return Found(State.OPEN, told)
-    yes, no = said[str(claim.value)]
-    return Found(State.YES if yes else State.NO if no else State.PROBABLY_NOT, told)
-
-
-def _falls(r: Mapping[str, float], share: float) -> bool:
-    values = [r[name] for name in CHEST[:4]]
-    return any(b < share * a and a > 0.1 for a, b in zip(values, values[1:], strict=False))
-
-
 def judge_voltage(claim: Claim, measurements: Measurements, person: Person = NOBODY) -> Found:
     """Hypertrophy "by voltage", low, high or normal voltage; Cornell's by the threshold of the person's sex."""
     note = untrusted_amplitude(measurements)

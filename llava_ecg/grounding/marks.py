@@ -43,6 +43,7 @@ _SUM_OF = {"left ventricular hypertrophy": "sokolow_lyon_mv"}
 _LEADS_OF = {
     "axis_deg": ("I", "aVF"), "axis_category": ("I", "aVF"), "axis_type": ("I", "aVF"), "p_axis_deg": ("I", "aVF"),
     "t_axis_deg": ("I", "aVF"), "r_progression": ("V1", "V2", "V3", "V4", "V5", "V6"),
+    "r_transition": ("V1", "V2", "V3", "V4", "V5", "V6"),
 }  # fmt: skip
 _STRIP_ROWS, _LEAD_ROWS = (7.0, 11.0, 15.0, 19.0), (9.0, 13.0, 17.0)  # mm below the baseline
 _EDGE_S = 0.02

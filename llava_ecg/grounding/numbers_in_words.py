@@ -39,6 +39,8 @@ def read_words(words: Sequence[str], i: int) -> tuple[float, int] | None:
 
 
 def _unit_at(words: Sequence[str], i: int) -> bool:
+    if words[i : i + 1] and words[i] in ("small", "large", "big", "little"):
+        return list(words[i + 1 : i + 2]) in (["box"], ["boxes"], ["square"], ["squares"])
     return (i < len(words) and (words[i] in _UNITS or words[i].startswith(_LONG_UNITS))) or list(words[i : i + 2]) == [
         "beats",
         "per",

@@ -1,4 +1,4 @@
-"""What the words of an ECG answer mean: text -> sentences of `Token`, by the tables of phrases in the vocabulary files.
+"""What the words of an ECG answer mean: text -> `Token` by `Token`, by the tables of phrases in the vocabulary files.
 
 Every character keeps its place (normalising maps one character to one), so a token's span is a span of the text. A
 phrase is found by its first word and the longest one wins; nothing looks further ahead than the longest phrase, so the
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from llava_ecg.ecg.leads import STANDARD, canonical
+from llava_ecg.ecg.leads import FURTHER, STANDARD, canonical
 from llava_ecg.grounding.claim import TERRITORIES
 from llava_ecg.grounding.numbers_in_words import read_words
 from llava_ecg.grounding.tokens import Kind, Token
@@ -42,17 +41,16 @@ _NUMBER = re.compile(
 _BULLET = re.compile(r"[-+•·>] |[|#*>•]|[0-9]{1,3}[.)]\s")
 _LABEL = re.compile(r"[^\n:=.,;]{1,40}[:=]")
 _SHORT_LINE = 50  # text that is wrapped has longer lines
-_BARE_LEAD = re.compile(r"v[1-6]|av[rlf]")
+_BARE_LEAD = re.compile(r"v[1-9]r?|av[rlf]")
+_ORDER = (*STANDARD, *FURTHER[:3])
 _ANNOUNCE = ("lead", "leads", "ableitung", "ableitungen", "in")
 _CHEST = re.compile(r"[1-6](?:,[1-6])*")
 _SHORT_LIMB = {"f": "aVF", "l": "aVL", "r": "aVR"}  # "III, F"
-_LONGEST_SENTENCE = 150  # tokens; what is longer is cut, so that looking around in a sentence stays cheap
 _OFTEN_WRONG = dict.fromkeys(("rythm", "rhythmn", "rhythym", "rythym", "rhytm", "rhythem"), "rhythm") | {
     "degre": "degree",
     "blok": "block",
 }
 _LEAST_FUZZY = 7  # letters of a word that may be misspelled
-
 
 Meaning = tuple[Kind, str]
 _WORDS_KEPT = 4096
@@ -204,8 +202,8 @@ def _lead(raw: list[Token], i: int) -> tuple[tuple[str, ...], int]:
         more = _named(raw, j, names, joint, bare=strict and not names)
         if not more:
             break
-        if joint in ("-", "to", "through", "thru", "bis") and names and names[-1] in STANDARD:
-            names += STANDARD[STANDARD.index(names[-1]) + 1 : STANDARD.index(more[0])]
+        if joint in ("-", "to", "through", "thru", "bis") and names and {names[-1], more[0]} <= set(_ORDER):
+            names += _ORDER[_ORDER.index(names[-1]) + 1 : _ORDER.index(more[0])]
         names += more
         after = j + 1
         joint = raw[after].value if after < len(raw) else ""
@@ -249,9 +247,9 @@ def _named(raw: list[Token], j: int, names: list[str], joint: str, *, bare: bool
 
 @lru_cache(_WORDS_KEPT)
 def _standard(word: str) -> str:
-    """The standard lead that a word names, "" for none."""
+    """The lead that a word names, "" for none."""
     name = canonical(word)
-    return name if name in STANDARD else ""
+    return name if name in STANDARD else word.upper() if word.upper() in FURTHER else ""
 
 
 _NO_LEAD_AFTER = ("mm", "mv", "ms", "bpm", "°", "degrees", "beats", "leads", "s", "%")
@@ -307,6 +305,11 @@ def tokens(text: str) -> list[Token]:
             continue
         if phrase is None and is_word and here.value.endswith("n't"):
             phrase = (Kind.NEGATION, "not")
+        if _is_decade(raw, i, out):  # "in the 70s"
+            tens = out[-1]
+            out += [tens._replace(kind=Kind.TO, value="to"), tens._replace(number=tens.number + 9, end=here.end)]
+            i += 1
+            continue
         if here.value == "s" and step <= 2 and out:
             if out[-1].kind in (Kind.NUMBER, Kind.OPEN) or out[-1].value == "/":
                 phrase, step = (Kind.UNIT, "s"), 1
@@ -329,6 +332,13 @@ def tokens(text: str) -> list[Token]:
     return out
 
 
+def _is_decade(raw: list[Token], i: int, out: list[Token]) -> bool:
+    """Whether the "s" at raw[i] makes a decade of the number before it, as in "the rate is in the 70s"."""
+    if raw[i].value != "s" or len(out) < 2 or out[-1].kind is not Kind.NUMBER or out[-1].end != raw[i].start:
+        return False
+    return out[-1].number % 10 == 0 and out[-2].value in ("the", "low", "mid", "high", "upper", "lower")
+
+
 def _phrase(words: list[str], i: int, table: dict[str, _Entry]) -> tuple[Meaning | None, int]:
     """The longest phrase that begins at word i, and how many words it has; (None, 1) where none does."""
     entry = table.get(words[i])
@@ -348,40 +358,3 @@ def _lead_of(token: Token) -> Token:
     if token.value == "all":
         return token._replace(value=", ".join(STANDARD))
     return token._replace(value=", ".join(TERRITORIES.get(token.value, ())), territory=token.value)
-
-
-def sentences(text: str) -> Iterator[list[Token]]:
-    """The sentences of a text, very long ones in parts; a question is none, a fragment with a question mark is in
-    doubt."""
-    sentence: list[Token] = []
-    for token in tokens(text):
-        if token.kind is not Kind.STOP:
-            sentence.append(token)
-            if (
-                len(sentence) >= _LONGEST_SENTENCE
-                and token.kind is Kind.COMMA
-                or len(sentence) >= 2 * _LONGEST_SENTENCE
-            ):
-                yield sentence
-                sentence = []
-            continue
-        if token.value == "?" and sentence and not _asks(text, sentence):
-            yield [Token(Kind.HEDGE, "all", sentence[0].start, sentence[0].start), *sentence]
-        elif sentence and token.value != "?":
-            yield sentence
-        sentence = []
-    if sentence:
-        yield sentence
-
-
-_ASKING = re.compile(
-    r"(?:so |and |but )?(?:is|are|does|do|did|was|were|what|which|how|could|can|would|should|will|why|who|has|have"
-    r"|any|may|might|shall|where|ist|sind|hat|gibt|liegt|wie|welche|welcher|besteht)\b|.*\b(?:is|are|does|do|did|you)\b"
-)
-
-
-def _asks(text: str, sentence: list[Token]) -> bool:
-    """Whether a sentence that ends in a question mark asks, and is not just in doubt."""
-    return len(sentence) > 12 or bool(
-        _ASKING.match(text[sentence[0].start : sentence[-1].end][:300].lower().replace("\n", " "))
-    )

@@ -28,9 +28,13 @@ class Reading(NamedTuple):
     last: int
 
 
+BOX_MS = {"small box": 40.0, "large box": 200.0}
+"""Squares of ECG paper at 25 mm/s."""
+
+
 def family_of(unit: str) -> str:
-    """The unit that a quantity is kept in."""
-    return "ms" if unit == "s" else unit
+    """The unit that a quantity is kept in; a box of the paper is a time unless a wave is measured by it."""
+    return "ms" if unit == "s" or unit in BOX_MS else unit
 
 
 def read_number(tokens: Sequence[Token], i: int) -> Reading:

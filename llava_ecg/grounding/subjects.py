@@ -159,5 +159,14 @@ class Spoken(Walk):
 
     def _p_wave(self, i: int) -> None:
         found = p_waves(self.tokens, i)
-        if found is not None:
+        if found is not None and not self._of_a_pause(found[1]):
             self.say("p_present", "p_present", found[0], found[1:])
+
+    def _of_a_pause(self, first: int) -> bool:
+        """Whether "without a P wave" at token `first` tells what a pause is like: "a pause of 2 s without a P wave"."""
+        if self._value(first) != "no":
+            return False
+        j = first - 1
+        while j >= 0 and self._kind(j) in (Kind.GLUE, Kind.NUMBER, Kind.UNIT, Kind.COMPARE, Kind.ARTICLE, Kind.SEEN):
+            j -= 1
+        return self._value(j) == "pause=present" and self._kind(j) is Kind.FINDING

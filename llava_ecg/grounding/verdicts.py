@@ -49,7 +49,8 @@ _LABELS = {
     "p_present": "P waves", "st_mv": "ST level", "st_category": "ST", "p_mv": "P amplitude", "q_mv": "Q amplitude",
     "r_mv": "R amplitude", "s_mv": "S amplitude", "t_mv": "T amplitude", "qrs_mv": "QRS amplitude",
     "sokolow_lyon_mv": "Sokolow-Lyon", "cornell_mv": "Cornell", "t_category": "T", "q_wave": "Q waves",
-    "r_progression": "R progression", "voltage": "voltage", "conduction": "conduction", "av_block": "AV block",
+    "r_progression": "R progression", "r_transition": "R transition",
+    "voltage": "voltage", "conduction": "conduction", "av_block": "AV block",
     "atrial": "atrium", "premature": "premature beats", "pacing": "pacing", "pause": "pause", "diagnosis": "diagnosis",
     "normal_ecg": "ECG",
 }  # fmt: skip

@@ -185,6 +185,8 @@ GERMAN: Rows = (
     (Kind.NEGATION, "no", "keine zeichen einer|keine zeichen eines|kein anhalt für einen|kein anhalt für eine"),
     (Kind.NEGATION, "no", "ausschluss von|inget"),
     (Kind.NEGATION, "not", "nicht"),
+    (Kind.NEGATION, "neither", "weder"),
+    (Kind.OR, "", "noch"),
     (Kind.NEGATION, "absent", "fehlend|fehlt|fehlen|nicht vorhanden|nicht nachweisbar|nicht erkennbar"),
     (Kind.NEGATION, "absent", "nicht abgrenzbar|nicht sichtbar"),
     (Kind.HEDGE, "any", "wahrscheinlich|möglicherweise|fraglich|fragliche|fraglicher|vermutlich|grenzwertig|evtl"),

@@ -24,6 +24,7 @@ from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 from llava_ecg.ecg.person import age_of, sex_of
 from llava_ecg.ecg.source_files import files_of
 from llava_ecg.errors import InputError
+from llava_ecg.instruct.sure import only_sure
 from llava_ecg.instruct.vocabulary import Said, language, vocabulary
 
 SCHEMA = 1
@@ -158,6 +159,7 @@ def make_facts(given: Given) -> Facts:
     measured = measure(recording, sex=sex, age=age)
     if not given.volts:
         measured = without_volts(measured, sex=sex, age=age)
+    measured = only_sure(measured, sex=sex, age=age)
     made = Facts(
         key=key_of(given),
         name=given.name,
@@ -219,12 +221,13 @@ def key_of(given: Given) -> str:
 
 @lru_cache(maxsize=1)
 def measure_version() -> str:
-    """A digest of the code that reads and measures, and of the delineator's weights: twelve hex digits."""
+    """A digest of the code that reads, measures and doubts, and of the delineator's weights: twelve hex digits."""
     import llava_ecg.ecg
+    import llava_ecg.instruct.sure
 
-    root = Path(llava_ecg.ecg.__path__[0])
+    root, sure = Path(llava_ecg.ecg.__path__[0]), Path(llava_ecg.instruct.sure.__file__)
     whole = hashlib.sha256()
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.safetensors"), Path(__file__)]):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.safetensors"), Path(__file__), sure]):
         whole.update(f"{path.name}\0".encode() + path.read_bytes())
     return whole.hexdigest()[:12]
 

@@ -15,6 +15,7 @@ from llava_ecg.instruct.facts import Facts
 from llava_ecg.instruct.guide import fill
 
 _AN = re.compile(r"\ba(?= (?:8\d?|11|18)-)")  # an 86-year-old
+_ONE = re.compile(r"(?<![\d.])(-?1 (?:(?:early|wide|ventricular|premature) )*(?:degree|beat))s\b")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Voice:
             for name, word in words.items():
                 text = text.replace(f"{{{name}}}", word)
             if (filled := fill(text, self.facts)) is not None:
-                return capital(filled)
+                return capital(singular(filled))
         return ""
 
     def sentence(self, key: str, **words: str) -> str:
@@ -79,6 +80,14 @@ class Voice:
     def ask(self, key: str, **words: str) -> str:
         """A variant of ``questions``, with the person before it where that is told."""
         return self.about(self.say("questions", key, **words))
+
+    def question_of(self, topic: str, answer: str) -> str:
+        """A variant of ``questions`` that the answer does answer, by the words that ``answered by`` asks of it; empty
+        where there is none."""
+        table = phrases()
+        wanted = table.table["answered by"]
+        variants = [each for each in table.of("questions", topic) if re.search(wanted.get(each, ""), answer)]
+        return str(self.rng.choice(variants)) if variants else ""
 
     def about(self, question: str) -> str:
         """The question, with sex and age before it where they are told."""
@@ -93,6 +102,11 @@ def capital(text: str) -> str:
     """The text with its first letter large, names such as ``rS`` and ``aVL`` left as they are."""
     first = text.split(" ", 1)[0]
     return text if any(letter.isupper() for letter in first[1:]) else text[:1].upper() + text[1:]
+
+
+def singular(text: str) -> str:
+    """The text with one degree and one beat, not one degrees."""
+    return _ONE.sub(r"\1", text)
 
 
 def listing(parts: Sequence[str]) -> str:

@@ -265,7 +265,10 @@ def unsettled(guide: Guide, voice: Voice) -> str:
     stated = [each.name for each in voice.facts.diagnoses if each.certainty == STATED]
     names = [name for name in stated if name in guide.rules and guide.judge(name, voice.facts).status == OPEN]
     names = [name for name in names if name != _OVERALL][:2]
-    return voice.say("unsettled", X=" or ".join(names)) if names else ""
+    if not names:
+        return ""
+    several = names[-1].endswith(("beats", "changes", "waves"))  # the verb goes by the last one
+    return voice.say("unsettled", X=" or ".join(names), IS="are" if several else "is")
 
 
 def reasoned(judged: Judged, voice: Voice) -> str:

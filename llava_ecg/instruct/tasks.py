@@ -105,7 +105,9 @@ def report(guide: Guide, voice: Voice) -> Sample | None:
     topics = ["rate", "pr", "qrs", "qt", "axis"]
     extra = ["st", "t", "q", "r", "voltage", "ectopy"]
     voice.rng.shuffle(extra)
-    body = state([*topics, *extra[: voice.rng.randint(2, 4)]], voice)
+    drawn = extra[: voice.rng.randint(2, 4)]
+    needed = [topic for topic in extra if topic not in drawn and topic in _shown_by(judged)]
+    body = state([*topics, *drawn, *needed], voice)
     if len(body) < 3:
         return None
     head = [f"{capital(each.name)}." for each in judged if each.status == CONFIRMED]
@@ -114,10 +116,18 @@ def report(guide: Guide, voice: Voice) -> Sample | None:
     return _sample("report", [Exchange(voice.ask("report"), voice.rng.choice((" ", "\n")).join(lines))], voice, judged)
 
 
+def _shown_by(judged: list[Judged]) -> set[str]:
+    """The topics that a reader looks at for these diagnoses."""
+    by_kind = {"hypertrophy": {"voltage"}, "ischaemia": {"q", "st", "t"}, "repolarisation": {"st", "t"}}
+    found = {topic for each in judged for topic in by_kind.get(vocabulary().rows[each.name].kind, ())}
+    return found | {"ectopy" for each in judged if "premature" in each.name}
+
+
 def feature(guide: Guide, voice: Voice, topic: str) -> Sample | None:
-    """A question about one topic of `FEATURES`."""
+    """A question about one topic of `FEATURES`, one that the answer does answer."""
     told = state([topic], voice)
-    return _sample(f"feature {topic}", [Exchange(voice.ask(topic), told[0])], voice) if told else None
+    question = voice.question_of(topic, told[0]) if told else ""
+    return _sample(f"feature {topic}", [Exchange(voice.about(question), told[0])], voice) if question else None
 
 
 def rhythm(guide: Guide, voice: Voice) -> Sample | None:
@@ -164,9 +174,11 @@ def multi_turn(guide: Guide, voice: Voice) -> Sample | None:
     if len(told) < 2:
         return None
     judged = concluded(guide, voice)
+    asked = [(voice.question_of(topic, text), text) for topic, text in told]
+    if not all(question for question, _ in asked):
+        return None
     exchanges = [
-        Exchange(voice.ask(topic) if number == 0 else voice.say("questions", topic), text)
-        for number, (topic, text) in enumerate(told)
+        Exchange(voice.about(question) if at == 0 else question, text) for at, (question, text) in enumerate(asked)
     ]
     if judged:
         last = voice.rng.choice(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.instruct.facts import NO_VOLTS
 from llava_ecg.instruct.guide import CONFIRMED, Guide, in_words, value_of
-from llava_ecg.instruct.phrases import Voice, phrases
+from llava_ecg.instruct.phrases import Voice, phrases, singular
 from llava_ecg.instruct.samples import Exchange, Sample
 from llava_ecg.instruct.statements import STATEMENTS, category, concluded, excluded, reasoned
 
@@ -118,7 +118,7 @@ def choice(guide: Guide, voice: Voice) -> Sample | None:
         unit = _UNITS[name.rpartition("_")[2]]
         value = round(value_of(name, measured))
         others = [_around(value + step) if name == "axis_deg" else value + step for step in steps]
-        right, wrong = f"{value} {unit}", [f"{each} {unit}" for each in others if each >= low]
+        right, *wrong = (singular(f"{each} {unit}") for each in (value, *others) if each == value or each >= low)
         told = f"the {called} is {right}"
     wrong = voice.rng.sample(wrong, min(3, len(wrong)))
     if len(wrong) < 2:

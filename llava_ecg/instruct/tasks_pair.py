@@ -8,7 +8,8 @@ from llava_ecg.instruct.facts import Facts
 from llava_ecg.instruct.guide import Guide, in_words
 from llava_ecg.instruct.phrases import Voice
 from llava_ecg.instruct.samples import Exchange, Sample
-from llava_ecg.instruct.statements import concluded, conclusion, state
+from llava_ecg.instruct.statements import concluded, conclusion, reasoned, state
+from llava_ecg.instruct.vocabulary import vocabulary
 
 _NAMES = (("First ECG: ", "Second ECG: "), ("The first: ", "The second: "), ("ECG 1: ", "ECG 2: "))
 _DIFFERENCES = (
@@ -32,6 +33,8 @@ def pair(guide: Guide, one: Facts, other: Facts, rng: random.Random) -> Sample |
         if len(told) < 2:
             return None
         judged = concluded(guide, voice)
+        shown = [reasoned(each, voice) for each in judged if vocabulary().rows[each.name].kind != "rhythm"]
+        told += [text for text in shown if text]
         parts.append((which, " ".join([*told, conclusion(judged, voice)] if judged else told)))
     names = rng.choice(_NAMES)
     separator = rng.choice(("\n", " "))

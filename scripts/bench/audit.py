@@ -110,14 +110,14 @@ def _told(share: tuple[float, float, float] | None) -> str:
 
 
 def pace() -> dict[str, float]:
-    """Seconds of `audit` for texts of so many words."""
+    """Seconds of processor time of `audit` for texts of so many words."""
     measured = measure(next(iter(cases(1))).recording)
     out = {}
     for words in (500, 5_000, 50_000):
         text = "The PR interval is 160 ms and the rhythm is regular . " * (words // 11)
-        start = time.perf_counter()
+        start = time.process_time()
         audit(text, measured)
-        out[f"{words} words, s"] = time.perf_counter() - start
+        out[f"{words} words, s"] = time.process_time() - start
     return out
 
 
@@ -132,17 +132,17 @@ for name, text in json.load(open(sys.argv[1])).items():
     audit(text, measured)
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = audit(text, measured)
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     out[name] = sorted(times)[2], len(found.verdicts)
 print(json.dumps(out))
 """
 
 
 def against(other: Path, rounds: int) -> dict[str, float]:
-    """Seconds of `audit` here and in another checkout, and how many times faster this one is; texts: the sentences of
-    the set (no two alike), once as a long answer and ten times over."""
+    """Seconds of processor time of `audit` here and in another checkout, and how many times faster this one is; texts:
+    the sentences of the set (no two alike), once as a long answer and ten times over."""
     said = [sentence.text for sentence in load()]
     texts = {"one answer": "\n".join(said[:60]), "the whole set": "\n".join(said), "ten times": "\n".join(said * 10)}
     seconds: dict[str, list[float]] = {}

@@ -7,8 +7,12 @@ Hardware: any CPU. Time: neurokit2 about 16 minutes, openecg about 2 minutes, fo
     BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb \
         --which neurokit2 --out BASE/neurokit2.json
     BASE/bin/python scripts/bench/baseline_waves.py --data ../shared/data/ludb --which openecg --out BASE/openecg.json
+    git worktree add /tmp/before 3007bbc && PYTHONPATH=/tmp/before python scripts/bench/baseline_waves.py \
+        --data ../shared/data/ludb --which older --out BASE/older.json
 
-Both see one lead at a time, as their documentation shows them used. A file that is there already is continued.
+Both see one lead at a time, as their documentation shows them used. ``older`` is this project before it had a network
+(commit 3007bbc, run by this project's environment): all leads have the bounds of one representative beat. A file that
+is there already is continued.
 
 Axes: T samples.
 """
@@ -16,6 +20,7 @@ Axes: T samples.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import time
 import warnings
@@ -75,15 +80,28 @@ def openecg() -> Callable[[np.ndarray, int], Found]:
     return find
 
 
+def by_older_build(leads: np.ndarray, rate: int) -> list[Found]:
+    """The waves of each lead of [12, T] by this project's build before the network, whose folder is on the path."""
+    highpass = importlib.import_module("llava_ecg.ecg.filters").highpass
+    found = importlib.import_module("llava_ecg.ecg.delineate").delineate(highpass(leads, float(rate)))
+    out: Found = {"p": [], "qrs": [], "t": []}
+    for r in found.dominant:
+        for name, bounds in (("p", found.p), ("qrs", found.qrs), ("t", found.t)):
+            if bounds is not None:
+                onset, end = ((r - found.r + edge) / rate for edge in bounds)
+                out[name].append([float(onset), float(onset + end) / 2, float(end)])
+    return [out if alive else {"p": [], "qrs": [], "t": []} for alive in found.live]
+
+
 def main() -> None:
     """Find, save after every tenth record, go on where an earlier run stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of LUDB")
-    parser.add_argument("--which", choices=("neurokit2", "openecg"), required=True)
+    parser.add_argument("--which", choices=("neurokit2", "openecg", "older"), required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    find = by_neurokit2 if options.which == "neurokit2" else openecg()
+    find = openecg() if options.which == "openecg" else by_neurokit2
     done: dict[str, Any] = (
         json.loads(options.out.read_text()) if options.out.exists() else {"which": options.which, "records": {}}
     )
@@ -94,7 +112,9 @@ def main() -> None:
         record = wfdb.rdrecord(str(options.data / name))
         start, leads, failures = time.perf_counter(), [], 0
         by_name = {lead.lower(): column for column, lead in enumerate(record.sig_name)}
-        for lead in LEADS:
+        if options.which == "older":
+            leads = by_older_build(record.p_signal[:, [by_name[lead] for lead in LEADS]].T, int(record.fs))
+        for lead in () if options.which == "older" else LEADS:
             try:
                 leads.append(find(np.ascontiguousarray(record.p_signal[:, by_name[lead]]), int(record.fs)))
             except Exception:  # the library's own failure is what is counted

@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=Path, metavar="FILE.jsonl")
     parser.add_argument("--simulated", type=int, default=0, metavar="N")
+    parser.add_argument("--first_seed", type=int, default=0, help="of the simulated hearts")
     parser.add_argument("--speed", type=Path, metavar="DIR")
     parser.add_argument("--processes", type=Path, metavar="LIST.csv")
     parser.add_argument("--listing", type=int, default=0, metavar="N")
@@ -43,7 +44,7 @@ def main() -> None:
     if arguments.texts:
         variety(arguments.texts)
     if arguments.simulated:
-        print(truth(arguments.simulated))
+        print(json.dumps(truth(arguments.simulated, arguments.first_seed), indent=2))
     if arguments.speed:
         tell(speed(arguments.speed, arguments.rounds), arguments.json)
     if arguments.processes:
@@ -75,8 +76,8 @@ def variety(path: Path) -> None:
         print(f"{size}-grams: {len(grams)} distinct of {sum(grams.values())}, {len(grams) / sum(grams.values()):.4f}")
 
 
-def truth(count: int) -> dict[str, Any]:
-    """Numbers that the composer states of simulated hearts, against what is true of them.
+def truth(count: int, first: int = 0) -> dict[str, Any]:
+    """Numbers that the composer states of the simulated hearts of seeds from `first` on, against what is true of them.
 
     Returns:
         ``stated`` and ``right``; ``wrong``: heart -> how many; and the first twenty ``sentences`` on them.
@@ -92,7 +93,7 @@ def truth(count: int) -> dict[str, Any]:
     writer = OfflineWriter(guide())
     stated, wrong = 0, []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(count):
+        for seed in range(first, first + count):
             recording, true = simulate(seed=seed)
             path = Path(folder) / f"{seed}.npz"
             np.savez(path, signal=recording.signal, rate=recording.rate, unit="mV", leads=np.array(recording.leads))

@@ -99,6 +99,34 @@ def test_packed_formats_know_their_size(tmp_path: Path) -> None:
     assert "holds 996 of the 999" in refusal(tmp_path / "p.hea")
 
 
+def test_a_header_reaches_no_file_outside_its_folder(tmp_path: Path) -> None:
+    """Files from elsewhere name what they like, and what is read of it would be shown to whoever sent them."""
+    folder = tmp_path / "in"
+    (folder / "below").mkdir(parents=True)
+    for place in (tmp_path, folder / "below"):
+        (place / "r.dat").write_bytes(SAMPLES)
+        (place / "r.hea").write_text(HEADER)
+    for name in ("../r.dat", str(tmp_path / "r.dat"), "below/../../r.dat"):
+        (folder / "a.hea").write_text(HEADER.replace("r.dat", name))
+        assert f"names {name}, which is outside its folder" in refusal(folder / "a.hea")
+    for name in ("../r", str(tmp_path / "r")):
+        (folder / "m.hea").write_text(f"m/1 2 500 1000\n{name} 1000\n")
+        assert f"names {name}.hea, which is outside its folder" in refusal(folder / "m.hea")
+        (folder / "m.hea").write_text(f"m/2 2 500 1000\n{name} 0\nbelow/r 1000\n")
+        assert "which is outside its folder" in refusal(folder / "m.hea"), "a layout is a file too"
+    (folder / "a.hea").write_text(HEADER.replace("r.dat", "below/r.dat"))
+    (folder / "m.hea").write_text("m/1 2 500 1000\nbelow/r 1000\n")
+    assert read(folder / "a.hea").signal.shape == read(folder / "m.hea").signal.shape == (2, 1000)
+
+
+@pytest.mark.parametrize("text", [HEADER.replace("r.dat", "{}", 1), "r/1 2 500 1000\n{} 1000\n", "r/1 2 500 9\n{} 0\n"])
+def test_a_name_that_no_system_takes(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.dat").write_bytes(SAMPLES)
+    for name in ("\xff" * 3000, "a/" * 2000 + "b"):
+        (tmp_path / "r.hea").write_text(text.format(name))
+        refusal(tmp_path / "r.hea")
+
+
 def test_a_signal_file_without_its_header(tmp_path: Path) -> None:
     for suffix in (".dat", ".mat"):
         (tmp_path / f"r{suffix}").write_bytes(SAMPLES)
@@ -156,7 +184,7 @@ def test_broken_arrays(tmp_path: Path) -> None:
     assert "not real numbers" in refusal(tmp_path / "b.npz")
     np.save(tmp_path / "c.npy", np.ones((2, 1000)))
     (tmp_path / "c.npy").write_bytes((tmp_path / "c.npy").read_bytes()[:500])
-    assert "is no NumPy file of numbers" in refusal(tmp_path / "c.npy")
+    assert "is cut short: an array of 2 x 1000 takes 16,000 bytes, and 372 are there" in refusal(tmp_path / "c.npy")
     (tmp_path / "d.npz").write_bytes(b"PK\x03\x04 not a zip archive")
     assert "but a zip archive" in refusal(tmp_path / "d.npz")
     (tmp_path / "e.csv").write_text("a letter\nwith, commas\n")

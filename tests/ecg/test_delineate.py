@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +12,11 @@ from hypothesis import strategies as st
 
 from llava_ecg.ecg.filters import highpass
 from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.simulate import Heart, Truth, simulate
 from llava_ecg.ecg.simulate_marked import simulate_marked
 from llava_ecg.ecg.waves import net
-from llava_ecg.ecg.waves.delineate import RATE, delineate, pooled, probabilities
+from llava_ecg.ecg.waves.delineate import RATE, _rhythm_has_p, delineate, pooled, probabilities
 from llava_ecg.ecg.waves.delineation import across
 from llava_ecg.ecg.waves.runs import runs
 
@@ -92,6 +96,33 @@ def test_fibrillation_has_no_p() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("rr", "without", "sure", "late_ms", "expected"),
+    [
+        ((0.8,) * 12, (), 0.9, 0, True),
+        ((0.8,) * 12, range(7), 0.9, 0, False),  # fewer than half of the beats show one
+        ((0.6, 0.9, 0.7, 1.1, 0.8) * 3, range(5), 0.9, 0, True),  # irregular: two thirds, PR steady
+        ((0.6, 0.9, 0.7, 1.1, 0.8) * 3, range(5), 0.9, 14, False),  # PR is not
+        ((0.6, 0.9, 0.7, 1.1, 0.8) * 3, range(5), 0.5, 0, False),  # hardly P waves
+        ((0.6, 0.9, 0.7, 1.1, 0.8) * 3, (), 0.9, 14, True),  # a sinus arrhythmia, each beat with its P
+        ((0.6, 0.9, 0.7, 1.1, 0.8) * 3, (), 0.5, 14, False),  # waves of fibrillation
+        ((0.8,) * 6 + (0.45, 1.15) + (0.8,) * 8, (3, 7), 0.9, 14, True),  # one early beat in a steady rhythm
+        ((0.8,) * 6 + (0.45, 1.15) + (0.8,) * 8, (3, 7), 0.5, 14, False),
+    ],
+)
+def test_whether_a_rhythm_has_p_waves(
+    rr: tuple[float, ...], without: Iterable[int], sure: float, late_ms: float, expected: bool
+) -> None:
+    """Beats by their RR in s, those `without` a P; a P of probability `sure` that comes 160 ms before QRS, or so much
+    later, then as it was, then earlier."""
+    starts = net.RATE * (0.5 + np.cumsum((0.0, *rr)))
+    shift = late_ms / 1000 * net.RATE * np.resize([1.0, 0.0, -1.0], len(starts))
+    p = np.stack([starts - 40 + shift, starts - 15 + shift], axis=1)
+    p[[beat for beat in range(len(starts)) if beat in without]] = np.nan
+    probability = np.full(round(starts[-1]) + 100, sure)
+    assert _rhythm_has_p(p, starts, probability, np.zeros(len(rr), dtype=bool))[0] is expected
+
+
 def test_premature_ventricular_beats_are_told_from_the_others() -> None:
     signal, truth = made(Heart(rhythm="premature ventricular beats", rate_bpm=66), seed=3)
     found = delineate(signal, STANDARD)
@@ -108,6 +139,25 @@ def test_paced_beats_are_told_by_their_spikes() -> None:
     plain, paced = delineate(signal, STANDARD), delineate(spiked, STANDARD)
     assert "paced" not in plain.kinds
     assert sum(kind == "paced" for kind in paced.kinds) >= len(truth.beats_s) - 2
+
+
+def test_the_sharp_start_of_a_narrow_qrs_is_no_pacing_spike() -> None:
+    for seed in (20, 86, 87):  # drawn hearts that passed for paced, and lost the first 25 ms of QRS by it
+        recording, truth = simulate(seed=seed)
+        found = measure(recording)
+        assert found.paced_beats == 0
+        assert found.qrs_ms == pytest.approx(truth.qrs_ms, abs=18)
+        assert found.pr_ms == pytest.approx(truth.pr_ms, abs=18)
+
+
+@pytest.mark.parametrize("rate", [500.0, 250.0])
+def test_a_spike_is_one_at_either_rate(rate: float) -> None:
+    recording, truth = simulate(Heart(qrs_ms=150, conduction="left bundle branch block"), seed=2, rate=rate)
+    signal = recording.signal.copy()
+    for r in truth.beats_s:
+        if r > 0.2:
+            signal[:, round((r - 0.08) * rate)] += 1.0
+    assert (measure(replace(recording, signal=signal)).paced_beats or 0) >= len(truth.beats_s) - 2
 
 
 def test_a_pacing_pulse_may_be_a_step() -> None:

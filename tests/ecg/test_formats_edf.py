@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date, time
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from llava_ecg.ecg.formats import edf, read
+from llava_ecg.ecg.formats import edf, parts_of, read
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -69,6 +69,44 @@ def test_other_signals_and_slower_leads(tmp_path: Path) -> None:
     assert any("V5 is resampled from 250 to 500 Hz" in note for note in recording.notes)
     assert any("HR is left out: bpm is no unit of voltage" in note for note in recording.notes)
     assert any("EEG" in note and "no ECG lead by its name" in note for note in recording.notes)
+
+
+@pytest.mark.parametrize("rate", [500.0, 312.5])
+def test_no_more_than_a_part_is_read(rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = simulate(Heart(rate_bpm=72), seed=1, seconds=64.0)[0].select(("II", "V1")).resample(rate)
+    values = long.signal[:, : int(60 * rate)]
+    path = write(tmp_path / "a.edf", *(signal(name, row, rate) for name, row in zip(long.leads, values, strict=True)))
+    whole = read(path)
+    assert read(path, rate=2 * rate, start=10, seconds=4).duration == 4.0, "seconds of the rate that is given"
+    seconds, part = parts_of(path)
+    assert seconds == 60.0
+
+    def never(self: Any) -> Any:
+        raise AssertionError("all of it was read")
+
+    monkeypatch.setattr(edfio.EdfSignal, "data", property(never))
+    read_slice, asked = edfio.EdfSignal.get_data_slice, []
+
+    def counted(self: Any, begin: float, end: float) -> Any:
+        asked.append((begin, end))
+        return read_slice(self, begin, end)
+
+    monkeypatch.setattr(edfio.EdfSignal, "get_data_slice", counted)
+    found = part(20.3, 4.0)
+    np.testing.assert_array_equal(found.signal, whole.window(20.3, 4.0).signal)
+    assert {end - begin <= 8 for begin, end in asked} == {True}
+    assert whole.start is not None and found.start == whole.start + timedelta(seconds=20.3)
+    assert read(path, start=58, seconds=9).duration == 2.0, "what there is of it"
+    for begin in (60, 61):
+        with pytest.raises(InputError, match=rf"is 60.0 s long, so nothing is there from {begin} s on"):
+            read(path, start=begin)
+
+
+def test_a_part_with_a_slower_lead(tmp_path: Path) -> None:
+    slow = MADE.select(("V5",)).resample(250).signal[0]
+    path = write(tmp_path / "a.edf", signal("II", MADE.lead("II"), 500), signal("V5", slow, 250))
+    whole = read(path)
+    np.testing.assert_allclose(read(path, start=4.1, seconds=2).signal, whole.window(4.1, 2).signal, atol=1e-4)
 
 
 def test_bdf(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import struct
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 
 from llava_ecg.cli import main
 from llava_ecg.ecg.formats import read, vendor
+from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
+from scripts import fuzz_vendor
 
 LIMBS_AND_CHEST = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -155,6 +158,44 @@ def test_mfer_with_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
     recording = read(mfer(tmp_path / "a.mwf", np.rint(made.signal[0] / 5e-3), 625))
     assert (recording.format, recording.rate, recording.leads) == ("MFER", 62.5, ("II",))
     np.testing.assert_allclose(recording.signal[0], made.signal[0], atol=2.6e-3)
+
+
+@pytest.mark.parametrize("differences", [0, 1, 2])
+@pytest.mark.parametrize("huffman", [False, True])
+def test_scp(huffman: bool, differences: int, tmp_path: Path) -> None:
+    """Samples, first and second differences, plain and by the standard's table of codes, in steps of 1 uV."""
+    begun = datetime(2025, 12, 24, 22, 30, 5)
+    made = replace(simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(STANDARD), start=begun)
+    path = tmp_path / "a.scp"
+    path.write_bytes(fuzz_vendor.scp(made, differences=differences, huffman=huffman, microvolts=1.0))
+    recording = read(path)
+    assert (recording.format, recording.rate, recording.leads) == ("SCP-ECG", 500.0, STANDARD)
+    np.testing.assert_allclose(recording.signal, made.signal, atol=0.51e-3)
+    assert (recording.start, recording.notes) == (begun, ()), "all checksums are right"
+    assert recording.metadata == {"age": 61.0, "sex": "female"}
+
+
+def test_a_damaged_scp_file_is_noted_or_refused(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=2.0)[0].select(("II",))
+    content = bytearray(fuzz_vendor.scp(made))
+    content[-9] ^= 1
+    (tmp_path / "a.scp").write_bytes(content)
+    assert any("CRC mismatch in: record, Section 6" in note for note in read(tmp_path / "a.scp").notes)
+    (tmp_path / "a.scp").write_bytes(content[:-9])
+    with pytest.raises(InputError, match="can't be read as SCP-ECG: SCP-ECG record declares"):
+        read(tmp_path / "a.scp")
+
+
+def test_mortara(tmp_path: Path) -> None:
+    begun = datetime(2025, 12, 24, 22, 30, 5)
+    made = replace(simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(STANDARD), start=begun)
+    path = tmp_path / "eli.xml"
+    path.write_bytes(fuzz_vendor.mortara(made, per_mv=400))
+    recording = read(path)
+    assert (recording.format, recording.rate, recording.leads) == ("Mortara ELI XML", 500.0, STANDARD)
+    np.testing.assert_allclose(recording.signal, made.signal, atol=1.26e-3)
+    assert recording.start == begun
+    assert recording.metadata == {"age": 61.0, "sex": "female", "device_measurements": {"heart_rate_bpm": 72.0}}
 
 
 def test_an_aecg_with_a_rate_that_is_no_whole_number(shared: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,14 @@ def test_r_progression(
 def test_units(size: float, words: str) -> None:
     note = unit_note({name: LeadMeasurements(qrs_mv=size) for name in STANDARD})
     assert (words in note) and bool(note) == bool(words)
+
+
+def test_a_signal_in_volts_is_said_and_an_empty_one_is_not() -> None:
+    recording, _ = simulate(Heart(), seed=1)
+    small = replace(recording, signal=recording.signal / 1000)
+    (note,) = measure(small).notes
+    assert note.startswith("no lead moves by more than 0.00") and "volts" in note
+    assert measure(replace(recording, signal=recording.signal * 0)).notes == () == measure(recording).notes
 
 
 def of(recording: Recording, rows: list[int], signs: list[float]) -> str:

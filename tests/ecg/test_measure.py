@@ -88,6 +88,64 @@ def test_intervals_amplitudes_and_axis_of_a_known_signal() -> None:
     assert lead.q_mv is not None and lead.q_mv < 0 and lead.s_mv is not None and lead.s_mv < 0
 
 
+def test_axes_of_all_waves_and_the_dispersion_of_qt() -> None:
+    """Every wave of this signal points the same way, and ends in all leads at the same time; then T is turned over, and
+    ends 60 ms later in V1 and V2."""
+    once = made()
+    found, axis = measure(once), np.degrees(np.arctan2(0.65 * 2 / 3**0.5, 0.7))
+    assert [found.p_axis_deg, found.axis_deg, found.t_axis_deg] == pytest.approx([axis] * 3, abs=4)
+    assert found.qt_dispersion_ms is not None and found.qt_dispersion_ms < 20
+    t, wave, late = np.arange(5000) / 500, np.zeros(5000), np.zeros(5000)
+    for r in np.arange(0.5, 10, 0.8):
+        wave += 0.3 * np.exp(-0.5 * ((t - r - 0.30) / 0.045) ** 2)
+        late += 0.3 * np.exp(-0.5 * ((t - r - 0.36) / 0.045) ** 2)
+    gains = np.array(GAINS)[:, None]
+    turned = measure(with_signal(once, once.signal - 2 * gains * wave))
+    assert turned.t_axis_deg == pytest.approx(axis - 180, abs=4)
+    assert turned.axis_deg == pytest.approx(axis, abs=4)
+    rows = [[STANDARD.index(name)] for name in ("V1", "V2")]
+    signal = once.signal.copy()
+    for (row,) in rows:
+        signal[row] += GAINS[row] * (late - wave)
+    assert measure(with_signal(once, signal)).qt_dispersion_ms == pytest.approx(60, abs=25)
+
+
+@pytest.mark.parametrize(("slope", "form"), [(2.0, "upsloping"), (-2.0, "downsloping"), (0.0, "horizontal")])
+def test_the_slope_of_st(slope: float, form: str) -> None:
+    """A ramp over the 80 ms behind J, in mV/s."""
+    once = made()
+    ends = [beat.qrs_end_s for beat in measure(once).beats if beat.qrs_end_s is not None]
+    t, ramp = np.arange(5000) / 500, np.zeros(5000)
+    for end in ends:
+        ramp += np.where((t >= end) & (t < end + 0.08), slope * (t - end), 0.0)
+        ramp += np.where((t >= end + 0.08) & (t < end + 0.16), slope * (end + 0.16 - t), 0.0)
+    before, after = measure(once).leads["V3"], measure(with_signal(once, once.signal + ramp)).leads["V3"]
+    assert before.st_slope_mv_s is not None
+    assert after.st_slope_mv_s == pytest.approx(before.st_slope_mv_s + slope, abs=0.6)
+    assert after.st_form == form or slope == 0
+
+
+def test_each_interval_has_its_own_uncertainty_and_the_corrected_ones_qts() -> None:
+    """QT that is 30 ms longer in each second beat: the SD of QT over the beats, and what each formula makes of it."""
+    steady, _ = simulate(Heart(rate_bpm=60, rr_cv=0.005), seed=1)
+    longer, _ = simulate(Heart(rate_bpm=60, rr_cv=0.005, qt_ms=440), seed=1)
+    signal = steady.signal.copy()
+    beats = [beat.r_s for beat in measure(steady).beats]
+    for r in beats[1:-1:2]:
+        part = slice(round((r + 0.1) * 500), round((r + 0.6) * 500))
+        signal[:, part] = longer.signal[:, part]
+    found, calm = measure(replace(steady, signal=signal)), measure(steady)
+    assert found.spread["qt_ms"] > calm.spread["qt_ms"] + 10
+    assert found.spread["jt_ms"] == pytest.approx(found.spread["qt_ms"], abs=2)
+    assert found.rr_ms is not None
+    rr = found.rr_ms / 1000
+    for name, factor in {"bazett": rr**-0.5, "fridericia": rr ** (-1 / 3), "framingham": 1.0, "hodges": 1.0}.items():
+        assert found.spread[f"qtc_{name}_ms"] == pytest.approx(found.spread["qt_ms"] * factor, abs=0.5)
+    assert found.jt_ms == pytest.approx(found.qt_ms - found.qrs_ms, abs=0.11)
+    assert found.qtc_framingham_ms == pytest.approx(found.qt_ms + 154 * (1 - rr), abs=2)
+    assert found.qtc_hodges_ms == pytest.approx(found.qt_ms + 1.75 * (60 / rr - 60), abs=2)
+
+
 def test_twice_the_amplitude_keeps_the_times_and_doubles_the_millivolts() -> None:
     once = made()
     one, two = measure(once), measure(with_signal(once, 2 * once.signal))

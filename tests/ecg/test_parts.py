@@ -85,6 +85,80 @@ def test_a_part_of_a_record_that_is_read_by_wfdb(shared: Path) -> None:
     np.testing.assert_array_equal(read(path, start=2, seconds=3).signal, whole.window(2, 3).signal)
 
 
+@pytest.mark.parametrize("form", ["80", "212", "24", "32", "16x4", "8", "160", "310", "311", "16:3"])
+def test_a_part_of_every_sample_format(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of any kind, read from a place in the middle: the same as of the whole, and wfdb is asked for no more."""
+    size = {"80": 2, "212": 3, "24": 6, "32": 8, "16x4": 16, "8": 2, "160": 4, "310": 8 / 3, "311": 8 / 3, "16:3": 4}
+    count = 3000
+    content = np.random.default_rng(1).integers(1, 255, int(size[form] * count) + 3 * 4, dtype=np.uint8).tobytes()
+    (tmp_path / "r.dat").write_bytes(content)
+    lines = "".join(f"r.dat {form} 100000/mV 16 0 0 0 0 {name}\n" for name in ("I", "II"))
+    (tmp_path / "r.hea").write_text(f"r 2 250 {count}\n{lines}")
+    whole = read(tmp_path / "r.hea", unit=1e-6)
+    import wfdb
+
+    asked: list[int] = []
+    rdrecord = wfdb.rdrecord
+
+    def counted(*args: object, **more: int) -> object:
+        asked.append(more["sampto"] - more["sampfrom"])
+        return rdrecord(*args, **more)
+
+    monkeypatch.setattr(wfdb, "rdrecord", counted)
+    part = read(tmp_path / "r.hea", unit=1e-6, start=5.004, seconds=3)
+    np.testing.assert_array_equal(part.signal, whole.window(5.004, 3).signal)
+    assert asked == [pytest.approx(2001 if form == "8" else 750, abs=2)], "differences are added up from the first one"
+
+
+def test_a_part_of_a_compressed_record(tmp_path: Path) -> None:
+    import wfdb
+
+    pytest.importorskip("soundfile", reason="wfdb reads and writes FLAC with it")
+    wave = np.sin(np.arange(5000) / 20)
+    columns = np.column_stack([wave, wave / 2])
+    wfdb.wrsamp("p", 500, ["mV", "mV"], ["I", "II"], columns, fmt=["516", "516"], write_dir=str(tmp_path))
+    part = read(tmp_path / "p", start=4.5, seconds=2)
+    np.testing.assert_allclose(part.signal, columns.T[:, 2250:3250], atol=1e-4)
+
+
+def test_a_part_of_several_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments that lie outside are not opened, and what was not recorded stays a gap."""
+    rng = np.random.default_rng(2)
+    line = "{} 16 1000/mV 16 0 0 0 0 {}\n"
+    for name in "abc":
+        (tmp_path / f"{name}.dat").write_bytes(rng.integers(-900, 900, (5000, 2)).astype("<i2").tobytes())
+        leads = ("I", "II") if name != "b" else ("II", "V1")
+        text = f"{name} 2 500 5000\n" + "".join(line.format(f"{name}.dat", lead) for lead in leads)
+        (tmp_path / f"{name}.hea").write_text(text)
+    (tmp_path / "r.hea").write_text("r/4 3 500 17500\na 5000\n~ 2500\nb 5000\nc 5000\n")
+    whole = read(tmp_path / "r.hea")
+    assert whole.leads == ("I", "II", "V1")
+    part = read(tmp_path / "r.hea", start=8, seconds=20)
+    np.testing.assert_array_equal(part.signal, whole.window(8, 20).signal)
+    (tmp_path / "a.dat").unlink()
+    late = read(tmp_path / "r.hea", start=26, seconds=4)
+    np.testing.assert_array_equal(late.signal, whole.window(26, 4).signal)
+    assert (late.leads, late.duration) == (whole.leads, 4.0)
+    with pytest.raises(InputError, match=r"a.dat, which is not beside it"):
+        read(tmp_path / "r.hea", start=8, seconds=20)
+
+
+def test_a_part_in_seconds_of_the_rate_that_the_user_gives(record: Path, long: Recording) -> None:
+    part = read(record, rate=250, start=20, seconds=4)
+    np.testing.assert_allclose(part.signal, long.signal[:, 5000:6000], atol=0.51e-3)
+    assert (part.rate, part.duration, part.notes[-1]) == (250.0, 4.0, "read from 20 s to 24 s")
+
+
+def test_a_slower_lead_of_a_part(tmp_path: Path) -> None:
+    wave = 1000 * np.sin(np.arange(4000) / 40)
+    frames = np.concatenate([wave.reshape(1000, 4), wave.reshape(1000, 4)[:, :1]], axis=1)
+    (tmp_path / "r.dat").write_bytes(np.rint(frames).astype("<i2").tobytes())
+    lines = "r.dat 16x4 1000/mV 16 0 0 0 0 I\nr.dat 16 1000/mV 16 0 0 0 0 II\n"
+    (tmp_path / "r.hea").write_text(f"r 2 125 1000\n{lines}")
+    whole, part = read(tmp_path / "r.hea"), read(tmp_path / "r.hea", start=3.003, seconds=2)
+    np.testing.assert_allclose(part.signal, whole.window(3.003, 2).signal, atol=2e-5)
+
+
 def test_rate_over_time(record: Path) -> None:
     seconds, part = parts_of(record)
     found = list(trend(part, seconds, 60.0))

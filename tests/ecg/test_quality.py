@@ -11,6 +11,7 @@ import pytest
 
 from llava_ecg.ecg import Recording, read
 from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.quality import describe_quality, noise_mv, quality
 from llava_ecg.ecg.simulate import Heart, simulate
 
@@ -45,6 +46,12 @@ def test_each_fault_is_named_with_its_lead(clean: Recording) -> None:
         (v2 + noise, slice(None), "noisy", "lead V2 is noisy (noise of 0.19 mV)"),
         (v2 + 20, slice(2000, 3000), "noisy", "lead V2 is noisy (swings over 2"),
         (np.clip(v2 * 20, -1.3, 1.3), slice(None), "clipped", "lead V2 is clipped at"),
+        (
+            v2 + 2.0 * np.sin(np.arange(5000) / 800),
+            slice(None),
+            "drifting",
+            "lead V2 drifts: its baseline moves by 4.0 mV",
+        ),
     ]:
         values = values[part] if isinstance(values, np.ndarray) else values
         notes = quality(spoil(clean, "V2", values, part))
@@ -69,6 +76,17 @@ def test_missing_derived_and_short(clean: Recording) -> None:
 def test_one_line(clean: Recording) -> None:
     spoiled = spoil(spoil(spoil(clean, "V1", 0.0), "V2", 0.0), "aVF", np.nan, slice(100, 200))
     assert describe_quality(quality(spoiled)) == "lead aVF with gaps; leads V1, V2 flat"
+
+
+def test_a_little_wander_and_an_offset_are_no_drift(clean: Recording) -> None:
+    wander = 0.7 * np.sin(np.arange(5000) / 800)
+    assert quality(spoil(clean, "V2", clean.lead("V2") + 4.0)) == ()
+    assert quality(spoil(clean, "V2", clean.lead("V2") + wander)) == ()
+    drifting = spoil(clean, "V2", clean.lead("V2") + 3 * wander)
+    assert describe_quality(quality(drifting)) == "lead V2 drifting"
+    found = measure(drifting)
+    assert found.leads["V2"].quality == "drifting" and found.leads["V3"].quality == "ok"
+    assert found.leads["V2"].r_mv == pytest.approx(measure(clean).leads["V2"].r_mv, rel=0.03)
 
 
 @pytest.mark.parametrize("rate", [250.0, 500.0, 1000.0])

@@ -327,3 +327,51 @@ def test_a_colour_is_that_of_its_lines_and_leaves_the_ink(colour: str) -> None:
     assert red == {"none": 255, "grey": 190}.get(colour, red)
     ink = (pixels.max(axis=2) < 60).sum()
     assert ink == pytest.approx((np.asarray(render(recording)).max(axis=2) < 60).sum(), rel=0.02)
+
+
+def test_leads_behind_the_end_of_a_short_recording_are_drawn_of_its_last_seconds() -> None:
+    recording = _flat(seconds=10.0)
+    recording.signal[:, round(7.0 * 500)] = 1.0
+    page = draw_page(recording, speed=12.5)
+    assert [(box.t0, box.t1) for box in page.boxes if box.lead in ("V1", "V4")] == [(5.0, 10.0)] * 2
+    assert all(box.recorded for box in page.boxes)
+    x, y = page.at(page.box("V4"), 7.0, 0.7)
+    assert _darkness(page)[round(y), round(x) - 2 : round(x) + 3].max() > 0.3
+    usual = draw_page(_flat(seconds=9.0))
+    assert [usual.box(lead).t0 for lead in ("I", "aVR", "V1", "V4")] == [0.0, 2.5, 5.0, 7.5], "begun is begun"
+    assert not any(box.recorded for box in draw_page(_flat(seconds=5.0), start=6.0).boxes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_trace_runs_into_the_heading_or_off_the_sheet_unsaid(layout: str) -> None:
+    recording = _flat()
+    recording.signal[:, ::250] = 2.6
+    recording.signal[:, 100::250] = -2.6
+    plain = draw_page(recording, layout=layout, gain=20.0)
+    headed = draw_page(recording, layout=layout, gain=20.0, heading=("", "70 bpm"))
+    mm, ink = headed.px_per_mm, _darkness(headed)
+    left = slice(round(headed.boxes[0].x0), round(100 * mm))  # the words stand on the right
+    assert ink[: round(11.5 * mm), left].max() < 0.3
+    for page in (plain, headed):
+        for box in page.boxes:
+            high, low = page.at(box, box.t0, 2.6)[1], page.at(box, box.t0, -2.6)[1]
+            assert box.clipped or (high >= 0 and low < page.image.height), box
+    assert headed.box("I").clipped
+    assert draw_page(recording, layout="3x4+1", heading=("", "70 bpm")).scale.mm_per_mv == 10.0
+    recording.signal[:, ::250] = 3.2
+    assert draw_page(recording, layout="3x4+1", heading=("", "70 bpm")).scale.mm_per_mv == 5.0
+
+
+def test_a_title_that_the_font_has_not_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no É, ß; write the title as 'Dr\. Emile Gross'"):
+        draw_page(_flat(), title="Dr. Émile Groß", dpi=60)
+    assert draw_page(_flat(), title="Ward 3 (bed 12)", dpi=60).image.width
+
+
+def test_names_of_single_rows_stand_in_their_own_row() -> None:
+    page = draw_page(_flat(), layout="12x1", gain=10.0)
+    ink, mm = _darkness(page), page.px_per_mm
+    for box in page.boxes[1:]:
+        border = round(box.baseline - 7.5 * mm)
+        name = ink[border - 8 : border + 1, round(box.x0 + 1.5 * mm) : round(box.x0 + 10 * mm)]
+        assert name.max() < 0.45, box.lead

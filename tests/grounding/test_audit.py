@@ -231,6 +231,33 @@ def test_hypertrophy_by_cornell_has_the_threshold_of_the_sex(cornell: float, sex
     assert statuses("Left ventricular hypertrophy by voltage criteria", shown(0.0, cornell), sex=sex) == [status]
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("Transition at V4.", "supported"),
+        ("Transition between V4 and V5.", "supported"),
+        ("Transition at V3.", "borderline"),
+        ("Transition at V2.", "contradicted"),
+        ("The transition zone is at V6.", "contradicted"),
+    ],
+)
+def test_where_r_exceeds_s(text: str, status: str) -> None:
+    assert one(text, replace(NORMAL, r_transition="V4")) == status
+    nowhere = replace(NORMAL, reasons={"r_transition": "R is nowhere above S in V1 to V6"})
+    assert (one(text, nowhere), one(text)) == ("contradicted", "unmeasurable")
+
+
+def test_a_lead_that_was_not_recorded_is_unmeasurable_and_named() -> None:
+    measured = replace(
+        NORMAL, leads={name: LeadMeasurements(st_j_mv=0.3, st60_mv=0.3, qrs_mv=1.0) for name in ("V2", "V3")}
+    )
+    for text in ("ST elevation in V9", "ST elevation in V7-V9", "2 mm ST elevation in V4R", "T inverted in V8"):
+        found = audit(text, measured).verdicts
+        assert [verdict.status.value for verdict in found] == ["unmeasurable"], text
+        assert found[0].claim.leads[-1] in ("V9", "V4R", "V8") and "V" in found[0].reason
+    assert one("ST elevation in V2 and V3", measured) == "supported"
+
+
 def test_without_a_signal_nothing_is_right_or_wrong() -> None:
     result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
     assert result.counts == {"supported": 0, "contradicted": 0, "borderline": 0, "unmeasurable": 4, "not checked": 0}

@@ -91,6 +91,42 @@ def found(text: str) -> list[str]:
         ("The rate is about 110 to 120 bpm", "heart_rate=110..120"),
         ("The rate is above 100 bpm.", "heart_rate>100"),
         ("An atrial rate of 300 bpm and a ventricular rate of 150 bpm.", "heart_rate=150"),
+        ("The rate is in the 70s.", "heart_rate=70..79"),
+        ("The rate is about seventy-two.", "heart_rate=72"),
+        ("AF with rapid response", "rhythm=atrial fibrillation; rate_category=tachycardia"),
+        ("There are frequent PVCs (>5/min).", "premature=ventricular"),
+        ("More than 5/min premature beats, rate 75/min", "premature=any; heart_rate=75"),
+        ("sinus rhythm with PVCs, 75 bpm", "rhythm=sinus; premature=ventricular; heart_rate=75"),
+        # boxes of the paper
+        ("The PR interval spans four small boxes.", "pr=160"),
+        ("PR of one large box", "pr=200"),
+        ("RR is four large squares", "rr=800"),
+        ("QRS two small squares wide", "qrs=80"),
+        ("P wave 3 small squares wide", "p=120"),
+        ("P wave 3 small boxes tall in II", "p_mv=0.3 @II"),
+        ("ST elevation of two small boxes in V2", "st_mv=0.2 @V2"),
+        ("T waves are 3 small boxes tall in V3.", "t_mv=0.3 @V3"),
+        # neither, nor
+        ("Neither PR nor QTc is prolonged.", "no pr_category=prolonged; no qtc_category=prolonged"),
+        ("Neither LBBB nor RBBB.", "no conduction=left bundle branch block; no conduction=right bundle branch block"),
+        ("Weder PQ noch QTc verlängert", "no pr_category=prolonged; no qtc_category=prolonged"),
+        # P waves
+        ("P waves cannot be made out.", "p_present=absent"),
+        ("There is a pause without an apparent P wave.", "pause=present"),
+        ("A pause of 2.2 s without P waves", "pause=present"),
+        ("A pause, no P waves", "pause=present; p_present=absent"),
+        # the intervals, not the ECG
+        ("Intervals unremarkable.", "pr_category=normal; qrs_category=narrow; qtc_category=normal"),
+        ("Within normal limits.", "normal_ecg=normal"),
+        (
+            "QRS complexes are narrow and of low amplitude in the limb leads.",
+            "qrs_category=narrow; voltage=low @I, II, III, aVR, aVL, aVF",
+        ),
+        ("ST segments return to baseline in all leads.", "st_category=normal"),
+        # where R exceeds S
+        ("Transition zone at V4.", "r_transition=V4"),
+        ("R/S transition occurs between V3 and V4.", "r_transition=V3-V4"),
+        ("early transition", "r_progression=early"),
         # intervals
         ("The PR interval is 0.16 s.", "pr=160"),
         ("PR 160", "pr=160"),

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
+from llava_ecg.grounding import claims
+from llava_ecg.grounding import sentences as parts
+from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.claims import find_claims
+from llava_ecg.grounding.phrases import tokens
+from llava_ecg.grounding.scope import unsaid
+from llava_ecg.grounding.tokens import Kind
 from tests.grounding.scoring import Sentence, load, match, score
 
 LEAST_F1 = 0.95
@@ -55,3 +61,31 @@ def test_a_wrong_claim_costs(sentences: list[Sentence]) -> None:
     elsewhere = Sentence("x", text, "dev", "x", ({**gold[3], "says": "ST"},))
     assert not match(elsewhere, find_claims(text))
     assert score([Sentence("x", text, "dev", "x", ({**gold[2], "hedged": False},))], hedges=False).right == 1
+
+
+def test_what_is_left_out_for_speed_changes_no_claim(
+    sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentences without a claiming word are passed over, and the last texts are kept: the same claims without either,
+    of each text and of all of them in one."""
+    texts = [sentence.text for sentence in sentences]
+    texts.append("\n".join(texts) + "\nPlease see a physician. It is the same in these leads.")
+    quick = [find_claims(text) for text in texts]
+    monkeypatch.setattr(claims, "_CLAIMING", frozenset(Kind))
+    monkeypatch.setattr(parts, "_KEPT_CHARACTERS", -1)
+    assert quick == [find_claims(text) for text in texts]
+
+
+def test_a_sentence_that_claims_nothing_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(claims, "unsaid", lambda sentence: read.append(len(sentence)) or unsaid(sentence))
+    assert len(find_claims("This is a summary. Please see a physician. PR 160 ms. Thank you for it.")) == 1
+    assert len(read) == 1
+
+
+def test_an_answer_is_cut_into_phrases_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[str] = []
+    monkeypatch.setattr(parts, "tokens", lambda text: cut.append(text) or tokens(text))
+    answer = "An answer that no other test has: PR 163 ms, and T waves are seen."
+    assert audit_answer("What is the PR?", answer, None).unchecked == ("T waves",)
+    assert cut.count(answer) == 1

@@ -15,10 +15,11 @@ from llava_ecg.grounding.audit import audit
 from llava_ecg.instruct.facts import Facts, Given, make_facts
 from llava_ecg.instruct.guide import guide
 from llava_ecg.instruct.kept import LONGEST_ANSWER, check, malformed
-from llava_ecg.instruct.phrases import Voice, phrases
+from llava_ecg.instruct.phrases import Voice, phrases, singular
 from llava_ecg.instruct.samples import Exchange, Sample
-from llava_ecg.instruct.statements import STATEMENTS, concluded, state
-from llava_ecg.instruct.tasks_pair import difference
+from llava_ecg.instruct.statements import STATEMENTS, concluded, state, unsettled
+from llava_ecg.instruct.tasks import report
+from llava_ecg.instruct.tasks_pair import difference, pair
 from llava_ecg.instruct.vocabulary import Said
 from llava_ecg.instruct.writer import OfflineWriter
 
@@ -222,3 +223,47 @@ def test_no_article_is_capital_in_the_middle_of_a_sentence(hearts: dict[str, Fac
     joined = [text for text in texts if re.search(r"[,;] and |; ", text)]
     assert len(joined) > 20
     assert not [text for text in texts if re.search(r"(?:,|;| and) A ", text)]
+
+
+def test_a_question_is_one_that_its_answer_answers(hearts: dict[str, Facts]) -> None:
+    voice = Voice(hearts["normal"], random.Random(1))
+    alone = "Ventricular activation and recovery together take 400 ms, the QT interval."
+    assert {voice.question_of("qt", alone) for _ in range(40)} == {"What can be said about QT?"}
+    both = "QT is 400 ms; corrected with Bazett's formula the QTc is 420 ms."
+    assert len({voice.question_of("qt", both) for _ in range(60)}) == 4, "all but whether it is normal"
+    r = {voice.question_of("r", "There is normal R-wave progression across the chest leads.") for _ in range(40)}
+    assert r and "Where is the R/S transition?" not in r
+    asked = {question for topic in STATEMENTS for question in phrases().of("questions", topic)}
+    assert set(phrases().table["answered by"]) <= asked, "each rule is about a question that is there"
+
+
+def test_one_is_singular_and_several_are_plural(hearts: dict[str, Facts]) -> None:
+    assert singular("An axis of 1 degrees or -1 degrees, 11 degrees and 0.1 degrees.") == (
+        "An axis of 1 degree or -1 degree, 11 degrees and 0.1 degrees."
+    )
+    assert singular("1 early wide beats of another shape") == "1 early wide beat of another shape"
+    told = replace(hearts["normal"], diagnoses=(Said("ST-T changes", "stated", "a clause"),))
+    found = {unsettled(guide(), Voice(told, random.Random(seed))) for seed in range(10)}
+    assert found == {
+        "Whether ST-T changes are present can't be settled by these measurements.",
+        "The measurements do not settle whether there might be ST-T changes.",
+    }
+
+
+def test_what_a_comparison_concludes_it_has_evidence_for(hearts: dict[str, Facts]) -> None:
+    for seed in range(12):
+        found = pair(guide(), hearts["lbbb"], hearts["normal"], random.Random(seed))
+        assert found is not None
+        first = dict(found.exchanges[0].parts)[0]
+        assert "left bundle branch block" in first and re.search(r"QRS[^.]*\d", first), first
+
+
+def test_a_report_tells_what_its_diagnoses_rest_on(tmp_path: Path) -> None:
+    path = save(tmp_path, "early", Heart(rate_bpm=66, rhythm="premature ventricular beats"), seed=3)
+    facts = make_facts(Given(path, path.name, report="ventricular premature beats"))
+    assert facts.measured.ventricular_premature
+    for seed in range(12):
+        found = report(guide(), Voice(facts, random.Random(seed)))
+        assert found is not None and "Ventricular premature beats." in found.exchanges[0].answer
+        body = found.exchanges[0].answer.replace("Ventricular premature beats.", "", 1)
+        assert re.search("premature|ectopic", body, re.IGNORECASE), "the beats are described, too"

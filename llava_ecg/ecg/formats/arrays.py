@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats import columns, tables
+from llava_ecg.ecg.formats import columns, npy, tables
 from llava_ecg.ecg.formats.reader import (
     HEAD_BYTES,
     Options,
@@ -34,6 +34,7 @@ from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
+_MAGIC = b"\x93NUMPY"
 _RATE_KEYS = ("rate", "fs", "sampling_rate")
 SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
 # of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate:
@@ -71,7 +72,7 @@ class Numpy:
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """NumPy's mark, or a zip archive whose first member is an array."""
-        return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and b".npy" in head[:256])
+        return head.startswith(_MAGIC) or (head.startswith(b"PK\x03\x04") and b".npy" in head[:256])
 
     def read(self, path: Path, options: Options) -> Recording:
         """The array, turned to [lead, sample].
@@ -80,12 +81,9 @@ class Numpy:
             InputError: no array of numbers with two axes, an ambiguous orientation, or rate, unit or leads unknown.
         """
         try:
-            loaded = np.load(path, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                values, inside = loaded, Said()
-            else:
-                with loaded:
-                    values, inside = _unzip(path, {name: loaded[name] for name in loaded.files})
+            with path.open("rb") as file:
+                bare = file.read(len(_MAGIC)) == _MAGIC
+            values, inside = (npy.load_npy(path), Said()) if bare else _unzip(path)
         except InputError:
             raise
         except (
@@ -215,11 +213,12 @@ def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) ->
     return values if len(leads) == rows else values.T
 
 
-def _unzip(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Said]:
+def _unzip(path: Path) -> tuple[np.ndarray, Said]:
     """The signal of an .npz and what its other arrays say."""
+    names, arrays = npy.load_npz(path, (*SIGNAL_KEYS, *_RATE_KEYS, "unit", "leads"))
     name = next((key for key in SIGNAL_KEYS if key in arrays), None)
     if name is None:
-        raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, but no array called signal")
+        raise InputError(f"{path} holds {', '.join(names) or 'nothing'}, but no array called signal")
     values = {key: array.tolist() for key, array in arrays.items() if key in (*_RATE_KEYS, "unit", "leads")}
     return arrays[name], said_by(path, values)
 

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
-from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
+from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, most_numbers, one_line
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _LEAD_BY_CODE = {1: "I", 2: "II", **{n + 2: f"V{n}" for n in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 _FIRST_VRS = (b"CS", b"DA", b"LO", b"OB", b"SH", b"TM", b"UI", b"UL")  # of what groups 0002 and 0008 begin with
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _EMPTY = bytes(128)  # a preamble without the mark behind it
 _NEAR_S = 2.0  # a pause between the columns of a page; what was recorded later is another recording
 _PAGE_S = 10.0
@@ -91,8 +93,31 @@ def _dataset(path: Path) -> tuple[Any, bool]:
     content = path.read_bytes()
     if content[128:132] != b"DICM":
         content = content.removeprefix(_EMPTY).removeprefix(b"DICM")
+    _check_deflated(path, content)
     found = pydicom.dcmread(BytesIO(content), force=True)  # without force it wants the preamble
     return found, found.original_encoding[1] is not False
+
+
+def _check_deflated(path: Path, content: bytes) -> None:
+    """A compressed data set may be of any length once pydicom has unpacked it.
+
+    Raises:
+        InputError: of more than a file of this size holds.
+    """
+    if _DEFLATED not in content:
+        return
+    from pydicom.filereader import read_dataset
+
+    file = BytesIO(content)
+    file.seek(132 if content[128:132] == b"DICM" else 0)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    if str(meta.get("TransferSyntaxUID", "")).encode() != _DEFLATED:
+        return
+    most = 8 * most_numbers(len(content))
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflate.decompress(content[file.tell() :], most)
+    if inflate.unconsumed_tail:
+        raise InputError(f"{path} is compressed and unpacks to more than {most:,} bytes; it is damaged, or no ECG")
 
 
 def _read(path: Path, options: Options) -> Recording:

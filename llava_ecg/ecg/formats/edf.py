@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from llava_ecg.ecg.formats.steps import steps_of
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
+_AROUND_S = 2.0
 _EDF, _BDF = b"0       ", b"\xffBIOSEMI"
 
 
@@ -20,6 +24,7 @@ class Edf:
     """The reader of EDF and BDF files."""
 
     suffixes = (".edf", ".bdf", ".rec")
+    parts = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """The version field, and for EDF a number of signals where it belongs."""
@@ -28,28 +33,32 @@ class Edf:
         return head.startswith(_EDF) and len(head) >= 256 and head[252:256].strip().isdigit()
 
     def read(self, path: Path, options: Options) -> Recording:
-        """The signals that are voltages, at the rate of the fastest.
+        """The signals that are voltages, at the rate of the fastest; of a part no more is read than its data records.
 
         Raises:
-            InputError: edfio is not installed, the file is damaged, or its recording is interrupted.
+            InputError: edfio is not installed, the file is damaged, its recording is interrupted or ends before.
         """
-        if find_spec("edfio") is None:
-            raise InputError(f"{path} is EDF, which needs edfio; get it with: pip install 'llava-ecg[formats]'")
-        import edfio
+        return _with(path, lambda edf: _recording(path, edf, options))
 
-        with path.open("rb") as file:
-            bdf = file.read(8) == _BDF
-        try:
-            edf: Any = (
-                edfio.read_bdf(path, header_encoding="latin-1")
-                if bdf
-                else edfio.read_edf(path, header_encoding="latin-1")
-            )
-            return _recording(path, edf, options)
-        except InputError:
-            raise
-        except Exception as error:  # edfio raises ValueError, OSError and others for damaged files
-            raise InputError(f"{path} can't be read as {'BDF' if bdf else 'EDF'}: {one_line(error)}") from error
+    def seconds(self, path: Path) -> float | None:
+        """How long a recording is, by its header."""
+        return _with(path, lambda edf: float(edf.duration))
+
+
+def _with(path: Path, use: Callable[[Any], Any]) -> Any:
+    """What is made of a file that edfio has opened: it reads samples when they are asked for."""
+    if find_spec("edfio") is None:
+        raise InputError(f"{path} is EDF, which needs edfio; get it with: pip install 'llava-ecg[formats]'")
+    import edfio
+
+    with path.open("rb") as file:
+        bdf = file.read(8) == _BDF
+    try:
+        return use((edfio.read_bdf if bdf else edfio.read_edf)(path, header_encoding="latin-1"))
+    except InputError:
+        raise
+    except Exception as error:  # edfio raises ValueError, OSError and others for damaged files
+        raise InputError(f"{path} can't be read as {'BDF' if bdf else 'EDF'}: {one_line(error)}") from error
 
 
 def _recording(path: Path, edf: Any, options: Options) -> Recording:
@@ -71,16 +80,24 @@ def _recording(path: Path, edf: Any, options: Options) -> Recording:
             if row not in kept
         ]
     fastest = max(float(signals[row].sampling_frequency) for row in kept)
-    rows = [_at(signals[row], fastest, named[row], notes) for row in kept]
-    length = min(map(len, rows))
+    span = _span(path, edf, [signals[row] for row in kept], options)
+    rows = [_at(signals[row], fastest, named[row], notes, span) for row in kept]
+    rate = options.rate or fastest
+    first = round(options.start * rate) - (0 if span is None else round(span[0] * fastest))
+    last = min(map(len, rows))
+    if options.seconds is not None:
+        last = min(last, first + round(options.seconds * rate))
+    if first >= last and not options.whole:
+        raise _beyond(path, edf.duration * fastest / rate, options)
+    start = _start(edf)
     return assemble(
         path,
-        np.stack([row[:length] for row in rows]),
+        np.stack([row[first:last] for row in rows]),
         options,
         rate=fastest,
         units=[_unit(signals[row]) for row in kept],
         leads=[named[row] or None for row in kept],
-        start=_start(edf),
+        start=None if start is None else start + timedelta(seconds=options.start),
         metadata=_metadata(edf),
         notes=notes,
     )
@@ -90,9 +107,28 @@ def _unit(signal: Any) -> str | None:
     return str(signal.physical_dimension).strip() or None
 
 
-def _at(signal: Any, rate: float, name: str, notes: list[str]) -> np.ndarray:
-    """The samples at the rate of the fastest signal."""
-    values, own = np.asarray(signal.data, dtype=np.float64), float(signal.sampling_frequency)
+def _span(path: Path, edf: Any, signals: Sequence[Any], options: Options) -> tuple[float, float] | None:
+    """Where to begin and to end, s: whole data records around the part, and more of them where a lead is resampled;
+    None for all of the recording."""
+    if options.whole or options.rate is not None:
+        return None
+    if options.start >= edf.duration:
+        raise _beyond(path, edf.duration, options)
+    around = _AROUND_S if len({float(signal.sampling_frequency) for signal in signals}) > 1 else 0.0
+    record, count = float(edf.data_record_duration), int(edf.num_data_records)
+    end = math.inf if options.seconds is None else options.start + options.seconds + around
+    behind = count if end >= edf.duration else min(count, math.ceil(end / record))
+    return max(0, math.floor((options.start - around) / record)) * record, behind * record
+
+
+def _beyond(path: Path, seconds: float, options: Options) -> InputError:
+    return InputError(f"{path} is {seconds:.1f} s long, so nothing is there from {options.start:g} s on")
+
+
+def _at(signal: Any, rate: float, name: str, notes: list[str], span: tuple[float, float] | None) -> np.ndarray:
+    """The samples between two times, s, at the rate of the fastest signal."""
+    values = np.asarray(signal.data if span is None else signal.get_data_slice(*span), dtype=np.float64)
+    own = float(signal.sampling_frequency)
     if own == rate:
         return values
     from llava_ecg.ecg.filters import resample

@@ -7,13 +7,14 @@ exam is meant stands behind the file's name: its id, as ``exam_id`` has it, or i
 from __future__ import annotations
 
 import itertools
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats.reader import Options, assemble, one_line
+from llava_ecg.ecg.formats.reader import Options, assemble, most_numbers, one_line
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -41,6 +42,7 @@ def exam_ids(path: Path) -> list[str]:
     try:
         with h5py.File(path, "r") as file:
             _check_inside(path, file)
+            _check_sizes(path, file)
             ids = next((np.asarray(file[name]).ravel() for name in _IDS if name in file), None)
     except InputError:
         raise
@@ -79,6 +81,7 @@ class Hdf5:
 
     def _exam(self, path: Path, file: Any, options: Options) -> Recording:
         _check_inside(path, file)
+        _check_sizes(path, file)
         array = next((file[name] for name in _TRACINGS if name in file), None)
         if array is None or len(array.shape) not in (2, 3):
             raise InputError(
@@ -114,11 +117,31 @@ def _check_inside(path: Path, file: Any) -> None:
     Raises:
         InputError: one of the arrays that are read is not in this file.
     """
-    for name in (*_TRACINGS, *_IDS):
+    for name in (name for name in (*_TRACINGS, *_IDS) if name in file):
         array = file.get(name)
         if array is not None and (array.file.filename != file.filename or array.external or array.is_virtual):
             raise InputError(
                 f"the array {name!r} of {path} lies in another file; give one that holds its numbers itself"
+            )
+
+
+def _check_sizes(path: Path, file: Any) -> None:
+    """HDF5 stores no number that was never written, and equal ones as a few bytes: a small file may promise any.
+
+    Raises:
+        InputError: what would be read at once, an exam, the ids, or a chunk of either, is more than the file can mean.
+    """
+    most = most_numbers(path.stat().st_size)
+    for name in (name for name in (*_TRACINGS, *_IDS) if name in file):
+        array = file.get(name)
+        shape = getattr(array, "shape", None)
+        if shape is None:
+            continue
+        exam = shape[1:] if name in _TRACINGS and len(shape) == 3 else shape
+        count = max(math.prod(exam), math.prod(array.chunks or ()))
+        if count > most:
+            raise InputError(
+                f"{path} promises {count:,} numbers at once in {name!r}, more than a file of its size holds"
             )
 
 
@@ -158,8 +181,13 @@ def _order(values: np.ndarray) -> tuple[tuple[str, ...], list[str]]:
     implied = {"aVR": -(first + second) / 2, "aVL": first - second / 2, "aVF": second - first / 2}
     names = ("aVR", "aVL", "aVF")
 
+    # of each row from each lead; a gap in I or II is one in all of them
+    apart = {
+        (row, name): float(np.nanmean(np.abs(values[3 + row] - implied[name]))) for row in range(3) for name in names
+    }
+
     def misfit(order: tuple[str, ...]) -> float:
-        return float(np.nanmean([np.abs(values[3 + row] - implied[name]) for row, name in enumerate(order)]))
+        return sum(apart[row, name] for row, name in enumerate(order))
 
     best = min(itertools.permutations(names), key=misfit)
     if best == names or misfit(best) > 0.5 * misfit(names):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg.formats.arrays import Said, from_array, from_columns, said_by
-from llava_ecg.ecg.formats.reader import Options
+from llava_ecg.ecg.formats.reader import Options, most_numbers
 from llava_ecg.ecg.formats.tables import Fault, Table
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.recording import Recording
@@ -99,7 +99,8 @@ class _Worker:
         Raises:
             InputError: the file can't be read, or ended or stopped the process.
         """
-        request = {"path": str(path), "record": record, "largest": _LARGEST}
+        largest = min(_LARGEST, most_numbers(path.stat().st_size))
+        request = {"path": str(path), "record": record, "largest": largest}
         with self._lock:
             try:
                 process = self._started()
@@ -118,6 +119,9 @@ class _Worker:
                 self._end()
                 why = "takes too long" if isinstance(error, TimeoutError) else "ends pyarrow"
                 raise InputError(f"{path} {why}, which happens with damaged files; write it anew") from error
+            except BaseException:  # interrupted: what it still says must not be taken for the next file's numbers
+                self._end()
+                raise
         return told, np.frombuffer(content, np.float64).reshape(shape).copy()
 
     def _started(self) -> subprocess.Popen[bytes]:

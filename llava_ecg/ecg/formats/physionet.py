@@ -26,13 +26,13 @@ import numpy as np
 from llava_ecg.ecg import leads as lead_names
 from llava_ecg.ecg.formats import wfdb_header
 from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per
-from llava_ecg.ecg.formats.wfdb_format16 import is_plain
 from llava_ecg.ecg.formats.wfdb_header import DEFAULT_GAIN, DEFAULT_RATE, NO_FILE, Header
-from llava_ecg.ecg.formats.wfdb_signals import Channel, check_files, frames_held, nothing, read_signals
+from llava_ecg.ecg.formats.wfdb_signals import Channel, check_gaps, is_there, length, named, read_signals
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
+_AROUND_S = 2.0
 _AGE_SEX_DX = re.compile(r"^#\s*<?(age|sex|dx)>?\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -62,11 +62,12 @@ class Wfdb:
             raise InputError(f"{path} is the signal file of a WFDB record; put its header {header_path.name} beside it")
         header = wfdb_header.parse(header_path)
         frame_rate = DEFAULT_RATE if header.rate is None else header.rate
-        part = _part(header, frame_rate, options)
-        channels = _read_segments(part, options) if part.segments else read_signals(part)
+        span = _span(header, frame_rate, options)
+        channels = _read_segments(header, options, span) if header.segments else read_signals(header, span)
         values, frame, notes = _same_rate(channels, options)
-        if part is header and not options.whole:
-            values = _cut(header_path, values, frame_rate * frame, options)
+        if not options.whole:
+            begin = 0 if span is None else span[0] * frame
+            values = _cut(header_path, values, options.rate or frame_rate * frame, begin, options)
         if header.rate is None:
             notes.insert(0, f"the header names no sampling rate: {DEFAULT_RATE:g} Hz by WFDB's default")
         if any(signal.gain == 0 and signal.file != NO_FILE for signal in header.signals):
@@ -91,29 +92,30 @@ class Wfdb:
         return frames / rate if frames and rate > 0 else None
 
 
-def _part(header: Header, rate: float, options: Options) -> Header:
-    """The header of the part that is asked for, of a record whose samples lie in the file as they were taken; else the
-    header itself, and all of the record has to be read."""
-    if options.whole or header.segments or not rate > 0 or options.rate is not None:
-        return header
-    files = check_files(header)
-    frames = header.samples or min((held for held in frames_held(files).values() if held is not None), default=0)
-    if any(signal.file == NO_FILE for signal in header.signals) or not is_plain(files, frames):
-        return header
-    first = min(round(options.start * rate), frames)
-    count = frames - first if options.seconds is None else min(round(options.seconds * rate), frames - first)
-    if count <= 0:
+def _span(header: Header, rate: float, options: Options) -> tuple[int, int] | None:
+    """(first frame, frame behind the last) that hold the part that is asked for; None where all of the record has to be
+    read, since neither header nor files tell its length, or the user's rate is another.
+
+    A slower lead is resampled, and needs some of what is around the part.
+    """
+    if options.whole or not rate > 0 or options.rate is not None:
+        return None
+    frames = sum(samples for _, samples in header.segments) if header.segments else length(header)
+    if frames is None:
+        return None
+    around = _AROUND_S * rate if header.segments or len({signal.frame for signal in header.signals}) > 1 else 0.0
+    end = math.inf if options.seconds is None else options.start + options.seconds
+    first, last = options.start * rate - around, end * rate + around
+    if round(options.start * rate) >= frames:
         raise _beyond(header.path, frames / rate, options)
-    width = {signal.file: sum(other.file == signal.file for other in header.signals) for signal in header.signals}
-    moved = tuple(replace(each, offset=each.offset + 2 * first * width[each.file]) for each in header.signals)
-    return replace(header, samples=count, signals=moved)
+    return max(0, math.floor(first)), frames if last >= frames else math.ceil(last)
 
 
-def _cut(path: Path, values: np.ndarray, rate: float, options: Options) -> np.ndarray:
-    """The part of [L, T] that is asked for."""
-    first = round(options.start * rate)
+def _cut(path: Path, values: np.ndarray, rate: float, begin: int, options: Options) -> np.ndarray:
+    """The part of [L, T] that is asked for, of what begins with the record's sample ``begin``."""
+    first = round(options.start * rate) - begin
     if first >= values.shape[1]:
-        raise _beyond(path, values.shape[1] / rate, options)
+        raise _beyond(path, (begin + values.shape[1]) / rate, options)
     return values[:, first:] if options.seconds is None else values[:, first : first + round(options.seconds * rate)]
 
 
@@ -156,8 +158,9 @@ def _with_frame(values: np.ndarray, old: int, new: int) -> np.ndarray:
 # -- a record of several segments --------------------------------------------------------------------------------------
 
 
-def _read_segments(header: Header, options: Options) -> list[Channel]:
-    """The signals of a record of several segments over its whole length; NaN where a segment has none of a signal.
+def _read_segments(header: Header, options: Options, span: tuple[int, int] | None) -> list[Channel]:
+    """The signals of a record of several segments over its whole length, or over a span of frames; NaN where a segment
+    has none of a signal. Of a segment that has nothing in the span no more than the header is read.
 
     Segments in which every signal has a name of its own are put together by name, else by position. Voltages are
     brought to mV.
@@ -167,28 +170,31 @@ def _read_segments(header: Header, options: Options) -> list[Channel]:
             together with.
     """
     path = header.path
-    frames = sum(samples for _, samples in header.segments)
+    begin, end = span or (0, sum(samples for _, samples in header.segments))
     parts: dict[str, list[tuple[int, Channel]]] = defaultdict(list)
     first = 0
     for number, (name, samples) in enumerate(header.segments):
+        inside = max(begin - first, 0), min(end - first, samples)
         if samples and name != NO_FILE:
-            for key, channel in _keyed(_read_segment(header, name, samples)):
-                parts[key].append((first, channel))
-        elif (
-            number == 0 and not samples and (path.parent / f"{name}.hea").is_file()
-        ):  # the layout: names, in their order
-            for signal in wfdb_header.parse(path.parent / f"{name}.hea").signals:
+            for key, channel in _keyed(_read_segment(header, name, samples, inside)):
+                parts[key].append((max(first - begin, 0), channel))
+        elif number == 0 and not samples and is_there(layout := named(path, f"{name}.hea")):  # names, in their order
+            for signal in wfdb_header.parse(layout).signals:
                 parts[lead_names.canonical(signal.name)] = []
         first += samples
     parts = {key: found for key, found in parts.items() if found}
     if not parts:
         raise InputError(f"{path} describes no samples")
-    return [_join(path, found, frames, options) for found in parts.values()]
+    held = sum(channel.values.nbytes for found in parts.values() for _, channel in found)
+    whole = (end - begin) * sum(max(channel.frame for _, channel in found) for found in parts.values())
+    check_gaps(path, whole - held // 8, held)
+    return [_join(path, found, end - begin, options) for found in parts.values()]
 
 
-def _read_segment(master: Header, name: str, samples: int) -> list[Channel]:
-    path = master.path.parent / f"{name}.hea"
-    if not path.is_file():
+def _read_segment(master: Header, name: str, samples: int, span: tuple[int, int]) -> list[Channel]:
+    """The signals of a segment that is so long, within a span of its frames; of no samples where that is empty."""
+    path = named(master.path, f"{name}.hea")
+    if not is_there(path):
         raise InputError(
             f"{master.path} names the segment {name}, whose header {path.name} is not beside it; put it into "
             f"{path.parent}"
@@ -202,13 +208,19 @@ def _read_segment(master: Header, name: str, samples: int) -> list[Channel]:
             f"{path} is at {rate:g} Hz, and {master.path.name}, whose segment it is, at {whole:g} Hz; they must be "
             "the same"
         )
-    channels = read_signals(header)
-    held = max(len(channel.values) // channel.frame for channel in channels)
+    if span[0] >= span[1]:  # its header says which leads there are, and nothing else of it is needed
+        return [Channel(signal.name, signal.unit, signal.frame, np.empty(0)) for signal in header.signals]
+    held = length(header)
+    whole = held is None  # neither header nor file tells
+    channels = read_signals(header, None if whole else span)
+    if held is None:
+        held = max(len(channel.values) // channel.frame for channel in channels)
+        channels = [replace(each, values=each.values[span[0] * each.frame : span[1] * each.frame]) for each in channels]
     if held < samples:
         raise InputError(
             f"{path} is cut short: it holds {held} of the {samples} samples a lead that {master.path.name} promises"
         )
-    return [replace(channel, values=channel.values[: samples * channel.frame]) for channel in channels]
+    return channels
 
 
 def _keyed(channels: Sequence[Channel]) -> Iterable[tuple[str, Channel]]:
@@ -233,9 +245,13 @@ def _join(path: Path, parts: Sequence[tuple[int, Channel]], frames: int, options
         raise InputError(
             f"{path} gives {name} in {' and '.join(units)}, which can't be put together; give --unit for all of it"
         )
-    values = nothing(path, frames * frame)
+    values = np.full(frames * frame, np.nan)
     for first, channel in parts:
-        piece = channel.values if channel.frame == frame else _with_frame(channel.values, channel.frame, frame)
+        piece = (
+            channel.values
+            if channel.frame == frame or not len(channel.values)
+            else _with_frame(channel.values, channel.frame, frame)
+        )
         scale = millivolts_per(channel.unit) if together else None
         values[first * frame : first * frame + len(piece)] = piece if scale is None else piece * scale
     return Channel(name, unit, frame, values)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -87,6 +88,8 @@ class Vendor:
             raise InputError(
                 f"{path} is {NAMES[kind]}, which needs ecgdatakit; get it with: pip install 'llava-ecg[formats]'"
             )
+        if kind == "scp_ecg":
+            _check_scp(path)
         record, said = _parsed(path, kind)
         return _recording(path, record, kind, said, options)
 
@@ -124,6 +127,18 @@ def _is_scp(head: bytes) -> bool:
         and head[22:24] == b"\0\0"
         and head[28:32] == b"\7\0\0\0"
     )
+
+
+def _check_scp(path: Path) -> None:
+    """Raise where section 3 promises more samples than the file has bits: the library takes memory for all of them."""
+    content = path.read_bytes()
+    pointers = content[22 : 6 + int.from_bytes(content[10:14], "little")]
+    for number, length, place in struct.iter_unpack("<HII", pointers[: len(pointers) // 10 * 10]):
+        leads = content[place + 17 : place - 1 + length] if number == 3 else b""  # behind its header, count and flags
+        ranges = struct.iter_unpack("<IIB", leads[: len(leads) // 9 * 9])
+        promised = sum(max(0, last - first + 1) for first, last, _ in ranges)
+        if promised > 8 * len(content):
+            raise InputError(f"{path} is damaged: it promises {promised:,} samples and is {len(content):,} bytes long")
 
 
 def _text(head: bytes) -> str:

@@ -1,0 +1,219 @@
+"""Files of manufacturers' formats, written by the formats' own tables: what the fuzzers change and tests read again.
+
+Each function gives the bytes of a file that holds a recording in mV. Axes: L leads, T samples.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+
+from llava_ecg.ecg.recording import Recording
+
+SCP_CODES = {"I": 1, "II": 2, **{f"V{n}": n + 2 for n in range(1, 7)}, "III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
+ISHNE_CODES = {"I": 5, "II": 6, "III": 7, "aVR": 8, "aVL": 9, "aVF": 10, **{f"V{n}": n + 10 for n in range(1, 7)}}
+_MFER_CODES = {"I": 1, "II": 2, **{f"V{n}": n + 2 for n in range(1, 7)}, "III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
+
+
+def _steps(recording: Recording, millivolts: float) -> np.ndarray:
+    """int16 [L, T] in steps of so many mV."""
+    return np.rint(recording.signal / millivolts).astype("<i2")
+
+
+def scp(recording: Recording, *, differences: int = 0, huffman: bool = False, microvolts: float = 2.5) -> bytes:
+    """SCP-ECG (EN 1064) of sections 0, 1, 3 and 6, and 2 where its samples are coded.
+
+    Args:
+        differences: 0 the samples themselves, 1 first differences, 2 second differences.
+        huffman: whether they are coded by the standard's own table (19999).
+        microvolts: of a step.
+    """
+    steps = _steps(recording, microvolts / 1000).astype(np.int64)
+    steps = np.concatenate([steps[:, :differences], np.diff(steps, n=differences)], axis=1)
+    coded = [_huffman(row) if huffman else row.astype("<i2").tobytes() for row in steps]
+    age = bytes([4]) + struct.pack("<HHB", 3, 61, 1)
+    sex = bytes([8]) + struct.pack("<HB", 1, 2)
+    begun = recording.start or datetime(2002, 11, 22, 9, 10)
+    day = bytes([25]) + struct.pack("<HHBB", 4, begun.year, begun.month, begun.day)
+    clock = bytes([26]) + struct.pack("<HBBB", 3, begun.hour, begun.minute, begun.second)
+    count = recording.signal.shape[1]
+    leads = b"".join(struct.pack("<IIB", 1, count, SCP_CODES[lead]) for lead in recording.leads)
+    rhythm = struct.pack("<HHBB", round(microvolts * 1000), round(1e6 / recording.rate), differences, 0)
+    rhythm += b"".join(struct.pack("<H", len(each)) for each in coded) + b"".join(coded)
+    sections = {
+        1: age + sex + day + clock + bytes([255, 0, 0]),
+        **({2: struct.pack("<H", 19999)} if huffman else {}),
+        3: bytes([len(recording.leads), len(recording.leads) << 3 | 4]) + leads,
+        6: rhythm,
+    }
+    return _scp_of(sections)
+
+
+def _scp_of(sections: dict[int, bytes]) -> bytes:
+    """A record of sections: each with its checksum, number and length, and pointers to all of them in the first."""
+    made: dict[int, bytes] = {}
+    place = 7 + 16 + 10 * 12
+    pointers = struct.pack("<HII", 0, 16 + 10 * 12, 7)
+    for number in range(1, 12):
+        body = sections.get(number, b"")
+        if body:
+            body += b"\0" * (len(body) % 2)
+            made[number] = _section(number, body)
+        length = len(made.get(number, b""))
+        pointers += struct.pack("<HII", number, length, place if length else 0)
+        place += length
+    whole = _section(0, pointers) + b"".join(made.values())
+    whole = struct.pack("<I", len(whole) + 6) + whole
+    return struct.pack("<H", binascii.crc_hqx(whole, 0xFFFF)) + whole
+
+
+def _section(number: int, body: bytes) -> bytes:
+    told = struct.pack("<HIBB6s", number, 16 + len(body), 20, 20, b"SCPECG" if number == 0 else b"") + body
+    return struct.pack("<H", binascii.crc_hqx(told, 0xFFFF)) + told
+
+
+def _huffman(values: np.ndarray) -> bytes:
+    """By the standard's default table: as many ones as the value is large, a zero and its sign; larger ones plainly."""
+    bits = []
+    for value in values.tolist():
+        if value == 0:
+            bits.append("0")
+        elif abs(value) <= 8:
+            bits.append("1" * abs(value) + "0" + ("1" if value < 0 else "0"))
+        elif -128 <= value <= 127:
+            bits.append("1111111110" + f"{value & 0xFF:08b}")
+        else:
+            bits.append("1111111111" + f"{value & 0xFFFF:016b}")
+    text = "".join(bits)
+    text += "0" * (-len(text) % 16)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def mortara(recording: Recording, *, per_mv: int = 400) -> bytes:
+    """Mortara ELI XML: a channel for each lead, its samples as base64, in so many steps a mV."""
+    rows = _steps(recording, 1 / per_mv)
+    begun = recording.start or datetime(2002, 11, 22, 9, 10)
+    channels = "".join(
+        f'<CHANNEL OFFSET="0" BITS="16" FORMAT="SIGNED" UNITS_PER_MV="{per_mv}" DURATION="{len(row)}" '
+        f'SAMPLE_FREQ="{recording.rate:g}" NAME="{lead}" ENCODING="BASE64" '
+        f'DATA="{base64.b64encode(row.tobytes()).decode()}"/>'
+        for lead, row in zip(recording.leads, rows, strict=True)
+    )
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<!-- Generated by ELI Link -->\n<ECG '
+        f'ACQUISITION_TIME="{begun:%Y%m%d%H%M%S}" AGE="61" AGE_UNITS="YEARS" VENT_RATE="72">'
+        '<SUBJECT LAST_NAME="Name" FIRST_NAME="Given" ID="1" GENDER="Female"/>'
+        f'<SOURCE TYPE="ELI" MODEL="ELI 250" MANUFACTURER="Mortara"/>{channels}</ECG>'
+    ).encode()
+
+
+def ishne(recording: Recording) -> bytes:
+    """ISHNE Holter: ten bytes, a block of 512, frames of a sample a lead; 2,500 nV a step."""
+    block, count = bytearray(512), len(recording.leads)
+    codes = [ISHNE_CODES[lead] for lead in recording.leads]
+    begun = recording.start or datetime(2002, 11, 22, 9, 10)
+    struct.pack_into("<4i", block, 0, 0, recording.signal.shape[1], 522, 522)
+    block[18:23], block[58:62] = b"Given", b"Name"
+    struct.pack_into("<h", block, 118, 2)
+    struct.pack_into("<3h", block, 128, begun.day, begun.month, begun.year)
+    struct.pack_into("<3h", block, 140, begun.hour, begun.minute, begun.second)
+    struct.pack_into("<h", block, 146, count)
+    struct.pack_into("<12h", block, 148, *codes, *[-9] * (12 - count))
+    struct.pack_into("<12h", block, 196, *[2500] * count, *[-9] * (12 - count))
+    struct.pack_into("<h", block, 262, round(recording.rate))
+    content = bytes(block) + _steps(recording, 2.5e-3).T.tobytes()
+    return b"ISHNE1.0" + struct.pack("<H", binascii.crc_hqx(bytes(block), 0xFFFF)) + content
+
+
+def mfer(recording: Recording) -> bytes:
+    """MFER (ISO 22077-1), little endian, in steps of 5 uV, one block of all samples of each lead after the other."""
+
+    def tag(number: int, value: bytes) -> bytes:
+        size = bytes([len(value)]) if len(value) < 128 else b"\x84" + len(value).to_bytes(4, "big")
+        return bytes([number]) + size + value
+
+    rows = _steps(recording, 5e-3)
+    parts = [
+        tag(0x40, b"MFR  Standard 12 leads ECG\0"),
+        tag(0x01, b"\x01"),
+        tag(0x08, b"\x01"),
+        tag(0x0B, b"\x00\xff" + round(recording.rate * 10).to_bytes(4, "little")),
+        tag(0x0C, b"\x00\xfa" + (5).to_bytes(2, "little")),
+        tag(0x04, rows.shape[1].to_bytes(4, "little")),
+        tag(0x05, len(rows).to_bytes(2, "little")),
+        tag(0x06, (1).to_bytes(2, "little")),
+        *(
+            bytes([0x3F, number, 4]) + tag(0x09, _MFER_CODES[lead].to_bytes(2, "little"))
+            for number, lead in enumerate(recording.leads)
+        ),
+        tag(0x1E, rows.tobytes()),
+        b"\x80\x00",
+    ]
+    return b"".join(parts)
+
+
+def kardia(recording: Recording) -> bytes:
+    """AliveCor Kardia JSON of the first lead, called lead I, in steps of 500 nV."""
+    raw = {"frequency": recording.rate, "amplitudeResolution": 500, "numLeads": 1, "mainsFrequency": 60}
+    samples = {"leadI": np.rint(recording.signal[0] / 5e-4).astype(int).tolist()}
+    told = {"recordedAt": "2026-01-02T03:04:05Z", "patientID": "secret", "data": {"raw": raw | {"samples": samples}}}
+    return json.dumps(told | {"algorithmDetermination": "normal"}).encode()
+
+
+def aecg(recording: Recording) -> bytes:
+    """HL7 aECG: one series, its leads as digits in steps of 2.5 uV."""
+    rows = _steps(recording, 2.5e-3)
+    sequences = "".join(
+        f'<component><sequence><code code="MDC_ECG_LEAD_{lead.upper()}" codeSystem="2.16.840.1.113883.6.24"/>'
+        f'<value xsi:type="SLIST_PQ"><origin value="0" unit="uV"/><scale value="2.5" unit="uV"/>'
+        f"<digits>{' '.join(map(str, row))}</digits></value></sequence></component>"
+        for lead, row in zip(recording.leads, rows.tolist(), strict=True)
+    )
+    time = (
+        '<component><sequence><code code="TIME_RELATIVE" codeSystem="2.16.840.1.113883.5.4"/>'
+        '<value xsi:type="GLIST_PQ">'
+        f'<head value="0" unit="s"/><increment value="{1 / recording.rate:g}" unit="s"/></value></sequence></component>'
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><AnnotatedECG xmlns="urn:hl7-org:v3" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component><series><code code="RHYTHM"/>'
+        '<effectiveTime><low value="20021122091000"/><high value="20021122091010"/></effectiveTime>'
+        f"<component><sequenceSet>{time}{sequences}</sequenceSet></component></series></component></AnnotatedECG>"
+    ).encode()
+
+
+def muse(recording: Recording) -> bytes:
+    """GE MUSE XML: one rhythm waveform, its leads as base64 in steps of 4.88 uV."""
+    leads = "".join(
+        f"<LeadData><LeadByteCountTotal>{2 * len(row)}</LeadByteCountTotal><LeadSampleCountTotal>{len(row)}"
+        "</LeadSampleCountTotal><LeadAmplitudeUnitsPerBit>4.88</LeadAmplitudeUnitsPerBit><LeadAmplitudeUnits>MICROVOLTS"
+        f"</LeadAmplitudeUnits><LeadID>{lead}</LeadID><WaveFormData>{base64.b64encode(row.tobytes()).decode()}"
+        "</WaveFormData></LeadData>"
+        for lead, row in zip(recording.leads, _steps(recording, 4.88e-3), strict=True)
+    )
+    return (
+        '<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE RestingECG SYSTEM "restecg.dtd"><RestingECG>'
+        "<PatientDemographics><PatientAge>61</PatientAge><AgeUnits>YEARS</AgeUnits><Gender>FEMALE</Gender>"
+        "</PatientDemographics><Waveform><WaveformType>Rhythm</WaveformType><NumberofLeads>"
+        f"{len(recording.leads)}</NumberofLeads><SampleType>CONTINUOUS_SAMPLES</SampleType><SampleBase>"
+        f"{recording.rate:g}</SampleBase><SampleExponent>0</SampleExponent>{leads}</Waveform></RestingECG>"
+    ).encode()
+
+
+VENDORS: dict[str, Callable[[Recording], bytes]] = {
+    "plain.scp": scp,
+    "coded.scp": lambda recording: scp(recording, differences=2, huffman=True),
+    "mortara.xml": mortara,
+    "holter.ecg": ishne,
+    "seed.mwf": mfer,
+    "kardia.json": kardia,
+    "aecg.xml": aecg,
+    "muse.xml": muse,
+}
+"""Name of a file -> what writes it."""
