@@ -53,6 +53,18 @@ def test_an_array_that_promises_more_than_its_file(tmp_path: Path) -> None:
     assert "takes 2,000,000,000,000 bytes" in sentence(tmp_path / "b.npz")
 
 
+def test_a_header_that_promises_to_be_long(tmp_path: Path) -> None:
+    """A file that the coverage-guided fuzzer found."""
+    content = b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{'descr': '<f4', "
+    (tmp_path / "a.npy").write_bytes(content)
+    assert "is no NumPy file of numbers" in sentence(tmp_path / "a.npy")
+    np.savez(tmp_path / "b.npz", signal=WAVE)
+    whole = (tmp_path / "b.npz").read_bytes()
+    at = whole.index(b"\x93NUMPY")
+    (tmp_path / "b.npz").write_bytes(whole[:at] + content[:12] + whole[at + 12 :])
+    assert "is no NumPy file of numbers" in sentence(tmp_path / "b.npz")
+
+
 def test_an_archive_of_zeros(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, signal=np.zeros((12, 6_000_000), np.int8))

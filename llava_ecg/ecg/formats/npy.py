@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Collection
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ from numpy.lib import format as layout
 
 from llava_ecg.ecg.formats.reader import most_numbers
 from llava_ecg.errors import InputError
+
+_HEADER_BYTES = 12 + 10_000  # NumPy reads no header of more than 10,000 letters
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -51,15 +54,17 @@ def load_npz(path: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, 
 
 def _array(path: Path, file: IO[bytes], size: int) -> np.ndarray:
     """An array behind its header, in a file or a member of so many bytes."""
-    version = layout.read_magic(file)
+    head = BytesIO(file.read(_HEADER_BYTES))  # one may say that it is 4 GB long, and NumPy asks for that
+    version = layout.read_magic(head)
     if version == (1, 0):
-        shape, by_columns, dtype = layout.read_array_header_1_0(file)
+        shape, by_columns, dtype = layout.read_array_header_1_0(head)
     elif version == (2, 0):
-        shape, by_columns, dtype = layout.read_array_header_2_0(file)
+        shape, by_columns, dtype = layout.read_array_header_2_0(head)
     else:
         raise ValueError(f"its arrays are of version {version[0]}.{version[1]}, which numbers don't need")
     if dtype.hasobject:
         raise ValueError("its values are Python objects, which are not read")
+    file.seek(head.tell())
     count = math.prod(shape)
     if count * dtype.itemsize > size - file.tell():
         raise InputError(
