@@ -230,7 +230,7 @@ class Records(Sequence[Conversation]):
                 for number in numbers:
                     start, end = self.spans[number].tolist()
                     file.seek(start)
-                    yield parse(json.loads(file.read(end - start)), self.streams)
+                    yield parse(json.loads(file.read(end - start).strip()), self.streams)  # as `_lines` does
         except OSError as error:
             raise InputError(f"can't read {self.path}: {error.strerror}") from error
 

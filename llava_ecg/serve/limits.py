@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llava_ecg.display import printable_line
+
 MEBIBYTE = 1 << 20
 
 
@@ -48,7 +50,7 @@ class Refused(Exception):
 
     Attributes:
         status: of HTTP.
-        message: one sentence.
+        message: one sentence; what would steer a terminal is escaped in it, since words of the request stand there.
         param: the field of the request that is wrong.
         code: a word for programs.
         headers: more of the response.
@@ -59,6 +61,9 @@ class Refused(Exception):
     param: str | None = None
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.message = printable_line(self.message)
 
     @property
     def kind(self) -> str:

@@ -69,6 +69,13 @@ def test_lines_are_those_of_an_editor(tmp_path: Path) -> None:
     assert entries[2].fault is not None and entries[1].record == record(2)
 
 
+def test_blanks_around_a_line_are_none_of_it(tmp_path: Path) -> None:
+    """Found by `scripts/fuzz.py`: a vertical tab passed the first look and ended the reading."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"\f{json.dumps(record(1))}\v\n\v\n {json.dumps(record(2))} \v")
+    assert list(Records.open(path)) == [parse(record(1)), parse(record(2))]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [

@@ -107,6 +107,12 @@ def test_a_request_that_asks_for_what_there_is_not(given: Any, param: str, said:
     assert found.param == param and said in found.message, found
 
 
+def test_words_of_a_request_steer_no_terminal() -> None:
+    """Found by `scripts/fuzz.py`."""
+    found = refused(**{"wi\x7fdth\x1b[2J\n": 1})
+    assert found.message.isprintable() and "wi\\x7fdth\\x1b[2J\\n" in found.message, found
+
+
 @pytest.mark.parametrize(
     "url",
     [
