@@ -114,5 +114,5 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
         return done.stdout.split()
 
     assert completed("llava-ecg", "mea") == ["measure"]
-    assert completed("llava-ecg", "ask", "--quantization", "w") == ["w8a8"]
+    assert completed("llava-ecg", "ask", "--quantization", "w8a") == ["w8a8", "w8a16"]
     assert completed("llava-ecg", "ask", "--ecg", "rec") == ["record.hea"]
