@@ -7,7 +7,7 @@ appears beside the input. The process that reads Parquet is held to the same. Fi
 Hardware: one core, 2 GB. Time: `--count 2000` a minute; the long run of SECURITY.md an hour.
 
     python scripts/fuzz.py --count 2000
-    python scripts/fuzz.py --count 200000 --targets readers --keep build/finds --json scripts/bench/results/fuzz.json
+    python scripts/fuzz.py --count 200000 --targets readers --files FOLDER --keep build/finds --json fuzz.json
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ def read_image(path: Path) -> Image:
             raise InputError(f"no such image: {path}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below says it
-            with Image.open(path) as image:
+            # from memory: a part of a PNG may promise 4 GB, which is asked for where a file on disk is read
+            with Image.open(BytesIO(path.read_bytes())) as image:
                 wide, high = image.size
                 if wide * high > PIXEL_LIMIT:
                     raise InputError(f"{path} has {wide} x {high} pixels; {large}")

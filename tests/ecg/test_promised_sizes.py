@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import resource
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from llava_ecg.ecg.formats import parquet, read
 from llava_ecg.ecg.formats.reader import most_numbers
+from llava_ecg.ecg.images import read_image
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 from scripts import fuzz_vendor
@@ -112,6 +115,21 @@ def test_dicom_that_unpacks_to_much(tmp_path: Path) -> None:
     file.WaveformSequence[0].WaveformData = bytes(60_000_000)
     file.save_as(tmp_path / "b.dcm")
     assert "is compressed and unpacks to more than" in sentence(tmp_path / "b.dcm")
+
+
+def test_an_image_whose_part_promises_much(tmp_path: Path) -> None:
+    """Found by `scripts/fuzz.py`."""
+    path = tmp_path / "page.png"
+    Image.new("RGB", (64, 48), "white").save(path)
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + b"\x7f\xff\xff\xff" + content[at + 4 :])
+    tracemalloc.start()
+    try:
+        assert read_image(path).size == (64, 48), "the pixels are all there"
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("of", ["signals", "segments"])
