@@ -1,7 +1,7 @@
 """How fast attention of one new place of each of many sequences reads keys and values on a GPU: each backend of the
 door by itself, on the same slots.
 
-Hardware: one GPU of 40 GB or more; 1 minute. `--preset tiny --device cpu` tries the script.
+Hardware: one GPU of 40 GB or more; 1 minute. `--preset tiny --device cpu --dtype float32` tries the script.
 
     python scripts/bench/gpu_attention.py --json scripts/bench/results/gpu_attention_h100.json
 
@@ -85,7 +85,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--context", type=int, default=850, help="places of a sequence, on the average")
     parser.add_argument("--spread", type=int, default=100, help="how far lengths lie from that, at most")
-    options = parser.parse_args(words)
+    options = common.flags(parser, words)
     common.tell(measure(options), options)
 
 

@@ -51,6 +51,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def flags(parser: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
+    """The flags, where the device that they name is there; else an error that says what to do."""
+    options = parser.parse_args(words)
+    if options.device != "cpu" and not torch.cuda.is_available():
+        parser.error(
+            "this needs a GPU, and torch sees none; --preset tiny --device cpu --dtype float32 tries the script"
+        )
+    return options
+
+
 def language_model(options: argparse.Namespace) -> Any:
     """On weights drawn on the device by the seed."""
     torch.manual_seed(options.seed)

@@ -1,7 +1,7 @@
 """Tokens a second of one answer, and the time to its first token, on a GPU: the engine's captured steps against
 transformers' generate, with its growing cache and with its static one compiled, on the same weights in one run.
 
-Hardware: one GPU of 24 GB or more; 6 minutes on an H100. `--preset tiny --device cpu` tries the script.
+Hardware: one GPU of 24 GB or more; 6 minutes on an H100. `--preset tiny --device cpu --dtype float32` tries the script.
 
     python scripts/bench/gpu_decode.py --json scripts/bench/results/gpu_decode_h100.json
 
@@ -44,7 +44,7 @@ def quantised(model: Any, options: argparse.Namespace) -> Any:
 
 def ways(model: Any, values: torch.Tensor, options: argparse.Namespace) -> dict[str, Callable[[int], list[int]]]:
     """Name -> greedy ids of so many tokens."""
-    engine = Engine(model, ahead=options.device != "cpu" or None)
+    engine = Engine(model)
 
     def ours(tokens: int) -> list[int]:
         (done,) = engine.run([Request(values, tokens)])
@@ -103,7 +103,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=400)
     parser.add_argument("--quantization", choices=KINDS, help="of the language model's linear layers")
     parser.add_argument("--static", action=argparse.BooleanOptionalAction, default=True)
-    options = parser.parse_args(words)
+    options = common.flags(parser, words)
     strictly(options.device != "cpu")
     common.tell(measure(options), options)
 

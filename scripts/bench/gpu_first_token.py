@@ -1,7 +1,7 @@
 """Milliseconds from a prepared ECG and page to the first token on a GPU: both towers, projectors, prompt and choice,
 against transformers' generate on the same model in one run.
 
-Hardware: one GPU of 24 GB or more; 2 minutes on an H100. `--preset tiny --device cpu` tries the script.
+Hardware: one GPU of 24 GB or more; 2 minutes on an H100. `--preset tiny --device cpu --dtype float32` tries the script.
 
     python scripts/bench/gpu_first_token.py --json scripts/bench/results/gpu_first_token_h100.json
 """
@@ -73,7 +73,7 @@ def main(words: list[str] | None = None) -> None:
     """See the module."""
     parser = common.parser(__doc__)
     parser.add_argument("--text", type=int, default=80, help="tokens of text behind the ECG and its page")
-    options = parser.parse_args(words)
+    options = common.flags(parser, words)
     if options.preset not in SIZES:
         parser.error(f"no towers go with --preset {options.preset}; take {' or '.join(SIZES)}")
     strictly(options.device != "cpu")

@@ -89,9 +89,9 @@ def main(words: list[str] | None = None) -> int:
     """See the module."""
     parser = common.parser(__doc__)
     parser.add_argument("--layers", type=int, help="of the language model; all if not given")
-    options = parser.parse_args(words)
-    if not torch.cuda.is_available():
-        sys.exit("this needs a GPU: there is no kernel to look for on a CPU")
+    options = common.flags(parser, words)
+    if options.device == "cpu":
+        parser.error("there is no kernel to look for on a CPU")
     strictly()
     if options.layers:
         common.PRESETS[options.preset].num_hidden_layers = options.layers

@@ -4,7 +4,7 @@ on the same weights in one run.
 - short: 757 places and 8 tokens; - reports: 850 places and 300 tokens; - one ECG: 8 questions each on ECGs of 700
   places, with what was read used again, and without.
 
-Hardware: one GPU of 80 GB; 8 minutes on an H100. `--preset tiny --device cpu` tries the script.
+Hardware: one GPU of 80 GB; 8 minutes on an H100. `--preset tiny --device cpu --dtype float32` tries the script.
 
     python scripts/bench/gpu_requests.py --json scripts/bench/results/gpu_requests_h100.json
 
@@ -91,7 +91,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32, help="of transformers' padded batches")
-    options = parser.parse_args(words)
+    options = common.flags(parser, words)
     strictly(options.device != "cpu")
     model = common.language_model(options)
     small = options.preset == "tiny"

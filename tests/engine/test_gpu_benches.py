@@ -63,12 +63,22 @@ def test_requests(bench: Any) -> None:
     assert found["one ECG"]["same tokens"] == 1.0
 
 
-def test_proof(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gpu_decode", "gpu_first_token", "gpu_attention", "gpu_requests", "gpu_proof"])
+def test_without_a_gpu_one_sentence(
+    bench: Any, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        __import__(name).main([])
+    assert ended.value.code == 2 and "this needs a GPU, and torch sees none" in capsys.readouterr().err
+
+
+def test_proof(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     import gpu_proof as proof
 
-    monkeypatch.setattr(proof.torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match="needs a GPU"):
-        proof.main([])
+    with pytest.raises(SystemExit):
+        proof.main(["--device", "cpu"])
+    assert "no kernel to look for on a CPU" in capsys.readouterr().err
     counts = {"void pytorch_flash::flash_fwd_kernel<...>": 32, "gemm": 3}
     assert proof.faults(counts, {"flash_fwd_kernel": 32}) == []
     counts = {"split_kv_attention": 31, "fmha_cutlassF_bf16_aligned_64x64_sm80": 1}
