@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_a_note_says_each_fact_in_words_that_are_found() -> None:
     assert (found["rate_category"], found["pr_category"], found["qrs_category"]) == ("normal", "normal", "narrow")
     assert (found["rhythm_regular"], found["p_present"], found["axis_category"]) == ("regular", "present", "left")
     assert notes.note(FACTS).endswith("Impression: sinus rhythm, a normal ECG.")
+
+
+@pytest.mark.parametrize(
+    "answer", [notes.note, notes.rhythm_answer, notes.impression_answer, notes.regular_answer, notes.normal_answer]
+)
+def test_a_rhythm_is_named_after_the_rate_that_it_follows_from(answer: Callable[[notes.Facts], str]) -> None:
+    text = answer(FACTS | {"heart_rate_bpm": 45.0})
+    assert 0 <= text.index("45 bpm, which is slow") < text.index("sinus bradycardia")
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,9 @@ def impression(facts: Facts) -> str:
 
 
 def note(facts: Facts) -> str:
-    """An interpretation: rhythm, rate, intervals, axis, impression."""
-    said = (rhythm_sentence, rate_sentence, pr_text, qrs_text, qtc_text, axis_text, impression)
+    """An interpretation, the evidence first: rate, rhythm, intervals, axis, impression. The rhythm's name follows from
+    the rate and the P waves that were said before it, so that the language model never has to know it in advance."""
+    said = (rate_sentence, rhythm_sentence, pr_text, qrs_text, qtc_text, axis_text, impression)
     return " ".join(part(facts) for part in said)
 
 
@@ -207,14 +208,24 @@ def conduction_answer(facts: Facts) -> str:
     return f"There are signs of {', '.join(seen) or 'a conduction disturbance'}. {qrs_text(facts)}"
 
 
+def rhythm_answer(facts: Facts) -> str:
+    """The rhythm, after the rate that its name follows from."""
+    return f"{rate_sentence(facts)} {rhythm_sentence(facts)}"
+
+
+def impression_answer(facts: Facts) -> str:
+    """The impression, after the rate that its first word follows from."""
+    return f"{rate_sentence(facts)} {impression(facts)}"
+
+
 def fibrillation_answer(facts: Facts) -> str:
     """Whether this is atrial fibrillation."""
-    return f"{'Yes' if rhythm_name(facts) == 'atrial fibrillation' else 'No'}. {rhythm_sentence(facts)}"
+    return f"{'Yes' if rhythm_name(facts) == 'atrial fibrillation' else 'No'}. {rhythm_answer(facts)}"
 
 
 def regular_answer(facts: Facts) -> str:
     """Whether the rhythm is regular."""
-    return f"{'Yes' if facts['rhythm_regular'] else 'No'}. {rhythm_sentence(facts)}"
+    return f"{'Yes' if facts['rhythm_regular'] else 'No'}. {rhythm_answer(facts)}"
 
 
 def wave_answer(facts: Facts) -> str:
@@ -238,4 +249,4 @@ def label_answer(label: str) -> Callable[[Facts], str]:
 
 def normal_answer(facts: Facts) -> str:
     """Whether the ECG is normal."""
-    return f"{'Yes' if 'a normal ECG' in impression(facts) else 'No'}. {impression(facts)}"
+    return f"{'Yes' if 'a normal ECG' in impression(facts) else 'No'}. {impression_answer(facts)}"

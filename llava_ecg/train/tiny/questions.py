@@ -16,7 +16,7 @@ from llava_ecg.train.tiny.notes import (
     conduction_answer,
     fibrillation_answer,
     has,
-    impression,
+    impression_answer,
     label_answer,
     likelihoods,
     normal_answer,
@@ -27,7 +27,7 @@ from llava_ecg.train.tiny.notes import (
     rate_sentence,
     readings,
     regular_answer,
-    rhythm_sentence,
+    rhythm_answer,
     superclasses,
     wave_answer,
 )
@@ -116,7 +116,7 @@ SHORT: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
     ),
     (
         ("What is the rhythm?", "Which rhythm does this ECG show?", "Which rhythm?", "Describe the rhythm."),
-        rhythm_sentence,
+        rhythm_answer,
     ),
     (("Is the rhythm regular?", "Does the heart beat regularly?", "Is it regular?"), regular_answer),
     (
@@ -145,7 +145,7 @@ SHORT: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
     ),
     (("Are there ST-T changes?", "Is repolarization abnormal?", "Any ST or T wave changes?"), label_answer("STTC")),
     (("Is this ECG normal?", "Is this a normal ECG?", "Is everything normal?", "Is it abnormal?"), normal_answer),
-    (("Give the impression only.", "What is your impression?", "Summarize this ECG in one sentence."), impression),
+    (("Give the impression only.", "What is your impression?", "Summarize this ECG."), impression_answer),
 )
 APART: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
     (("Who are you?", "What are you?", "What is your name?", "Are you a doctor?", "Who made you?"), _always(IDENTITY)),
