@@ -1,6 +1,6 @@
 """Makes the pictures of the documentation anew, each by the command that a reader would type: `make docs-pictures`.
 
-    python scripts/docs_pictures.py [--out docs/pictures] [--only page,audit,chat,report,view]
+    python scripts/docs_pictures.py [--out docs/pictures] [--only page,audit,chat,report,view,speed]
 
 The ECG is the 12-lead DICOM that the pydicom package carries. chat.png and view.png, an evaluation in `inspect view`,
 hold answers of gem-tiny, so they change with that checkpoint; the others do not. chat.png, report.png and view.png are
@@ -47,7 +47,7 @@ SHEET = (
 
 def main(words: list[str] | None = None) -> int:
     """Make the pictures that are asked for."""
-    makers = {"page": page, "audit": audit, "chat": chat, "report": report, "view": view}
+    makers = {"page": page, "audit": audit, "chat": chat, "report": report, "view": view, "speed": speed}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: docs/pictures)")
     parser.add_argument("--only", default=",".join(makers), help="some of %(default)s")
@@ -128,6 +128,12 @@ def view(here: Path) -> None:
         finally:
             viewer.terminate()
     trim(here / "view.png")
+
+
+def speed(here: Path) -> None:
+    """The speeds of docs/speed.md, from the JSON of the benches."""
+    line = [sys.executable, str(ROOT / "scripts" / "bench" / "plot.py"), "--out", str(here / "speed.png")]
+    subprocess.run(line, check=True)
 
 
 def free_port() -> int:

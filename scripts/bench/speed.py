@@ -1,4 +1,4 @@
-"""How fast a page is drawn and prepared, a file measured and a long recording asked about, against another checkout.
+"""How fast a page is drawn and prepared, a file measured and a recording asked about, against another checkout.
 
 Hardware: any CPU, one core is used, two with `--answer`. Time: two minutes, five with `--ask` or `--answer`. Memory:
 2 GB. Both versions run in turns, each in a process of its own, so that what else the machine does touches both; the
@@ -43,6 +43,21 @@ for turn in range(12):
     whole.append(time.perf_counter() - begin)
 print(sorted(whole[2:])[5])
 """
+DRAW = """
+import sys, time
+import numpy as np
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.render import render
+signal = np.load(sys.argv[1])
+whole = []
+for turn in range(22):
+    recording = Recording(np.roll(signal[:, :5000], 37 * turn, axis=1), 500.0, STANDARD)
+    begin = time.process_time()
+    page = render(recording, dpi=200)
+    whole.append(time.process_time() - begin)
+print(sorted(whole[2:])[10], np.mean(np.asarray(page.convert("L")) < 96))
+"""
 ANSWER = """
 import os, sys, time
 os.environ.setdefault(*sys.argv[1].split("="))
@@ -86,6 +101,7 @@ def main() -> None:
     from llava_ecg.ecg.simulate import Heart, simulate
 
     seconds: dict[str, list[float]] = {}
+    ink: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         long, short = Path(folder) / "long.npy", Path(folder) / "short.npy"
         signal = simulate(Heart(rate_bpm=72), seed=1, seconds=115.0)[0].signal
@@ -95,6 +111,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, root in roots.items():
                 seconds.setdefault(f"page, {name}", []).append(float(run(root, PAGE, str(short))[1]))
+                drawn, ink[name] = map(float, run(root, DRAW, str(short))[1].split())
+                seconds.setdefault(f"draw at 200 dpi, {name}", []).append(drawn)
                 seconds.setdefault(f"measure, {name}", []).append(run(root, ASK, "measure", str(short), *given)[0])
         for _ in range(2 if options.ask else 0):
             for name, file in (("10 s", short), ("115 s", long)):
@@ -113,6 +131,8 @@ def main() -> None:
     ratios = {}
     if options.against:
         ratios["page, times faster"] = middle["page, before"] / middle["page, now"]
+        ratios["draw at 200 dpi, times faster"] = middle["draw at 200 dpi, before"] / middle["draw at 200 dpi, now"]
+        ratios["ink, of before"] = ink["now"] / ink["before"]
         ratios["measure, of before"] = middle["measure, now"] / middle["measure, before"]
     if options.answer and options.against:
         for what in ("first", "answer", "whole"):
@@ -126,7 +146,7 @@ def main() -> None:
         told = {
             "machine": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
-            "ms": middle,
+            "ms": {name: 1000 * each for name, each in middle.items()},
             "ratios": ratios,
         }
         options.json.write_text(json.dumps(told, indent=2) + "\n")
