@@ -126,3 +126,74 @@ def test_damage_and_a_missing_library_are_one_sentence(tmp_path: Path, monkeypat
     monkeypatch.setattr(edf, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs edfio"):
         read(path)
+
+
+def interrupt(path: Path, begins: list[float], *signals: Any, kind: Any = None) -> Path:
+    """EDF+ with a data record a second, which says that it was interrupted, and when each record began."""
+    (kind or edfio.Edf)(
+        signals, data_record_duration=1, annotations=[edfio.EdfAnnotation(0.0, None, "long enough for any time")]
+    ).write(path)
+    content = bytearray(path.read_bytes())
+    content[192:197] = b"EDF+D" if kind is None else b"BDF+D"
+    count = int(content[252:256])
+    sizes = [int(content[256 + 216 * count + 8 * place :][:8]) for place in range(count)]
+    width = 2 if kind is None else 3
+    size, told = width * sum(sizes), width * sizes[-1]
+    for number, begin in enumerate(begins):
+        end = 256 * (count + 1) + size * (number + 1)
+        content[end - told : end] = f"+{begin:g}\x14\x14\0".encode().ljust(told, b"\0")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("bdf", [False, True])
+def test_an_interrupted_recording_lies_where_its_times_say(tmp_path: Path, bdf: bool) -> None:
+    begins = [2.5, 3.5, 4.5, 10, 11, 14.25, 15.25, 16.25, 17.25, 18.25]
+    kinds = (edfio.Bdf, edfio.BdfSignal) if bdf else (None, None)
+    made = MADE.select(("II", "V1"))
+    signals = [signal(name, made.lead(name), 500, "uV", kinds[1]) for name in made.leads]
+    path = interrupt(tmp_path / ("a.bdf" if bdf else "a.edf"), begins, *signals, kind=kinds[0])
+    recording = read(path)
+    wanted = np.full((2, round(16.75 * 500)), np.nan)
+    for number, begin in enumerate(begins):
+        place = round((begin - 2.5) * 500)
+        wanted[:, place : place + 500] = made.signal[:, 500 * number : 500 * number + 500]
+    np.testing.assert_allclose(recording.signal, wanted, atol=10 / 65535)
+    assert "the recording was interrupted: 3 pieces, 6.75 s between them were not recorded" in recording.notes
+    seconds, part = parts_of(path)
+    assert seconds == 16.75
+    for begin, length in ((0, 2), (2.3, 6), (5, 2), (9.7, 3.1), (16, 5)):
+        np.testing.assert_array_equal(part(begin, length).signal, recording.window(begin, length).signal)
+    with pytest.raises(InputError, match="is 16.8 s long, so nothing is there from 17 s on"):
+        read(path, start=17)
+
+
+@pytest.mark.parametrize(
+    ("begins", "message"),
+    [
+        ([*range(9), 1e12], "is interrupted .* and lasts 1000000000001 s .* with --start and --seconds"),
+        ([*range(9), 3], "data record 10 is of 3 s, before the end of the one in front"),
+        ([*range(9), float("nan")], "data record 10 does not say when it begins"),
+    ],
+)
+def test_times_that_can_not_be(tmp_path: Path, begins: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(interrupt(tmp_path / "a.edf", begins, signal("II", MADE.lead("II"), 500)))
+
+
+def test_several_rates_of_an_interrupted_recording_are_refused(tmp_path: Path) -> None:
+    slow = MADE.select(("V5",)).resample(250).signal[0]
+    path = interrupt(tmp_path / "a.edf", [*range(10)], signal("II", MADE.lead("II"), 500), signal("V5", slow, 250))
+    with pytest.raises(InputError, match="several rates; export it as continuous EDF"):
+        read(path)
+
+
+def test_a_continuous_recording_is_that_whatever_its_times_are_rounded_to(tmp_path: Path) -> None:
+    """edfio writes the times of records of 0.1 s as 0.30000000000000004 and then takes its own file as interrupted."""
+    edfio.Edf(
+        [signal("II", MADE.lead("II"), 500)],
+        data_record_duration=0.1,
+        annotations=[edfio.EdfAnnotation(0.0, None, "a word")],
+    ).write(tmp_path / "a.edf")
+    recording = read(tmp_path / "a.edf")
+    np.testing.assert_allclose(recording.signal[0], MADE.lead("II"), atol=10 / 65535)

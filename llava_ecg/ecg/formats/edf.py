@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llava_ecg.ecg.formats.edf_pieces import interrupted, length, pieces, placed
 from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per, one_line
 from llava_ecg.ecg.formats.steps import steps_of
 from llava_ecg.ecg.recording import Recording
@@ -36,13 +37,13 @@ class Edf:
         """The signals that are voltages, at the rate of the fastest; of a part no more is read than its data records.
 
         Raises:
-            InputError: edfio is not installed, the file is damaged, its recording is interrupted or ends before.
+            InputError: edfio is not installed, the file is damaged, or its recording ends before.
         """
         return _with(path, lambda edf: _recording(path, edf, options))
 
     def seconds(self, path: Path) -> float | None:
         """How long a recording is, by its header."""
-        return _with(path, lambda edf: float(edf.duration))
+        return _with(path, lambda edf: length(pieces(path, edf), edf) if interrupted(edf) else float(edf.duration))
 
 
 def _with(path: Path, use: Callable[[Any], Any]) -> Any:
@@ -65,10 +66,6 @@ def _recording(path: Path, edf: Any, options: Options) -> Recording:
     signals = list(edf.signals)
     if not signals:
         raise InputError(f"{path} holds no signals, only annotations")
-    if not edf.is_continuous:
-        raise InputError(
-            f"{path} is interrupted (EDF+D), and its parts are not put together here; export it as continuous EDF"
-        )
     notes: list[str] = []
     named = [str(each.label).strip() for each in signals]
     kept = list(range(len(signals)))
@@ -80,19 +77,11 @@ def _recording(path: Path, edf: Any, options: Options) -> Recording:
             if row not in kept
         ]
     fastest = max(float(signals[row].sampling_frequency) for row in kept)
-    span = _span(path, edf, [signals[row] for row in kept], options)
-    rows = [_at(signals[row], fastest, named[row], notes, span) for row in kept]
-    rate = options.rate or fastest
-    first = round(options.start * rate) - (0 if span is None else round(span[0] * fastest))
-    last = min(map(len, rows))
-    if options.seconds is not None:
-        last = min(last, first + round(options.seconds * rate))
-    if first >= last and not options.whole:
-        raise _beyond(path, edf.duration * fastest / rate, options)
+    rows = (_placed if interrupted(edf) else _part)(path, edf, kept, fastest, options, notes)
     start = _start(edf)
     return assemble(
         path,
-        np.stack([row[first:last] for row in rows]),
+        np.stack(rows),
         options,
         rate=fastest,
         units=[_unit(signals[row]) for row in kept],
@@ -101,6 +90,42 @@ def _recording(path: Path, edf: Any, options: Options) -> Recording:
         metadata=_metadata(edf),
         notes=notes,
     )
+
+
+def _part(
+    path: Path, edf: Any, kept: Sequence[int], fastest: float, options: Options, notes: list[str]
+) -> list[np.ndarray]:
+    """The part that is asked for, of each signal that is kept, at the rate of the fastest."""
+    signals = [edf.signals[row] for row in kept]
+    span = _span(path, edf, signals, options)
+    rows = [_at(signal, fastest, str(signal.label).strip(), notes, span) for signal in signals]
+    rate = options.rate or fastest
+    first = round(options.start * rate) - (0 if span is None else round(span[0] * fastest))
+    last = min(map(len, rows))
+    if options.seconds is not None:
+        last = min(last, first + round(options.seconds * rate))
+    if first >= last and not options.whole:
+        raise _beyond(path, edf.duration * fastest / rate, options)
+    return [row[first:last] for row in rows]
+
+
+def _placed(
+    path: Path, edf: Any, kept: Sequence[int], fastest: float, options: Options, notes: list[str]
+) -> list[np.ndarray]:
+    """The same of an interrupted recording: NaN where nothing was recorded."""
+    found = pieces(path, edf)
+    rate, seconds = options.rate or fastest, length(found, edf)
+    first, last = round(options.start * rate), round(seconds * fastest)
+    if options.seconds is not None:
+        last = min(last, first + round(options.seconds * rate))
+    if first >= last:
+        raise _beyond(path, seconds * fastest / rate, options)
+    if len(found) > 1:
+        missing = seconds - sum(piece.count for piece in found) * float(edf.data_record_duration)
+        notes.append(
+            f"the recording was interrupted: {len(found)} pieces, {missing:g} s between them were not recorded"
+        )
+    return placed(path, edf, [edf.signals[row] for row in kept], found, first, last)
 
 
 def _unit(signal: Any) -> str | None:
