@@ -12,7 +12,7 @@ from llava_ecg.ecg.person import Person
 from llava_ecg.grounding import judge_findings as facts
 from llava_ecg.grounding import judge_waves as waves
 from llava_ecg.grounding.claims import Claim, find_claims
-from llava_ecg.grounding.judge_numbers import judge_category, judge_number
+from llava_ecg.grounding.judge_numbers import judge_category, judge_number, usable
 from llava_ecg.grounding.judge_progression import judge_progression, judge_transition
 from llava_ecg.grounding.tolerances import DEFAULT, MEASURED_AS, Tolerances
 from llava_ecg.grounding.verdicts import Found, State, Status, Verdict, weigh
@@ -121,7 +121,19 @@ def audit(
 def judge(
     claim: Claim, m: Measurements | None, tolerances: Tolerances = DEFAULT, person: Person = waves.NOBODY
 ) -> Found:
-    """Whether the statement of a claim, taken without its "no" or "possibly", is so."""
+    """Whether the statement of a claim, taken without its "no" or "possibly", is so; of several leads those decide that
+    could be measured, and the reason tells which could not."""
+    found = _judge(claim, m, tolerances, person)
+    if m is None or len(claim.leads) < 2 or found.state in (State.UNKNOWN, State.OPEN):
+        return found
+    left = [name for name in claim.leads if name not in usable(m, claim.leads)[0]]
+    if not left:
+        return found
+    note = f"without {', '.join(left)}, which {'was' if len(left) == 1 else 'were'} not recorded or can't be measured"
+    return found._replace(reason="; ".join(part for part in (found.reason, note) if part))
+
+
+def _judge(claim: Claim, m: Measurements | None, tolerances: Tolerances, person: Person) -> Found:
     if claim.quantity == "diagnosis":
         return Found(State.OPEN, reason="a diagnosis can't be settled by measuring")
     if m is None:

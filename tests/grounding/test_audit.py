@@ -258,6 +258,23 @@ def test_a_lead_that_was_not_recorded_is_unmeasurable_and_named() -> None:
     assert one("ST elevation in V2 and V3", measured) == "supported"
 
 
+def test_leads_of_a_list_that_could_not_decide_are_named() -> None:
+    leads = {name: LeadMeasurements(st_j_mv=0.3, st60_mv=0.3, qrs_mv=1.0, t_mv=0.3) for name in ("V2", "V3")}
+    leads["V4"] = LeadMeasurements(quality="flat")
+    measured = replace(NORMAL, leads=leads)
+
+    def reason(text: str) -> tuple[str, str]:
+        (verdict,) = audit(text, measured).verdicts
+        return verdict.status.value, verdict.reason
+
+    assert reason("ST elevation in V2, V3") == ("supported", "")
+    one_left = "without V7, which was not recorded or can't be measured"
+    assert reason("ST elevation in V2, V3 and V7") == ("supported", one_left)
+    two_left = "without V1, V4, which were not recorded or can't be measured"
+    assert reason("T wave inversion in V1-V4") == ("contradicted", two_left)
+    assert reason("ST elevation of 3 mm in V2-V4")[1] == "without V4, which was not recorded or can't be measured"
+
+
 def test_without_a_signal_nothing_is_right_or_wrong() -> None:
     result = audit("HR 72, PR 160, no P waves, left axis deviation", None)
     assert result.counts == {"supported": 0, "contradicted": 0, "borderline": 0, "unmeasurable": 4, "not checked": 0}
