@@ -7,7 +7,7 @@ import json
 import re
 import struct
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from llava_ecg.cli import main
-from llava_ecg.ecg.formats import read, vendor
+from llava_ecg.ecg.formats import parts_of, read, vendor
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -111,6 +111,52 @@ def test_ishne(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.signal, made.signal, atol=1.3e-3)
     assert recording.start == datetime(2025, 12, 24, 22, 30, 5)
     assert recording.metadata == {"sex": "female"}, "no name comes along"
+
+
+def test_a_part_of_ishne_is_read_without_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=60.0)[0].select(("II", "V1", "V5"))
+    path = ishne(tmp_path / "holter.ecg", made.signal, 500)
+    whole = read(path)
+    sizes: list[int] = []
+    parse = vendor._parsed
+
+    def counted(path: Path, kind: str) -> Any:
+        sizes.append(path.stat().st_size)
+        return parse(path, kind)
+
+    monkeypatch.setattr(vendor, "_parsed", counted)
+    seconds, part = parts_of(path)
+    assert seconds == 60.0
+    for begin, length in ((0, 2), (20.3, 4.0), (58, 9)):
+        found = part(begin, length)
+        np.testing.assert_array_equal(found.signal, whole.window(begin, length).signal)
+        assert whole.start is not None and found.start == whole.start + timedelta(seconds=begin)
+    assert max(sizes) == 522 + 4 * 500 * 3 * 2
+    with pytest.raises(InputError, match="is 60.0 s long, so nothing is there from 60 s on"):
+        read(path, start=60)
+
+
+def test_a_lead_of_ishne_that_had_come_off_is_missing(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("II", "V1", "V5"))
+    path = ishne(tmp_path / "holter.ecg", made.signal, 500)
+    frames = np.memmap(path, "<i2", "r+", 522).reshape(-1, 3)
+    frames[1000:1500, 1] = -32768
+    frames.flush()
+    for recording, first in ((read(path), 1000), (read(path, start=1, seconds=3), 500)):
+        missing = np.isnan(recording.signal)
+        assert missing.sum() == missing[1, first : first + 500].sum() == 500
+        assert "500 samples are missing: the file says that a lead had come off" in recording.notes
+        np.testing.assert_allclose(recording.signal[1, :first], made.signal[1, 1000 - first : 1000], atol=1.3e-3)
+
+
+def test_a_damaged_part_of_ishne_names_the_file(tmp_path: Path) -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("II", "V1", "V5"))
+    path = ishne(tmp_path / "holter.ecg", made.signal, 500)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, 156, 0)
+    (tmp_path / "none.ecg").write_bytes(content)
+    with pytest.raises(InputError, match=r"none.ecg can't be read as ISHNE: .*lead count is 0"):
+        read(tmp_path / "none.ecg", start=1, seconds=2)
 
 
 def kardia(path: Path, millivolts: np.ndarray, rate: float) -> Path:

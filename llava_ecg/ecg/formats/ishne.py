@@ -1,0 +1,116 @@
+"""ISHNE Holter recordings (Badilini 1998), of which a part is read without the rest.
+
+Behind a header the file holds frames, a sample of 16 bits for each lead. So a file with the same header and some of the
+frames is the recording's part, which ecgdatakit then parses (`llava_ecg.ecg.formats.vendor`). The standard's value for
+a lead that had come off, -32768, is a missing sample.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from llava_ecg.ecg.formats.reader import Options
+from llava_ecg.ecg.formats.vendor import Vendor
+from llava_ecg.ecg.recording import Recording
+from llava_ecg.errors import InputError
+
+_MAGIC = b"ISHNE1.0"
+_HEADER, _LEADS, _RATE = 522, 156, 272  # bytes: its length, and where the number of leads and the rate stand
+_FAULT = -32768
+
+
+class _Layout(NamedTuple):
+    """Where the frames begin, byte; leads, Hz, and how many frames there are."""
+
+    begin: int
+    leads: int
+    rate: int
+    frames: int
+
+
+class Ishne:
+    """The reader of ISHNE files."""
+
+    suffixes = (".ecg",)
+    parts = True
+
+    def recognises(self, head: bytes, path: Path) -> bool:
+        """The magic number."""
+        return head.startswith(_MAGIC)
+
+    def read(self, path: Path, options: Options) -> Recording:
+        """The recording, or the part that is asked for, in mV.
+
+        Raises:
+            InputError: ecgdatakit is not installed, or the file is damaged or ends before.
+        """
+        layout = _layout(path)
+        if layout is None:  # the library says what is wrong
+            return Vendor().read(path, options)
+        rate = options.rate or layout.rate
+        first = round(options.start * rate)
+        last = layout.frames if options.seconds is None else min(layout.frames, first + round(options.seconds * rate))
+        if first >= last:
+            raise InputError(
+                f"{path} is {layout.frames / rate:.1f} s long, so nothing is there from {options.start:g} s on"
+            )
+        size = 2 * layout.leads
+        with path.open("rb") as file:
+            header = file.read(layout.begin)
+            file.seek(layout.begin + first * size)
+            frames = file.read((last - first) * size)
+        if options.whole:
+            recording = Vendor().read(path, options)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                part = Path(folder) / "part.ecg"
+                part.write_bytes(header + frames)
+                try:
+                    recording = Vendor().read(part, options)
+                except InputError as error:
+                    raise InputError(str(error).replace(str(part), str(path))) from error
+        start = recording.start
+        if start is not None and options.start:
+            recording = replace(recording, start=start + timedelta(seconds=options.start))
+        return _without_faults(recording, np.frombuffer(frames, "<i2").reshape(-1, layout.leads))
+
+    def seconds(self, path: Path) -> float | None:
+        """How long a recording is, by the length of the file."""
+        layout = _layout(path)
+        return None if layout is None else layout.frames / layout.rate
+
+
+def _layout(path: Path) -> _Layout | None:
+    """What the header tells; None where it can't be so."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+    if len(head) < _HEADER:
+        return None
+    (more,), (leads,) = struct.unpack_from("<i", head, 10), struct.unpack_from("<h", head, _LEADS)
+    (rate,) = struct.unpack_from("<h", head, _RATE)
+    left = path.stat().st_size - _HEADER - more
+    if more < 0 or not 0 < leads <= 12 or rate <= 0 or left < 2 * leads:
+        return None
+    return _Layout(_HEADER + more, leads, rate, left // (2 * leads))
+
+
+def _without_faults(recording: Recording, frames: np.ndarray) -> Recording:
+    """NaN where a lead had come off.
+
+    Args:
+        frames: int16 [T, L], L the leads of the file in its order.
+    """
+    faults = frames.T == _FAULT
+    if not faults.any():
+        return recording
+    if recording.signal.shape != faults.shape:  # a lead was left out: its faults can't be told from the others'
+        return recording
+    notes = (*recording.notes, f"{int(faults.sum())} samples are missing: the file says that a lead had come off")
+    return replace(recording, signal=np.where(faults, np.nan, recording.signal), notes=notes)
