@@ -42,7 +42,8 @@ def seeds_of_readers(more: Path | None) -> list[Seed]:
         found.append(
             Seed("seed.npy", {"seed.npy": path.read_bytes(), "seed.json": json.dumps(told).encode()}, "seed.npy")
         )
-    found += _hdf5_seed(recording.signal) + _parquet_seeds(recording) + _vendor_seeds(recording)
+    found += _hdf5_seed(recording.signal) + _parquet_seeds(recording)
+    found += _vendor_seeds(recording) + _interrupted_seed(recording)
     for path in sorted(more.iterdir()) if more is not None else []:
         if path.is_file() and path.stat().st_size < 1 << 20:
             found.append(Seed(path.name, {path.name: path.read_bytes()}, path.name))
@@ -59,6 +60,21 @@ def _hdf5_seed(signal_mv: np.ndarray) -> list[Seed]:
         with h5py.File(path, "w") as file:
             file["tracings"] = signal_mv.T[None].astype(np.float32)
         return [Seed("seed.hdf5", {"seed.hdf5": path.read_bytes()}, "seed.hdf5")]
+
+
+def _interrupted_seed(recording: Recording) -> list[Seed]:
+    """EDF+ that says it was interrupted; its only gap is what a mutation makes of its times."""
+    try:
+        import edfio
+    except ImportError:
+        return []
+    signals = [
+        edfio.EdfSignal(1e3 * row, recording.rate, label=name, physical_dimension="uV")
+        for name, row in zip(recording.leads, recording.signal, strict=True)
+    ]
+    mark = edfio.EdfAnnotation(0.0, None, "a word")
+    content = edfio.Edf(signals, data_record_duration=0.5, annotations=[mark]).to_bytes()
+    return [Seed("parts.edf", {"parts.edf": content.replace(b"EDF+C", b"EDF+D", 1)}, "parts.edf")]
 
 
 def _vendor_seeds(recording: Recording) -> list[Seed]:
