@@ -48,7 +48,8 @@ step "$OUT/aligned/projectors.safetensors" "aligning both with the language mode
     "$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
     --minutes "${ALIGN_MINUTES:-6}"
 step "$OUT/lines/train.json" "writing conversations" \
-    "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --aligned "$OUT/aligned" --out "$OUT/lines" --count "${LINES:-1400}"
+    "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/lines" \
+    --count "${LINES:-1600}"
 say "training the LoRA"
 "$PY" -m llava_ecg.train \
     --model_name_or_path smollm2-135m-instruct --version ecg_chatml \

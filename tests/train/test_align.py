@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from llava_ecg.ecg.formats import read
-from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.model.loading import compose, load_projectors, tower_stream
 from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
@@ -294,18 +294,18 @@ def test_towers_learn_to_write(
 
 
 def written(made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conversations are written from what the streams write, each with the files that it shows."""
-    words = ["--data", str(made), "--aligned", str(folder / "out"), "--base", str(folder / "base"), "--count", "12"]
-    shown: list[str] = []
+    """Conversations are written from what the towers' heads tell, each with the files that it shows."""
+    words = ["--data", str(made), "--ecg_tower", str(folder / "ecg"), "--vision_tower", str(folder / "image")]
+    read_by = reading.Reader.read
 
-    def read_stream(model: Any, name: str, source: Any, words: Any) -> dict[str, Any]:
-        shown.append(name)
-        rate = None if len(shown) == 3 else {"ecg": 150.0, "image": 51.0}[name]
-        return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": rate}
+    def told(self: reading.Reader, source: Any) -> dict[str, Any]:
+        stream = "image" if isinstance(source, Image.Image) else "ecg"
+        assert read_by(self, source).keys() == {**FACTS, **dict.fromkeys(LABELS)}.keys()
+        return {**FACTS, **dict.fromkeys(LABELS, 0), "heart_rate_bpm": {"ecg": 150.0, "image": 51.0}[stream]}
 
-    monkeypatch.setattr(reading, "read_stream", read_stream)
-    assert reading.main([*words, "--out", str(folder / "lines")]) == 0
-    assert "11 conversations, 1 captions could not be read" in capsys.readouterr().out
+    monkeypatch.setattr(reading.Reader, "read", told)
+    assert reading.main([*words, "--count", "12", "--out", str(folder / "lines")]) == 0
+    assert "12 conversations" in capsys.readouterr().out
     lines = json.loads((folder / "lines" / "train.json").read_text())
     kinds = [("ecg" in line, "image" in line) for line in lines]
     assert set(kinds) == {(True, False), (True, True), (False, True)}
@@ -317,30 +317,19 @@ def written(made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkey
             assert read(folder / "lines" / line["ecg"]).duration == 10.0
         if "image" in line:
             assert (folder / "lines" / line["image"]).stat().st_size > 10_000
+    (folder / "image" / "heads.safetensors").unlink()
+    assert reading.main([*words, "--out", str(folder / "other")]) == 2
+    assert "heads.safetensors is missing" in capsys.readouterr().err
 
 
-def test_the_rhythm_of_signal_and_page_is_the_page_s() -> None:
+def test_rate_and_regularity_of_signal_and_page_are_the_page_s() -> None:
     signal = read_caption(caption(FACTS, LIKELY))
-    page = read_caption(caption(FACTS | {"heart_rate_bpm": 140.0, "p_present": False, "qrs_ms": 150.0}, LIKELY))
+    page = read_caption(caption(FACTS | {"heart_rate_bpm": 140.0, "rhythm_regular": False, "p_present": False}, LIKELY))
     both = reading.joined(signal, page)
-    assert (both["heart_rate_bpm"], both["p_present"], both["pr_ms"], both["qrs_ms"]) == (140, False, None, 95)
-    assert reading.joined(page, signal)["pr_ms"] == signal["pr_ms"]
-
-
-def test_what_a_stream_writes_is_read(
-    small: None,
-    made: Path,
-    parts: Path,  # noqa: F811
-    letters: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = compose(str(parts / "base"), {"ecg": tower_stream(parts / "ecg")}, template="plain")
-    wanted = caption(FACTS, LIKELY)
-    words = torch.randn(len(WORDS), 32, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(reading, "write", lambda model, name, values: words[wanted][None] + 0.05)
-    recording, _ = simulate(Heart(), seed=1)
-    found = reading.read_stream(model, "ecg", recording, words)
-    assert found == read_caption(wanted) and found["heart_rate_bpm"] == 72
+    assert (both["heart_rate_bpm"], both["rhythm_regular"]) == (140, False)
+    assert (both["p_present"], both["pr_ms"], both["qrs_ms"]) == (True, 160, 95)
+    assert reading.joined(page, signal)["pr_ms"] is None
+    assert reading.joined(signal | {"pr_ms": None}, page | {"pr_ms": 180.0})["pr_ms"] == 180
 
 
 def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811

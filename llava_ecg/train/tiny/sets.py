@@ -62,6 +62,10 @@ def described(records: Sequence[dict[str, Any]]) -> Described:
     )
 
 
+DPI = (100, 150, 200, 200, 250)
+"""Of pages for training, drawn by chance; those for validation have 200, as pages that are drawn for an answer."""
+
+
 @dataclass
 class Signals(Described):
     """The signals: int16 [N, 12, T] in uV, and marks uint8 [N, MARKS]."""
@@ -177,16 +181,21 @@ def _drawn(
 
 
 def _page(signal: np.ndarray, scaled: bool, rng: np.random.Generator, plain: bool) -> tuple[Page, Any]:
-    """A page and its picture; for training in one of the layouts, at times lightly distorted."""
+    """A page and its picture; for training in one of the layouts and of several sizes, at times lightly distorted.
+
+    A page that was drawn twice as large and then reduced has another ink, which a tower that has seen one size alone
+    reads wrongly.
+    """
     values = signal.astype(np.float32) / 1000
     if scaled:
         values = values * np.float32(np.exp(rng.uniform(np.log(0.6), np.log(1.6))) if not plain else 1.0)
     recording = Recording(values, float(RATE), STANDARD)
+    dpi = 200.0 if plain else float(rng.choice(DPI))
     if plain or rng.random() < 0.6:
-        page = draw_page(recording, dpi=100)
+        page = draw_page(recording, dpi=dpi)
         return page, page.image
     layout = str(rng.choice(sorted(LAYOUTS)))
-    page = draw_page(recording, dpi=100, layout=layout, colour=str(rng.choice(["red", "grey"])))
+    page = draw_page(recording, dpi=dpi, layout=layout, colour=str(rng.choice(["red", "grey"])))
     if rng.random() < 0.5:
         return page, page.image
     kinds = [str(rng.choice(DISTORTIONS))]
