@@ -14,6 +14,7 @@ from llava_ecg.case import Case, Decoding
 from llava_ecg.checkpoint.places.fetch import base_folder
 from llava_ecg.checkpoint.places.find import find
 from llava_ecg.data.conversation import Turn
+from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.claims import find_claims
 
@@ -62,6 +63,46 @@ def test_the_form_of_an_answer(answered: tuple[int, Answer]) -> None:
     assert quantities >= {"heart_rate_bpm", "rate_category", "rhythm_regular", "qrs_ms", "axis_deg"}
     assert "Impression:" in answer.text
     assert answer.finished == "stop"
+
+
+@pytest.mark.parametrize(
+    ("record", "rate", "rhythm"),
+    [
+        ("A0003", "fast", "atrial fibrillation"),
+        ("JS00004", "slow", "sinus bradycardia"),
+        ("E00001", "normal", "sinus rhythm"),
+    ],
+)
+def test_real_recordings_that_it_has_not_seen(
+    assistant: Assistant, shared: Path, record: str, rate: str, rhythm: str
+) -> None:
+    """What their makers and their measurement say of them, not wording."""
+    recording = read(shared / f"data/cinc2021/{record}.hea")
+    answer = assistant.ask([Turn("user", "Interpret this ECG.")], Case(recording), Decoding(max_new_tokens=200))
+    assert f"which is {rate}" in answer.text and rhythm in answer.text
+    assert answer.audit is not None
+    counts = answer.audit.counts
+    assert counts["supported"] > 2 * counts["contradicted"]  # how many exactly stands on the card, by its own script
+
+
+def test_what_it_is_and_what_it_does_not_tell(assistant: Assistant) -> None:
+    case = Case(simulate(Heart(), seed=5)[0])
+
+    def said(question: str) -> str:
+        return assistant.ask([Turn("user", question)], case, Decoding(max_new_tokens=80)).text
+
+    assert "llava-ecg" in said("Who are you?") and "no medical device" in said("Who are you?")
+    assert "can't advise on treatment" in said("What treatment do you recommend?")
+    assert said("What is the patient's name?") == "That can't be told from this ECG."
+    assert said("Does this ECG show atrial fibrillation? Options: yes, no") == "no"
+
+
+def test_an_answer_keeps_to_measured_values(assistant: Assistant) -> None:
+    case = Case(simulate(Heart(), seed=6)[0])
+    question = "Interpret this ECG. Measured: heart rate 143 bpm, QRS 128 ms. Keep to these values."
+    text = assistant.ask([Turn("user", question)], case, Decoding(max_new_tokens=200)).text
+    said = {claim.quantity: claim.value for claim in find_claims(text)}
+    assert (said["heart_rate_bpm"], said["qrs_ms"]) == (143, 128)
 
 
 def test_the_category_of_the_rate(answered: tuple[int, Answer]) -> None:
