@@ -17,6 +17,7 @@ import pytest
 
 from llava_ecg.cli import main
 from llava_ecg.ecg.formats import parts_of, read, vendor
+from llava_ecg.ecg.formats.ishne import without_faults
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -147,6 +148,14 @@ def test_a_lead_of_ishne_that_had_come_off_is_missing(tmp_path: Path) -> None:
         assert missing.sum() == missing[1, first : first + 500].sum() == 500
         assert "500 samples are missing: the file says that a lead had come off" in recording.notes
         np.testing.assert_allclose(recording.signal[1, :first], made.signal[1, 1000 - first : 1000], atol=1.3e-3)
+
+
+def test_where_a_lead_is_left_out_a_fault_in_any_is_missing_in_all() -> None:
+    made = simulate(Heart(rate_bpm=72), seed=1, seconds=10.0)[0].select(("II", "V1"))
+    frames = np.zeros((5000, 3), np.int16)
+    frames[7, 2] = -32768
+    found = without_faults(made, frames)
+    assert np.isnan(found.signal).sum() == np.isnan(found.signal[:, 7]).sum() == 2
 
 
 def test_a_damaged_part_of_ishne_names_the_file(tmp_path: Path) -> None:

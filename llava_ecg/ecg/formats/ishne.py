@@ -79,7 +79,7 @@ class Ishne:
         start = recording.start
         if start is not None and options.start:
             recording = replace(recording, start=start + timedelta(seconds=options.start))
-        return _without_faults(recording, np.frombuffer(frames, "<i2").reshape(-1, layout.leads))
+        return without_faults(recording, np.frombuffer(frames, "<i2").reshape(-1, layout.leads))
 
     def seconds(self, path: Path) -> float | None:
         """How long a recording is, by the length of the file."""
@@ -101,7 +101,7 @@ def _layout(path: Path) -> _Layout | None:
     return _Layout(_HEADER + more, leads, rate, left // (2 * leads))
 
 
-def _without_faults(recording: Recording, frames: np.ndarray) -> Recording:
+def without_faults(recording: Recording, frames: np.ndarray) -> Recording:
     """NaN where a lead had come off.
 
     Args:
@@ -110,7 +110,7 @@ def _without_faults(recording: Recording, frames: np.ndarray) -> Recording:
     faults = frames.T == _FAULT
     if not faults.any():
         return recording
-    if recording.signal.shape != faults.shape:  # a lead was left out: its faults can't be told from the others'
-        return recording
+    if recording.signal.shape != faults.shape:  # a lead was left out, and which row is whose is not known
+        faults = np.broadcast_to(faults.any(axis=0), recording.signal.shape)
     notes = (*recording.notes, f"{int(faults.sum())} samples are missing: the file says that a lead had come off")
     return replace(recording, signal=np.where(faults, np.nan, recording.signal), notes=notes)
