@@ -13,7 +13,7 @@ from llava_ecg.grounding import judge_findings as facts
 from llava_ecg.grounding import judge_waves as waves
 from llava_ecg.grounding.claims import Claim, find_claims
 from llava_ecg.grounding.judge_numbers import judge_category, judge_number, usable
-from llava_ecg.grounding.judge_progression import judge_progression, judge_transition
+from llava_ecg.grounding.judge_progression import judge_dominance, judge_progression, judge_transition
 from llava_ecg.grounding.tolerances import DEFAULT, MEASURED_AS, Tolerances
 from llava_ecg.grounding.verdicts import Found, State, Status, Verdict, weigh
 
@@ -153,7 +153,7 @@ def _judge(claim: Claim, m: Measurements | None, tolerances: Tolerances, person:
         "av_block": facts.judge_av, "conduction": facts.judge_conduction, "premature": facts.judge_count,
         "pacing": facts.judge_count, "pause": facts.judge_count, "atrial": facts.judge_atrial,
         "t_category": waves.judge_t, "q_wave": waves.judge_q,
-        "r_progression": judge_progression, "r_transition": judge_transition,
+        "r_progression": judge_progression, "r_transition": judge_transition, "dominance": judge_dominance,
     }  # fmt: skip
     found = judges[claim.quantity](claim, m) if claim.quantity in judges else Found(State.OPEN)
     return (

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from llava_ecg.grounding.meanings import AMPLITUDE, EITHER, MEANING, MV, NOUNS_OF_CHANGE, PARTS, SOURCES, TALL
+from llava_ecg.grounding.meanings import AMPLITUDE, EITHER, MEANING, MV, NOUNS_OF_CHANGE, PARTS, PAUSE, SOURCES, TALL
 from llava_ecg.grounding.places import place_at
 from llava_ecg.grounding.readings import BOX_MS, Reading, read_number
 from llava_ecg.grounding.scope import polarity
 from llava_ecg.grounding.tokens import Kind, Token, Walk
+
+_BEFORE_LENGTH = (Kind.GLUE, Kind.COPULA, Kind.COMPARE, Kind.BETWEEN, Kind.WORD, Kind.ARTICLE, Kind.SEEN)
+_BEHIND_LENGTH = (Kind.GLUE, Kind.WORD, Kind.CATEGORY, Kind.UNIT, Kind.TO)
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Events(Walk):
             i += step
         self._bare_q()
         self._transition()
+        self._pauses()
         if all(
             (token.kind is Kind.GLUE and token.value not in PARTS) or token.value == "normal" for token in self.tokens
         ):
@@ -128,7 +132,7 @@ class Events(Walk):
 
     def _finding(self, i: int) -> None:
         value = self._value(i)
-        self.waves = []
+        self.waves = [i] if value in AMPLITUDE else []
         if self._kind(i - 1) is Kind.OPEN and self._value(i - 2) == value:  # "left bundle branch block (LBBB)"
             return
         if value in EITHER:
@@ -283,6 +287,23 @@ class Events(Walk):
             names = self._value(j).split(", ") if self._kind(j) is Kind.LEAD and not self.tokens[j].territory else []
             if names and len(names) < 3 and all(name.startswith("V") for name in names):
                 self.events.append(Event("r_transition", "-".join(names), "transition", i, j))
+
+    def _pauses(self) -> None:
+        """ "A pause of 2.3 s", "a 2.5-second sinus pause", "no pause longer than 2 s": how long it is."""
+        for i, token in enumerate(self.tokens):
+            if token.value != PAUSE:
+                continue
+            behind, before = i + 1, i - 1
+            while behind < i + 6 and self._kind(behind) in _BEFORE_LENGTH:
+                behind += 1
+            while before > i - 6 and self._kind(before) in _BEHIND_LENGTH:
+                before -= 1
+            before -= 2 * (self._kind(before - 1) is Kind.TO)  # "2.5 to 3 s": its first number
+            for k in (before, behind):
+                reading = read_number(self.tokens, k) if self._kind(k) is Kind.NUMBER else None
+                if reading is not None and reading.unit in ("s", "ms"):
+                    self.amounts.append(Amount(i, reading))
+                    break
 
     # numbers
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from llava_ecg.grounding.claim import TERRITORIES, Claim
 from llava_ecg.grounding.events import Amount, Event, Events
-from llava_ecg.grounding.meanings import AMPLITUDE, MV
+from llava_ecg.grounding.meanings import AMPLITUDE, MV, PAUSE
 from llava_ecg.grounding.places import Place, place_at, place_before, place_behind, topics
 from llava_ecg.grounding.readings import Reading
 from llava_ecg.grounding.scope import Unsaid, polarity
@@ -21,7 +21,7 @@ _WITH_AMOUNT = (
     ("t_category", "upright"),
     ("t_category", "tall"),
 )
-_PLACED = ("st_category", "t_category", "q_wave", "diagnosis", "voltage", "r_progression", "conduction")
+_PLACED = ("st_category", "t_category", "q_wave", "diagnosis", "voltage", "r_progression", "conduction", "dominance")
 _DIFFERENTIAL = ("rhythm", "diagnosis", "conduction", "voltage", "atrial")
 
 
@@ -45,6 +45,7 @@ class Findings(Walk):
         self.tokens, self.events = found.tokens, found.events
         self.topics = topics(self.tokens, self.same)
         amounts = [(self._event_of(amount), amount) for amount in found.amounts]
+        self._bounded_pauses(found.amounts)
         shifted = {e.at for e in self.events if (e.quantity, e.value) in _WITH_AMOUNT} | {
             amount.wave for amount in found.amounts
         }
@@ -52,7 +53,10 @@ class Findings(Walk):
             if not event.measured and not (event.value == "changed" and event.at in shifted):
                 self._event(event)
         for event_of, amount in amounts:
-            self._amount(event_of, amount)
+            if self._value(amount.wave) == PAUSE:
+                self._length(amount)
+            else:
+                self._amount(event_of, amount)
         named = [place_at(self.tokens, i, self.same) for i, token in enumerate(self.tokens) if token.kind is Kind.LEAD]
         if named:
             self.same = tuple(dict.fromkeys(lead for place in named for lead in place.leads))
@@ -71,6 +75,26 @@ class Findings(Walk):
         found = min(events, key=lambda e: min(abs(e.last - amount.reading.first), abs(e.first - amount.reading.last)))
         found.measured = True
         return found
+
+    def _bounded_pauses(self, amounts: Sequence[Amount]) -> None:
+        """ "No pause longer than 3 s" does not say that there is none."""
+        for wave, reading, _ in amounts:
+            for event in self.events:
+                if event.quantity == "pause" and event.first == wave and reading.comparison != "=":
+                    event.measured = polarity(self.tokens, wave, wave).negated
+
+    def _length(self, amount: Amount) -> None:
+        """Of a pause."""
+        wave, reading, _ = amount
+        first, last = min(wave, reading.first), max(wave, reading.last)
+        negated, hedged = polarity(self.tokens, first, last)
+        low, high = (round(v * 1000, 6) if reading.unit == "s" else v for v in (reading.value, reading.high))
+        claim = Claim(
+            "pause_ms", low, "ms", comparison=reading.comparison, negated=negated, hedged=hedged and not negated
+        )
+        if reading.comparison == "range":
+            claim = replace(claim, value=None, low=min(low, high), high=max(low, high))
+        self._add(Event("pause_ms", "", "", reading.first, reading.last), claim)
 
     def _event(self, event: Event) -> None:
         negated, hedged = polarity(self.tokens, event.first, event.last)

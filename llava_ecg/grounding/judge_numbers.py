@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 from llava_ecg.ecg.person import Person
+from llava_ecg.ecg.rhythm import PAUSE_MS
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.tolerances import (
     CATEGORIES,
@@ -57,6 +58,8 @@ def judge_number(claim: Claim, measurements: Measurements, tolerances: Tolerance
         return Found(State.UNKNOWN, reason=why_not(name, measurements))
     if name.endswith("axis_deg") and measurements.lead_reversal:
         return Found(State.UNKNOWN, reason=measurements.lead_reversal)
+    if name == "rr_max_ms":
+        measured = _pause_meant(claim, measurements, measured)
     allowed = tolerances.of(name, measured, measurements)
     notes = ["no formula is named, so it is held against Bazett"] if claim.quantity == "qtc_ms" else []
     distance = _distance(claim, name, measured)
@@ -68,6 +71,17 @@ def judge_number(claim: Claim, measurements: Measurements, tolerances: Tolerance
                     State.YES, value, allowed, f"no formula is named; it fits {other.split('_')[1].capitalize()}"
                 )
     return Found(_within(distance, allowed, claim), measured, allowed, "; ".join(notes))
+
+
+def _pause_meant(claim: Claim, measurements: Measurements, longest: float) -> float:
+    """Of the RR intervals that could be called pauses, longer than 2 s or than one and a half usual ones, the one
+    nearest to a stated length; the longest for a bound."""
+    stated = claim.value
+    if not isinstance(stated, int | float) or claim.comparison != "=":
+        return longest
+    least = min(PAUSE_MS, 1.5 * (measurements.rr_ms or longest))
+    rr = [beat.rr_before_ms for beat in measurements.beats if beat.rr_before_ms is not None]
+    return min([longest, *(each for each in rr if least < each <= longest)], key=lambda each: abs(each - stated))
 
 
 def _within(distance: float, allowed: float, claim: Claim) -> State:

@@ -32,7 +32,7 @@ _SPAN_OF = {
     "qrs_category": "qrs_ms", "conduction": "qrs_ms", "qtc_category": "qt_ms", "atrial": "p_ms",
     **{f"qtc_{formula}ms": "qt_ms" for formula in ("", "bazett_", "fridericia_", "framingham_", "hodges_")},
 }  # fmt: skip
-_RR = ("heart_rate_bpm", "rate_category", "rr_ms", "pause")
+_RR = ("heart_rate_bpm", "rate_category", "rr_ms", "pause", "pause_ms")
 _EVERY_BEAT = ("rhythm", "rhythm_regular")
 _HEIGHTS = {
     "p_mv": ("p",), "q_mv": ("q",), "r_mv": ("r",), "s_mv": ("s",), "t_mv": ("t",), "qrs_mv": ("qrs",),

@@ -25,6 +25,7 @@ MEANING: dict[tuple[str, str], tuple[str, str]] = {
     **{("voltage", word): ("voltage", word) for word in ("low", "high", "normal")},
     **{(name, "flat"): ("voltage", "low") for name in ("qrs_ms", "qrs_complex")},  # "QRS complexes of low amplitude"
 }  # fmt: skip
+PAUSE = "pause=present"
 PARTS = ("|", "interval", "intervals", "duration", "durations", "segment", "segments", "wave", "waves", "width")
 TALL = ("tall", "high", "pathological", "elevation", "depression", "below baseline", "above baseline")
 NOUNS_OF_CHANGE = (
@@ -41,7 +42,8 @@ NOUNS_OF_CHANGE = (
 AMPLITUDE = {
     "st": "st_mv", "t": "t_mv", "t amplitude": "t_mv", "q": "q_mv", "q amplitude": "q_mv", "r": "r_mv", "s": "s_mv",
     "p amplitude": "p_mv", "p": "p_mv", "qrs amplitude": "qrs_mv", "voltage": "qrs_mv", "qrs_ms": "qrs_mv",
-    "qrs_complex": "qrs_mv", "sokolow": "sokolow_lyon_mv", "cornell": "cornell_mv",
+    "qrs_complex": "qrs_mv", "dominance=R": "r_mv", "dominance=S": "s_mv",
+    "sokolow": "sokolow_lyon_mv", "cornell": "cornell_mv",
 }  # fmt: skip
 MV = {"mm": 0.1, "mV": 1.0, "uV": 0.001, "small box": 0.1, "large box": 0.5}  # at 10 mm/mV
 SOURCES = {  # of premature beats, where two are named before the noun

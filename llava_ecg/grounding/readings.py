@@ -54,7 +54,10 @@ def read_number(tokens: Sequence[Token], i: int) -> Reading:
 
 
 def _unit(tokens: Sequence[Token], j: int) -> tuple[str, int]:
-    """The unit at token j, "" for none, and the token after it."""
+    """The unit at token j, "" for none, and the token after it; "2.5-second" has its hyphen before it."""
+    hyphen = j + 1 < len(tokens) and tokens[j].kind is Kind.TO and tokens[j].value == "-"
+    if hyphen and tokens[j + 1].kind is Kind.UNIT:
+        j += 1
     return (tokens[j].value, j + 1) if j < len(tokens) and tokens[j].kind is Kind.UNIT else ("", j)
 
 

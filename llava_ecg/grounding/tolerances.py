@@ -22,7 +22,7 @@ class Tolerances:
 
     Attributes:
         rate_bpm, rate_fraction: the larger of 5 bpm and 5 % of the measured rate; a beat more or less in 10 s is 6 bpm.
-        rr_ms, rr_fraction: the larger of 40 ms, a small square at 25 mm/s, and 5 % of the measured RR.
+        rr_ms, rr_fraction: the larger of 40 ms, a small square at 25 mm/s, and 5 % of the measured RR; of a pause too.
         p_ms, pr_ms, qrs_ms: 20, half a small square at 25 mm/s.
         qrs_wide_ms: 25, from 120 ms on: the end of a slurred QRS is the harder to see.
         qt_ms: 25; the end of T is the least certain mark.
@@ -77,7 +77,7 @@ class Tolerances:
     def _base(self, name: str, size: float) -> float:
         if name == "heart_rate_bpm":
             return max(self.rate_bpm, self.rate_fraction * size)
-        if name == "rr_ms":
+        if name in ("rr_ms", "rr_max_ms"):
             return max(self.rr_ms, self.rr_fraction * size)
         if name == "qrs_ms":
             return self.qrs_wide_ms if size >= 120 else self.qrs_ms
@@ -131,6 +131,7 @@ QTC_SHORT = 360.0
 
 MEASURED_AS = {
     "qtc_ms": "qtc_bazett_ms",
+    "pause_ms": "rr_max_ms",
     "rate_category": "heart_rate_bpm",
     "pr_category": "pr_ms",
     "qrs_category": "qrs_ms",
@@ -139,7 +140,7 @@ MEASURED_AS = {
     "axis_type": "axis_deg",
 }  # quantity of a claim -> the measurement that it is held against, where the names differ
 GLOBAL = (
-    "heart_rate_bpm", "rr_ms", "p_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms",
+    "heart_rate_bpm", "rr_ms", "rr_max_ms", "p_ms", "pr_ms", "qrs_ms", "qt_ms", "qtc_bazett_ms", "qtc_fridericia_ms",
     "qtc_framingham_ms", "qtc_hodges_ms", "axis_deg", "p_axis_deg", "t_axis_deg", "sokolow_lyon_mv", "cornell_mv",
 )  # fmt: skip
 PER_LEAD = ("p_ms", "pr_ms", "qrs_ms", "qt_ms", "st_mv", "p_mv", "q_mv", "r_mv", "s_mv", "t_mv", "qrs_mv")

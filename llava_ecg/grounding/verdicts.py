@@ -51,7 +51,8 @@ _LABELS = {
     "sokolow_lyon_mv": "Sokolow-Lyon", "cornell_mv": "Cornell", "t_category": "T", "q_wave": "Q waves",
     "r_progression": "R progression", "r_transition": "R transition",
     "voltage": "voltage", "conduction": "conduction", "av_block": "AV block",
-    "atrial": "atrium", "premature": "premature beats", "pacing": "pacing", "pause": "pause", "diagnosis": "diagnosis",
+    "atrial": "atrium", "premature": "premature beats", "pacing": "pacing", "pause": "pause",
+    "pause_ms": "pause", "dominance": "dominant wave", "diagnosis": "diagnosis",
     "normal_ecg": "ECG",
 }  # fmt: skip
 _UNITS = {"ms": "ms", "bpm": "bpm", "deg": "degrees", "mv": "mV"}

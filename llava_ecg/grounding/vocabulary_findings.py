@@ -80,6 +80,9 @@ WAVES: Rows = (
     (Kind.CHANGE, "reversed", "reversed|reverse"),
     (Kind.CHANGE, "preserved", "preserved|adequate|appropriate|intact|maintained"),
     (Kind.FINDING, "t_category=inverted", "twi|twis"),
+    (Kind.FINDING, "dominance=R", "dominant r|dominant r wave|dominant r waves|predominant r wave|r wave dominance"),
+    (Kind.FINDING, "dominance=R", "r / s ratio > 1|r / s > 1|r / s ratio greater than 1|r / s ratio above 1|r > s"),
+    (Kind.FINDING, "dominance=S", "dominant s|dominant s wave|dominant s waves|predominant s wave|s wave dominance"),
 )
 
 RHYTHM: Rows = (

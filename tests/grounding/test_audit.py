@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.grounding.audit import DEFAULT, Audit, Status, Tolerances, audit
 from llava_ecg.grounding.claims import find_claims
 from llava_ecg.grounding.tolerances import CATEGORIES
@@ -245,6 +245,43 @@ def test_where_r_exceeds_s(text: str, status: str) -> None:
     assert one(text, replace(NORMAL, r_transition="V4")) == status
     nowhere = replace(NORMAL, reasons={"r_transition": "R is nowhere above S in V1 to V6"})
     assert (one(text, nowhere), one(text)) == ("contradicted", "unmeasurable")
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("A pause of 2.4 s", "supported"), ("A pause of 3 s", "contradicted"), ("A pause of 1.7 s", "supported"),
+        ("A pause of 0.8 s", "contradicted"), ("pauses up to 2.5 s", "supported"),
+        ("no pause longer than 2 s", "contradicted"), ("no pause longer than 3 s", "supported"),
+    ],
+)  # fmt: skip
+def test_how_long_a_pause_is(text: str, status: str) -> None:
+    """Of two long RR intervals, 1.7 and 2.4 s, beside usual ones of 0.8."""
+    beats = tuple(
+        BeatMeasurements(r_s=at, rr_before_ms=rr)
+        for at, rr in ((0.0, None), (0.8, 800.0), (2.5, 1700.0), (4.9, 2400.0))
+    )
+    slow = replace(NORMAL, beats=beats, rr_max_ms=2400.0, pauses=1)
+    (found,) = [each for each in audit(text, slow).verdicts if each.claim.quantity == "pause_ms"]
+    assert found.status.value == status
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("Dominant R wave in V1", "supported"), ("No dominant R in V1", "contradicted"),
+        ("Dominant S in V1", "contradicted"), ("R/S ratio > 1 in V1 and V2", "contradicted"),
+        ("Dominant R in V3", "borderline"), ("Dominant R in V9", "unmeasurable"), ("A dominant R wave", "not checked"),
+        ("Dominant S wave in V2", "supported"),
+    ],
+)  # fmt: skip
+def test_which_of_r_and_s_is_dominant(text: str, status: str) -> None:
+    leads = {
+        "V1": LeadMeasurements(r_mv=1.0, s_mv=-0.4, qrs_mv=1.4),
+        "V2": LeadMeasurements(q_mv=-1.2, qrs_mv=1.2, pattern="QS"),
+        "V3": LeadMeasurements(r_mv=1.0, s_mv=-1.0, qrs_mv=2.0),
+    }
+    assert one(text, replace(NORMAL, leads=leads)) == status
 
 
 def test_a_lead_that_was_not_recorded_is_unmeasurable_and_named() -> None:
