@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_inputs import robustness
+from measure_inputs import judged, robustness
 from wave_scores import IEC_MS, Tally, summary, tally
 
 from llava_ecg.ecg.filters import highpass, resample
@@ -333,6 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "simulated": options.simulated and (lambda: simulated(options.simulated)),
         "speed": options.speed and speed,
         "robustness": options.robustness and (lambda: robustness(options.robustness, options.every)),
+        "quality": options.robustness
+        and (lambda: {"unacceptable recordings by leads with a note, AUC": judged(options.robustness / "cinc2011")}),
     }
     for name, section in sections.items():
         if section:

@@ -8,6 +8,7 @@ Axes: L leads, T samples.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import Measurements
-from llava_ecg.ecg.quality import quality
+from llava_ecg.ecg.quality import lead_quality, quality
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
+from llava_ecg.eval.scorers import macro_auc
 
 RATE = 500.0
 T = np.arange(5000) / RATE
@@ -72,6 +74,23 @@ def robustness(data: Path, every: int) -> dict[str, int]:
         if unsaid or (given.heartless and found.beats):
             print(f"{given.recording.source}: {len(found.beats)} beats, told: {told(given.recording, found)}")
     return counts
+
+
+def judged(folder: Path) -> float:
+    """How well the number of leads with a note tells the recordings of CinC 2011 that people found unacceptable: AUC.
+
+    Args:
+        folder: its ``signals_500hz_int16.npy`` and ``labels.csv``.
+    """
+    with (folder / "labels.csv").open() as file:
+        bad = np.array([row["quality"] == "unacceptable" for row in csv.DictReader(file)])
+    noted = [
+        sum(bool(lead_quality(name, row, 500.0)) for name, row in zip(STANDARD, values / 200, strict=True))
+        for values in np.load(folder / "signals_500hz_int16.npy")
+    ]
+    area = macro_auc(np.array(noted, dtype=float)[:, None], bad[:, None])
+    assert area is not None, "both kinds are needed"
+    return area
 
 
 def told(recording: Recording, found: Measurements) -> str:
