@@ -13,7 +13,9 @@ Facts = Mapping[str, Any]
 """What `llava_ecg.train.tiny.captions.read_caption` gives."""
 PRESENT, SURE = 5, 7
 """A label's digit from which it is called possible, and from which it is stated."""
-WIDE_MS = 115
+WIDE_MS, NARROW_MS = 115, 95
+LEFT_DEG = -40
+"""A left anterior fascicular block needs an axis so far to the left."""
 
 
 def around(value: float, low: float, high: float, margin: float, words: Sequence[str]) -> str:
@@ -35,7 +37,9 @@ def has(facts: Facts, label: str, least: int = PRESENT) -> bool:
     if label in ("left bundle branch block", "right bundle branch block"):
         return (facts["qrs_ms"] or 0) >= WIDE_MS
     if label == "incomplete right bundle branch block":
-        return (facts["qrs_ms"] or 200) < 120
+        return NARROW_MS <= (facts["qrs_ms"] or 0) < 120
+    if label == "left anterior fascicular block":
+        return facts["axis_deg"] is not None and -90 <= facts["axis_deg"] <= LEFT_DEG
     return label != "atrial fibrillation" or not (facts["p_present"] or facts["rhythm_regular"])
 
 
@@ -122,6 +126,8 @@ NAMES = {
     "STTC": "ST-T changes",
 }
 """Label -> how a note calls it, in the order of a note."""
+UNMEASURED = ("HYP",)
+"""Labels that rest on voltages, which most of the recordings have lost: a note never is sure of them."""
 
 
 def findings(facts: Facts) -> list[str]:
@@ -136,7 +142,8 @@ def findings(facts: Facts) -> list[str]:
         if label == "MI":
             places = [where for where in ("anterior", "inferior") if has(facts, f"{where} infarction")]
             name = f"{' and '.join(places)} {name}" if places else name
-        out.append(name if (facts[label] or 0) >= SURE else f"possible {name}")
+        sure = (facts[label] or 0) >= SURE and label not in UNMEASURED
+        out.append(name if sure else f"possible {name}")
     if not block and facts["qrs_ms"] is not None and facts["qrs_ms"] > 125:
         out.append("a conduction delay with a wide QRS complex")
     if facts["qtc_bazett_ms"] is not None and facts["qtc_bazett_ms"] > 470:
@@ -241,8 +248,8 @@ def label_answer(label: str) -> Callable[[Facts], str]:
             return {"MI": "No signs of an infarction are seen.", "STTC": "No ST-T changes are seen."}.get(
                 label, f"No {NAMES[label]} is seen."
             )
-        sure = "Yes, this ECG suggests" if (facts[label] or 0) >= SURE else "Possibly, there are hints of"
-        return f"{sure} {NAMES[label]}."
+        sure = (facts[label] or 0) >= SURE and label not in UNMEASURED
+        return f"{'Yes, this ECG suggests' if sure else 'Possibly, there are hints of'} {NAMES[label]}."
 
     return answer
 

@@ -38,7 +38,13 @@ IDENTITY = (
 )
 NO_TREATMENT = "I can't advise on treatment. I only describe what this ECG shows, for research; please ask a clinician."
 NOT_IN_ECG = "That can't be told from this ECG."
-DENIABLE = ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block", "HYP")
+DENIABLE = (
+    "left bundle branch block",
+    "right bundle branch block",
+    "incomplete right bundle branch block",
+    "left anterior fascicular block",
+    "HYP",
+)
 """The labels of which a measurement can say that they are not there."""
 
 
@@ -190,7 +196,7 @@ def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], s
         "qrs_ms": (66, 170),
         "qt_ms": (260, 520),
         "qtc_bazett_ms": (350, 540),
-        "axis_deg": (-88, 150),
+        "axis_deg": (-179, 181),
     }
     for name in chosen:
         other[name] = not facts[name] if name not in ranges else int(rng.integers(*ranges[name]))
