@@ -2,7 +2,7 @@
 # Makes gem-tiny from nothing: a set of measured and labelled ECGs, two towers, their alignment with the language model's embedding,
 # then a LoRA of SmolLM2-135M-Instruct that reads what they write.
 # Hardware: two CPU cores. Time: about four hours on an idle machine (set 6 minutes, the signal's tower 106, pages and their tower 58,
-# alignment 9, conversations 4, language model 45). Memory: 8 GB. Disk: 5 GB.
+# alignment 9, conversations 4, language model 50). Memory: 8 GB. Disk: 5 GB.
 #
 #   bash scripts/train_tiny.sh                                    simulated ECGs, and ../shared/data where it lies beside the checkout
 #   OUT=/tmp/mine TRIAL=1 bash scripts/train_tiny.sh     a short trial: minutes of each step, for its way and not its result
@@ -49,7 +49,7 @@ step "$OUT/aligned/projectors.safetensors" "aligning both with the language mode
     --minutes "${ALIGN_MINUTES:-6}"
 step "$OUT/lines/train.json" "writing conversations" \
     "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/lines" \
-    --count "${LINES:-1600}"
+    --count "${LINES:-2080}"
 say "training the LoRA"
 "$PY" -m llava_ecg.train \
     --model_name_or_path smollm2-135m-instruct --version ecg_chatml \

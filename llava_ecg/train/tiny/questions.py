@@ -217,27 +217,30 @@ def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], s
     return other, sentence(parts)
 
 
-def conversation(facts: Facts, rng: np.random.Generator, turns: int = 5) -> list[tuple[str, str]]:
-    """Questions and answers about one ECG, the first mostly an interpretation; none is asked twice."""
-    out: list[tuple[str, str]] = []
+def conversation(facts: Facts, rng: np.random.Generator, short: int = 3) -> list[tuple[str, str]]:
+    """Questions and answers about one ECG, the first mostly an interpretation; none is asked twice.
+
+    The superclasses and how likely each is are asked about in every conversation that is not about corrected values:
+    their answers are few words, which the long notes drown. With both in a sixth of the conversations the language
+    model learned the numbers of the towers' captions and not their labels.
+
+    Args:
+        facts: what the towers tell.
+        rng: draws the questions.
+        short: how many short questions follow.
+    """
+    labels = [(SUPERCLASSES[0], superclasses(facts)), (LIKELIHOODS[0], likelihoods(facts))]
     draw = rng.random()
-    if draw < 0.55:
-        out.append((str(rng.choice(INTERPRET)), note(facts)))
-    elif draw < 0.75:
+    if draw < 0.2:  # after corrected values the caption is no guide any more, so nothing follows
         other, text = corrected(facts, rng)
-        out.append((f"{rng.choice(INTERPRET)} {text}", note(other)))
-    elif draw < 0.83:
-        out.append((SUPERCLASSES[0], superclasses(facts)))
-    elif draw < 0.9:
-        out.append((LIKELIHOODS[0], likelihoods(facts)))
+        return [(f"{rng.choice(INTERPRET)} {text}", note(other))]
+    if draw < 0.6:
+        out = [(str(rng.choice(INTERPRET)), note(facts))]
+    elif draw < 0.7:
+        out = [(str(rng.choice(READINGS)), readings(facts))]
     else:
-        out.append((str(rng.choice(READINGS)), readings(facts)))
+        out = [labels.pop(int(rng.integers(2)))]
     pool = [*SHORT, *(each for each in APART if rng.random() < 0.5)]
-    if draw < 0.55:
-        pool += [(SUPERCLASSES, superclasses), (LIKELIHOODS, likelihoods)]
-    if draw < 0.55 or draw >= 0.75:  # after corrected values the caption is no guide any more
-        for place in rng.choice(len(pool), turns - 1, replace=False):
-            asked, answer = pool[place]
-            out.append((str(rng.choice(asked)), answer(facts)))
-        out.append(with_options(facts, rng))
-    return out
+    behind = [(str(rng.choice(pool[at][0])), pool[at][1](facts)) for at in rng.choice(len(pool), short, replace=False)]
+    behind += [*labels, with_options(facts, rng)]
+    return out + [behind[at] for at in rng.permutation(len(behind))]
