@@ -83,10 +83,10 @@ def run(lines: list[str], folder: Path, *, own: bool = False) -> list[dict[str, 
         place["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{place['PATH']}"
     times: list[dict[str, str | float]] = []
     for line in lines:
-        line = line.replace("git clone ADDRESS", f"git clone {ROOT}")
+        typed = line.replace("git clone ADDRESS", f"git clone {ROOT}")
         began = time.monotonic()
         ended = subprocess.run(
-            ["bash", "-c", f"{before}{line}"],
+            ["bash", "-c", f"{before}{typed}"],
             cwd=folder,
             env=place,
             input=TYPED,
