@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,6 +46,16 @@ class Item:
         """From plain JSON."""
         listed = {name: tuple(told[name]) for name in ("truth", "sources", "options", "turns", "lent") if name in told}
         return cls(**{**told, **listed})
+
+
+def by_ecg(items: Iterable[Item]) -> list[Item]:
+    """Questions about the same ECGs one behind the other, so that what a model read of them is used again; ECGs and
+    questions otherwise in their order."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        shown = [{name: told for name, told in block.items() if name != "show"} for block in item.sources]
+        groups.setdefault(json.dumps(shown, sort_keys=True, default=str), []).append(item)
+    return [item for group in groups.values() for item in group]
 
 
 @dataclass(frozen=True)

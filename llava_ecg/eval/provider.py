@@ -33,7 +33,7 @@ from llava_ecg.data.conversation import STREAMS, Turn
 from llava_ecg.ecg.images import as_seen
 from llava_ecg.errors import InputError
 from llava_ecg.eval.likelihood import likelihoods
-from llava_ecg.eval.sources import case
+from llava_ecg.eval.sources import Lately, case
 from llava_ecg.eval.together import Together
 
 NAME = "llava_ecg"
@@ -76,6 +76,7 @@ class AssistantAPI(ModelAPI):
         self._open = opener or Assistant.open
         self._opening = {"device": None, "dtype": None} | opening
         self._assistant: Assistant | None = None
+        self._case = Lately()
         self._together: Together | None = None
         self._room: tuple[asyncio.AbstractEventLoop, CapacityLimiter] | None = None
         self._lock = threading.Lock()  # one answer at a time, unless they are answered together
@@ -102,7 +103,7 @@ class AssistantAPI(ModelAPI):
         decoding = decoding_of(config, self.penalty)
 
         def answered() -> Answer:
-            turns, about = conversation(input)
+            turns, about = conversation(input, self._case)
             return self._ask(turns, about, decoding)
 
         return _output(await to_thread.run_sync(answered, limiter=self._limiter()))
@@ -122,7 +123,7 @@ class AssistantAPI(ModelAPI):
         """
 
         def found() -> dict[str, float]:
-            turns, about = conversation(input)
+            turns, about = conversation(input, self._case)
             with self._lock:
                 return likelihoods(self.assistant, turns, about, answers)
 
@@ -157,8 +158,10 @@ def decoding_of(config: GenerateConfig, repetition_penalty: float = 1.0) -> Deco
     return Decoding(**renamed, repetition_penalty=repetition_penalty)
 
 
-def conversation(messages: Sequence[ChatMessage]) -> tuple[list[Turn], Case]:
-    """inspect_ai's messages as turns, and what they are about.
+def conversation(
+    messages: Sequence[ChatMessage], opened: Callable[[Sequence[Mapping[str, Any]]], Case] = case
+) -> tuple[list[Turn], Case]:
+    """inspect_ai's messages as turns, and what they are about; `opened` makes a case of data blocks.
 
     Raises:
         InputError: a message of a system or a tool, content of another kind, or no ECG and no image.
@@ -183,7 +186,7 @@ def conversation(messages: Sequence[ChatMessage]) -> tuple[list[Turn], Case]:
     if blocks and images:
         raise InputError("a question with data blocks takes no further images: name the image in its block")
     if not images:
-        return turns, case(blocks)
+        return turns, opened(blocks)
     return turns, Case(image=images[0].image, more=tuple(images[1:]))
 
 

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +53,29 @@ def case(blocks: Sequence[Mapping[str, Any]]) -> Case:
         raise InputError("the question comes with no ECG and no image")
     first, *more = (_one(block) for block in blocks)
     return replace(first, more=tuple(more))
+
+
+class Lately:
+    """`case`, which gives the last cases again, so that an ECG that many questions are about is read, measured and
+    drawn once.
+
+    Args:
+        most: so many are held.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._cases: dict[str, Case] = {}
+
+    def __call__(self, blocks: Sequence[Mapping[str, Any]]) -> Case:
+        """As `case`; several threads may call it."""
+        key = json.dumps(list(blocks), sort_keys=True, default=str)
+        with self._lock:
+            found = self._cases.pop(key, None) or case(blocks)
+            self._cases[key] = found
+            if len(self._cases) > self._most:
+                self._cases.pop(next(iter(self._cases)))
+        return found
 
 
 def _one(block: Mapping[str, Any]) -> Case:

@@ -15,7 +15,7 @@ from llava_ecg import plugins
 from llava_ecg.errors import InputError
 from llava_ecg.eval import published
 from llava_ecg.eval.ecgbench import Split
-from llava_ecg.eval.items import Item, Told
+from llava_ecg.eval.items import Item, Told, by_ecg
 from llava_ecg.eval.marking import Labels, Letters, Marking, Options
 from llava_ecg.eval.marking_judged import ByJudge
 from llava_ecg.eval.marking_measured import Grounding, Readings
@@ -51,13 +51,13 @@ class EvalTask:
     note: str = ""
 
     def items(self, data: Path) -> list[Item]:
-        """The questions.
+        """The questions, those about one ECG together.
 
         Raises:
             InputError: a file that it reads is missing or holds something else.
         """
         try:
-            return [Item(**row) for row in self.read(data)]
+            return by_ecg(Item(**row) for row in self.read(data))
         except FileNotFoundError as error:
             raise InputError(
                 f"the task {self.name} reads {self.needs} below {data}, and {error.filename} is not there; give "

@@ -14,8 +14,8 @@ import pytest
 from llava_ecg import plugins
 from llava_ecg.errors import InputError
 from llava_ecg.eval import fingerprint
-from llava_ecg.eval.items import Answered, Item, Told
-from llava_ecg.eval.sources import case
+from llava_ecg.eval.items import Answered, Item, Told, by_ecg
+from llava_ecg.eval.sources import Lately, case
 from llava_ecg.eval.tasks import EvalTask, chosen, ecgqa, ptbxl_super
 
 
@@ -103,9 +103,9 @@ def test_options_of_each_kind_do_not_tell_the_answer(tmp_path: Path) -> None:
     )
     assert [item.options for item in items] == [
         ("yes", "no", "not sure"),
-        ("yes", "no", "not sure"),
         ("noise", "drift", "none"),
         ("burst", "drift", "noise"),
+        ("yes", "no", "not sure"),
         ("yes", "no"),
     ]
     two = case(items[-1].sources)
@@ -217,3 +217,30 @@ def test_a_row_that_is_not_there(data: Path) -> None:
     [first, *_] = ptbxl_super.items(data)
     with pytest.raises(InputError, match="no row 4 of"):
         case([{**first.sources[0], "row": 4}])
+
+
+def test_questions_about_one_ecg_are_asked_behind_each_other(tmp_path: Path) -> None:
+    asked = [question(10, ["yes"]), question(11, ["no"]), question(10, ["no"]), question([10, 11], ["no"])]
+    data = write(tmp_path / "data", [*asked, question(11, ["yes"])])
+    assert [item.name for item in ecgqa.items(data)] == [f"questions-{place}" for place in (0, 2, 1, 4, 3)]
+
+
+def test_the_three_ways_of_a_question_stay_together() -> None:
+    ways = [
+        Item(f"{q}@{w}", "?", (), ({"ecg": e, "show": [w]},)) for q, e in (("a", 1), ("b", 2), ("c", 1)) for w in "xy"
+    ]
+    assert [item.name for item in by_ecg(ways)] == ["a@x", "a@y", "c@x", "c@y", "b@x", "b@y"]
+
+
+def test_the_last_ecgs_are_opened_once(data: Path) -> None:
+    blocks = [item.sources for item in ptbxl_super.items(data)]
+    opened = Lately(most=2)
+    first = opened(blocks[0])
+    assert opened(list(blocks[0])) is first and opened(blocks[1]) is not first
+    assert opened(blocks[0]) is first  # used last, so that another goes
+    opened(blocks[2])
+    assert opened(blocks[0]) is first and opened([{**blocks[0][0], "show": ["ecg"]}]) is not first
+    opened(blocks[1])
+    assert opened(blocks[0]) is not first
+    with pytest.raises(InputError, match="no ECG"):
+        opened([])
