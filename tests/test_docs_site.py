@@ -98,7 +98,7 @@ def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
 def test_each_picture_is_small_and_shown() -> None:
     pictures = {path.name: path.stat().st_size for path in (ROOT / "docs/pictures").iterdir()}
     shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
-    assert {f"{name}.png" for name in ("page", "audit", "chat", "report", "speed")} <= set(pictures)
+    assert {f"{name}.png" for name in ("page", "audit", "chat", "report", "speed", "view")} <= set(pictures)
     assert [name for name, size in pictures.items() if size >= docs_pictures.LARGEST] == []
     assert [name for name in pictures if f"](pictures/{name})" not in shown] == []
 
