@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_ecg.ecg.waves.rules import RATE, by_rules
+from llava_ecg.ecg.waves.rules import RATE, by_rules, second_opinion
 from llava_ecg.ecg.waves.rules import median_beat as delineate
 
 GAINS = np.array([0.7, 1.0, 0.4, -0.8, 0.3, 0.7, -0.5, 0.6, 0.9, 1.1, 1.2, 1.0])
@@ -125,3 +125,26 @@ def test_one_set_of_bounds_holds_for_all_beats_and_leads() -> None:
     assert np.ptp(relative[:, :, 0]) < 1e-9 and np.ptp(relative[:, :, 2]) < 1e-9
     assert len(found.r_s) == len(STEADY) and found.p_present is True
     assert by_rules(np.zeros((12, 5000)), leads).reasons["beats"]
+
+
+def test_sleepecgs_compiled_code_is_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can end the process on what a user may give."""
+    import sleepecg.heartbeats
+
+    def compiled(*_: object) -> None:
+        raise AssertionError("the compiled code ran")
+
+    monkeypatch.setattr(sleepecg.heartbeats, "_thresholding", compiled)
+    monkeypatch.setattr(sleepecg.heartbeats, "_squared_moving_integration", compiled)
+    assert np.abs(second_opinion(heart(STEADY, 10)[1]) - STEADY).max() < 0.04
+    assert len(delineate(heart(STEADY, 10)).beats) == len(STEADY)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 20, 100, 500, 999, 5000])
+def test_a_second_opinion_of_any_length(samples: int) -> None:
+    rng = np.random.default_rng(samples)
+    for lead in (np.zeros(samples), rng.normal(0, 1, samples), rng.normal(0, 1, samples).cumsum()):
+        found = second_opinion(lead)
+        assert ((found >= 0) & (found * RATE < max(1, samples))).all()
+        late = second_opinion(np.concatenate([np.zeros(4000), lead]))  # a lead that begins flat
+        assert (late * RATE >= 3900).all()

@@ -6,8 +6,10 @@ import base64
 import contextlib
 import io
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +89,14 @@ def serving(
     finally:
         made.should_exit = True
         thread.join(60)
-        assert not thread.is_alive() and not service.worker._thread.is_alive()
+        left = [each for each in (thread, service.worker._thread) if each.is_alive()]
+        assert not left, "\n".join(f"{each.name} is still at:\n{_stack(each)}" for each in left)
+
+
+def _stack(thread: threading.Thread) -> str:
+    """Where a thread is."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "nowhere"
 
 
 def packed(recording: Recording, **more: Any) -> bytes:

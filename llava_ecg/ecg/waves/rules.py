@@ -200,7 +200,6 @@ def _detect(signal: np.ndarray) -> np.ndarray:
     pooled signal)."""
     from scipy import ndimage
     from scipy import signal as dsp
-    from sleepecg import detect_heartbeats
 
     if not len(signal):
         return np.zeros(0, dtype=int)
@@ -211,7 +210,7 @@ def _detect(signal: np.ndarray) -> np.ndarray:
     pooled = max(1, round(len(signal) / 4))
     votes = np.zeros(signal.shape[1])
     for row, weight in [*((row, 1) for row in signal), (energy, pooled)]:
-        votes[detect_heartbeats(row, RATE)] += weight / (len(signal) + pooled)
+        votes[_sleepecg(row)] += weight / (len(signal) + pooled)
     width = 0.03 * RATE
     density = ndimage.gaussian_filter1d(votes, width, mode="constant") * width * np.sqrt(2 * np.pi)
     peaks, _ = dsp.find_peaks(np.pad(density, 1), height=0.4, distance=int(0.2 * RATE))
@@ -222,9 +221,26 @@ def _detect(signal: np.ndarray) -> np.ndarray:
 
 def second_opinion(lead: np.ndarray) -> np.ndarray:
     """float [N] s: QRS complexes of one lead [T] in mV at `RATE`, by sleepecg (BSD-3-Clause)."""
+    return _sleepecg(lead) / RATE
+
+
+def _sleepecg(lead: np.ndarray) -> np.ndarray:
+    """int [N]: sleepecg's beats of a lead [T] at `RATE`; none where it is flat, or beats faster than 300 bpm.
+
+    By sleepecg's Python code: its compiled one (0.6.0, its default) can end the process. It learns from two seconds, so
+    that a lead that has less behind a flat beginning is made longer at its end.
+    """
     from sleepecg import detect_heartbeats
 
-    return np.asarray(detect_heartbeats(lead, RATE)) / RATE
+    if not len(lead) or np.ptp(lead) == 0:
+        return np.zeros(0, dtype=int)
+    lives = len(lead) - int(np.argmax(lead != lead[0]))
+    longer = np.pad(lead, (0, max(0, int(2 * RATE) - lives)), mode="edge")
+    try:
+        found = np.asarray(detect_heartbeats(longer, RATE, backend="python"))
+    except IndexError:  # more beats than it has room for
+        return np.zeros(0, dtype=int)
+    return found[found < len(lead)].astype(int)
 
 
 def _windows(signal: np.ndarray, beats: np.ndarray, before: int = _BEFORE, after: int = _AFTER) -> np.ndarray:
