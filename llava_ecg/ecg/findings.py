@@ -196,7 +196,7 @@ def _voltage(name: str, m: Measurements, person: Person) -> Finding:
     v1, v5 = m.leads.get("V1"), m.leads.get("V5")
     if v1 is None or v5 is None or v1.qrs_mv is None or v5.qrs_mv is None or m.axis_deg is None:
         return Finding(name, None, because=m.reasons.get("axis_deg", "leads V1 and V5 are needed"), source=source)
-    r, s, s5 = max(v1.r_mv or 0, v1.r2_mv or 0), -(v1.s_mv or 0), -(v5.s_mv or 0)
+    r, s, s5 = v1.up_mv, -(v1.s_mv or 0), -(v5.s_mv or 0)
     tall = r >= 0.7 and r > s
     summed = r + s5 > 1.05
     present = m.axis_deg > 90 and (tall or summed) and (m.qrs_ms or 0) < 120
@@ -276,7 +276,7 @@ def _depressed(name: str, lead: LeadMeasurements, person: Person) -> bool | None
 def _inverted(name: str, lead: LeadMeasurements, person: Person) -> bool | None:
     if lead.t_mv is None or lead.qrs_mv is None:
         return None
-    prominent = max(lead.r_mv or 0.0, lead.r2_mv or 0.0) > -(lead.s_mv or 0.0)
+    prominent = lead.up_mv > -(lead.s_mv or 0.0)
     return lead.t_mv <= -0.1 and prominent and name not in ("III", "V1")
 
 

@@ -101,6 +101,16 @@ class LeadMeasurements:
     quality: str = "ok"
     per_beat: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
+    @property
+    def up_mv(self) -> float:
+        """Height of the higher of R and R'; 0 without either."""
+        return max(self.r_mv or 0.0, self.r2_mv or 0.0)
+
+    @property
+    def down_mv(self) -> float:
+        """Depth of the deepest of Q, S and S', positive; 0 without any."""
+        return -min(self.q_mv or 0.0, self.s_mv or 0.0, self.s2_mv or 0.0)
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -30,13 +30,11 @@ def voltages(
 
     def up(name: str) -> float | None:
         lead = leads.get(name)
-        return None if lead is None or lead.qrs_mv is None else max(lead.r_mv or 0.0, lead.r2_mv or 0.0)
+        return None if lead is None or lead.qrs_mv is None else lead.up_mv
 
     def down(name: str) -> float | None:
         lead = leads.get(name)
-        return (
-            None if lead is None or lead.qrs_mv is None else -min(lead.s_mv or 0.0, lead.q_mv or 0.0, lead.s2_mv or 0.0)
-        )
+        return None if lead is None or lead.qrs_mv is None else lead.down_mv
 
     s1, r5, r6, r_avl, s3 = down("V1"), up("V5"), up("V6"), up("aVL"), down("V3")
     if s1 is None or (r5 is None and r6 is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llava_ecg.ecg.hints import CHEST
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.grounding.claim import Claim
 from llava_ecg.grounding.judge_waves import usable
 from llava_ecg.grounding.verdicts import Found, State, number
@@ -49,12 +49,12 @@ def judge_transition(claim: Claim, measurements: Measurements) -> Found:
 
 
 def judge_dominance(claim: Claim, measurements: Measurements) -> Found:
-    """A dominant R or S is a fifth larger than the other, in every lead that is named; missed in one lead, by as much,
-    it is not so."""
+    """A dominant R is a fifth larger than Q and S, a dominant S so much larger than R, in every lead that is named;
+    missed in one lead, by as much, it is not so."""
     if not claim.leads:
         return Found(State.OPEN, reason="no lead is named")
     leads, why = usable(measurements, claim.leads)
-    sizes = {name: _r_and_s(lead) for name, lead in leads.items() if lead.qrs_mv is not None}
+    sizes = {name: (lead.up_mv, lead.down_mv) for name, lead in leads.items() if lead.qrs_mv is not None}
     if not sizes:
         return Found(State.UNKNOWN, reason=why or f"R and S were not measured in {', '.join(claim.leads)}")
     told = "; ".join(f"{name}: R {number(r, 'mV')}, S {number(s, 'mV')} mV" for name, (r, s) in sizes.items())
@@ -62,12 +62,6 @@ def judge_dominance(claim: Claim, measurements: Measurements) -> Found:
     if min(ratios) >= 1.2:
         return Found(State.YES, told)
     return Found(State.NO if min(ratios) <= 0.8 else State.PROBABLY_NOT, told)
-
-
-def _r_and_s(lead: LeadMeasurements) -> tuple[float, float]:
-    """The sizes of the largest positive and the largest negative wave of QRS, mV."""
-    down = lead.q_mv if lead.pattern == "QS" else None
-    return max(lead.r_mv or 0.0, lead.r2_mv or 0.0), max(abs(wave or 0.0) for wave in (lead.s_mv, lead.s2_mv, down))
 
 
 def _falls(r: Mapping[str, float], share: float) -> bool:

@@ -303,7 +303,7 @@ def _right(claim: Claim, m: Measurements, person: Person) -> Found:
     lead = m.leads.get("V1")
     if lead is None or lead.qrs_mv is None or lead.quality != "ok":
         return Found(State.UNKNOWN, reason="V1 was not measured")
-    r, s = max(lead.r_mv or 0.0, lead.r2_mv or 0.0), abs(lead.s_mv or 0.0)
+    r, s = lead.up_mv, abs(lead.s_mv or 0.0)
     told = f"R in V1 {number(r, 'mV')} mV, S {number(s, 'mV')} mV"
     if r >= 0.77 and r > 1.1 * s and m.axis_deg is not None and m.axis_deg >= 90:
         return Found(State.YES, told)
