@@ -5,6 +5,7 @@
 # alignment 9, conversations 4, language model 50). Memory: 8 GB. Disk: 5 GB.
 #
 #   bash scripts/train_tiny.sh                                    simulated ECGs, and ../shared/data where it lies beside the checkout
+#   FROM=gem-tiny bash scripts/train_tiny.sh             the towers and projectors of a checkpoint, and a new LoRA: an hour
 #   OUT=/tmp/mine TRIAL=1 bash scripts/train_tiny.sh     a short trial: minutes of each step, for its way and not its result
 #   bash scripts/train_tiny.sh --use_cpu false --bf16             flags go to the last step, `python -m llava_ecg.train`
 #
@@ -31,24 +32,29 @@ real=()
 [ ! -d "$DATA" ] || real=(--real "$DATA")
 step "$OUT/set/records.json" "making the set in $OUT/set" \
     "$PY" -m llava_ecg.train.tiny.records "$OUT/set" --simulated "${COUNT:-6000}" --seed 11 ${real[@]+"${real[@]}"}
+"$VENV/bin/llava-ecg" fetch gem-tiny
 towers() { # towers WORD...: a tower of the set
     "$PY" -m llava_ecg.train.tiny.towers "$@" --data "$OUT/set"
 }
-step "$OUT/ecg-plain/model.safetensors" "training the ECG tower" \
-    towers ecg --out "$OUT/ecg-plain" --minutes "${ECG_MINUTES:-46}"
-step "$OUT/ecg/model.safetensors" "teaching it to write" \
-    towers ecg --init "$OUT/ecg-plain" --grow 2 --write --out "$OUT/ecg" --minutes "${ECG_WRITE_MINUTES:-60}" --learning_rate 8e-4
-step "$OUT/image-plain/model.safetensors" "training the image tower" \
-    towers image --out "$OUT/image-plain" --teacher "$OUT/ecg" --minutes "${IMAGE_MINUTES:-18}"
-step "$OUT/image/model.safetensors" "teaching it to write" \
-    towers image --init "$OUT/image-plain" --grow 2 --write --teacher "$OUT/ecg" --out "$OUT/image" --minutes "${IMAGE_WRITE_MINUTES:-35}" \
-    --learning_rate 8e-4
-"$VENV/bin/llava-ecg" fetch gem-tiny
-step "$OUT/aligned/projectors.safetensors" "aligning both with the language model's embedding" \
-    "$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
-    --minutes "${ALIGN_MINUTES:-6}"
+if [ -n "${FROM:-}" ]; then
+    step "$OUT/aligned/projectors.safetensors" "taking $FROM apart" \
+        "$PY" -m llava_ecg.train.tiny.unpack "$FROM" --out "$OUT/aligned"
+else
+    step "$OUT/ecg-plain/model.safetensors" "training the ECG tower" \
+        towers ecg --out "$OUT/ecg-plain" --minutes "${ECG_MINUTES:-46}"
+    step "$OUT/ecg/model.safetensors" "teaching it to write" \
+        towers ecg --init "$OUT/ecg-plain" --grow 2 --write --out "$OUT/ecg" --minutes "${ECG_WRITE_MINUTES:-60}" --learning_rate 8e-4
+    step "$OUT/image-plain/model.safetensors" "training the image tower" \
+        towers image --out "$OUT/image-plain" --teacher "$OUT/ecg" --minutes "${IMAGE_MINUTES:-18}"
+    step "$OUT/image/model.safetensors" "teaching it to write" \
+        towers image --init "$OUT/image-plain" --grow 2 --write --teacher "$OUT/ecg" --out "$OUT/image" --minutes "${IMAGE_WRITE_MINUTES:-35}" \
+        --learning_rate 8e-4
+    step "$OUT/aligned/projectors.safetensors" "aligning both with the language model's embedding" \
+        "$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
+        --minutes "${ALIGN_MINUTES:-6}"
+fi
 step "$OUT/lines/train.json" "writing conversations" \
-    "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/lines" \
+    "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --out "$OUT/lines" \
     --count "${LINES:-2080}"
 say "training the LoRA"
 "$PY" -m llava_ecg.train \

@@ -36,7 +36,7 @@ from llava_ecg.model.loading import compose, load_tokenizer, tower_stream
 from llava_ecg.model.saving import save_tower
 from llava_ecg.train.tiny.captions import FORM, WORDS, read_caption
 from llava_ecg.train.tiny.loop import Clock, optimise
-from llava_ecg.train.tiny.probe import Probe, load_heads
+from llava_ecg.train.tiny.probe import Probe, load_heads, save_heads
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
 from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, roc_area
 
@@ -247,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps({"stream": name, **report(model, name, stream, words)}), flush=True)
         for name, each in made.items():
             save_tower(model.towers[name], each.tower, each.tower_config, each.preparation, args.out / name)
+            save_heads(streams[name].probe, args.out / name)
         save_file(
             {name: value.contiguous() for name, value in model.projectors.state_dict().items()},
             args.out / "projectors.safetensors",

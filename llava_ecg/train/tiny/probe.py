@@ -89,6 +89,15 @@ def load_probe(probe: Probe, folder: Path, heads: Path | None = None) -> None:
         InputError: there are none, or of another size.
     """
     load_heads(probe, heads or folder)
+    load_tower(probe, folder)
+
+
+def load_tower(probe: Probe, folder: Path) -> None:
+    """Fill a probe's tower (not its heads).
+
+    Raises:
+        InputError: there is none, or of another size.
+    """
     tower: Any = probe.tower
     try:
         tower.load_state_dict(load_file(folder / "model.safetensors"))

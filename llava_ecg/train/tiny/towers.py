@@ -5,7 +5,8 @@ A tower on random weights has nothing to say to a language model. Here it learns
 heads are kept. With ``--write`` it also learns to write what its heads say as a caption into its first tokens, word by
 word (`llava_ecg.train.tiny.captions`), which `llava_ecg.train.tiny.align` turns into the language model's words; a
 tower of ``--init`` gets a few more layers for that (``--grow``), since what is told is the mean of all tokens of the
-last layer, which no token of that layer can see.
+last layer, which no token of that layer can see. With ``--heads_only`` heads are learned for a tower that stays as it
+is, such as one that ``llava_ecg.train.tiny.unpack`` took out of a checkpoint without them.
 
 It goes on where it was: ``--piece 20`` ends after twenty minutes with the state written, and the same command goes on.
 
@@ -34,7 +35,7 @@ from llava_ecg.train.tiny.captions import borders_of
 from llava_ecg.train.tiny.grow import grow
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.plain_cnn import PlainCnn
-from llava_ecg.train.tiny.probe import Probe, load_probe, save_heads, writing_loss
+from llava_ecg.train.tiny.probe import Probe, load_probe, load_tower, save_heads, writing_loss
 from llava_ecg.train.tiny.sets import PARTS, Pages, Signals, load
 from llava_ecg.train.tiny.sources import LABELS, SUPERCLASSES
 from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO, Told, errors, loss
@@ -86,16 +87,25 @@ def build_probe(stream: str, config: Mapping[str, Any] | None = None) -> Probe:
 
 
 def begun(args: argparse.Namespace) -> tuple[Probe, dict[str, Any]]:
-    """The probe that a training begins with, and its tower's config: a new one, or that of ``--init``, grown.
+    """The probe that a training begins with, and its tower's config: a new one, or that of ``--init``, grown; with
+    ``--heads_only`` new heads on its tower, which stays as it is.
 
     Raises:
-        InputError: there is none in the folder, or more layers are asked for without one.
+        InputError: there is none in the folder, or what goes on with one is asked for without.
     """
     if args.init is None:
-        if args.grow:
-            raise InputError("--grow adds layers to a tower that has learned; give it with --init")
+        if args.grow or args.heads_only:
+            raise InputError("--grow and --heads_only go on with a tower that has learned; give it with --init")
         return build_probe(args.stream), dict(SIZES.get(args.stream, {}).get("tower_config", {}))
     folder = args.init
+    if args.heads_only:
+        if args.grow:
+            raise InputError("--grow changes the tower and --heads_only leaves it; give one of them")
+        config = dict(tower_stream(folder).tower_config)
+        probe = build_probe(args.stream, config)
+        load_tower(probe, folder)
+        probe.tower.requires_grad_(False)
+        return probe, config
     if args.grow:
         folder = args.out / "grown"
         grow(args.init, folder, args.grow)
@@ -224,6 +234,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--write", action="store_true", help="also learn to write a caption of what the heads say, for the alignment"
     )
     parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a tower that this wrote, and its heads")
+    parser.add_argument(
+        "--heads_only",
+        action="store_true",
+        help="learn heads anew; the tower of --init, which needs none, stays as it is",
+    )
     parser.add_argument(
         "--teacher", type=Path, metavar="DIR", help="an ECG tower that tells the image tower what is not known"
     )
