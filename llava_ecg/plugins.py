@@ -70,10 +70,10 @@ tasks = Registry(
     {
         name: f"llava_ecg.eval.tasks:{name}"
         for name in (
-            *("ptbxl_super", "ptbxl_super_missing", "ecgqa", "readings", "measured", "measured_mimic"),
-            *("measured_ptbxl", "ecgbench_ptbxl_super", "ecgbench_ptbxl_report", "ecgbench_code15", "ecgbench_cpsc"),
-            *("ecgbench_csn", "ecgbench_g12ec", "ecgbench_ecgqa", "ecgbench_mmmu", "ecgbench_arena", "grounded_mimic"),
-            *("grounded_ptbxl", "grounded_mimic_r1", "grounded_ptbxl_r1", "grounded_mimic_missing"),
+            *("ptbxl_super", "ptbxl_super_missing", "ptbxl_rhythm", "ecgqa", "readings", "measured", "measured_fold9"),
+            *("measured_mimic", "measured_ptbxl", "ecgbench_ptbxl_super", "ecgbench_ptbxl_report", "ecgbench_code15"),
+            *("ecgbench_cpsc", "ecgbench_csn", "ecgbench_g12ec", "ecgbench_ecgqa", "ecgbench_mmmu", "ecgbench_arena"),
+            *("grounded_mimic", "grounded_ptbxl", "grounded_mimic_r1", "grounded_ptbxl_r1", "grounded_mimic_missing"),
         )
     },
     "benchmarks of llava-ecg eval, each an EvalTask",

@@ -68,4 +68,8 @@ say "training the LoRA"
     --use_cpu --seed 0 --logging_steps 10 --save_strategy steps --save_steps 50 --save_total_limit 1 --save_dtype float16 \
     --report_to none --dataloader_num_workers 0 --group_by_length \
     --output_dir "$OUT/gem-tiny" "$@"
+mkdir -p "$OUT/gem-tiny/heads"
+for stream in ecg image; do # so that FROM="$OUT/gem-tiny" can go on from it
+    cp "$OUT/aligned/$stream/heads.safetensors" "$OUT/gem-tiny/heads/$stream.safetensors"
+done
 say "done: try it with  $VENV/bin/llava-ecg chat --model $OUT/gem-tiny"

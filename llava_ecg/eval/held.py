@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.scaled import without_volts
 from llava_ecg.eval.sources import case
 from llava_ecg.grounding.answer import audit_answer
 from llava_ecg.grounding.audit import Audit
@@ -44,5 +45,10 @@ def held(
 
 @lru_cache(maxsize=1024)
 def _measured(blocks: str, shown: Span | None) -> tuple[Measurements | None, Mapping[str, Any]]:
-    found = case(json.loads(blocks))
-    return found.within(shown), {} if found.recording is None else found.recording.metadata
+    told = json.loads(blocks)
+    found = case(told)
+    who = {} if found.recording is None else found.recording.metadata
+    measured = found.within(shown)
+    if measured is not None and any(block.get("scaled") for block in told):
+        measured = without_volts(measured, sex=who.get("sex"), age=who.get("age"))
+    return measured, who

@@ -24,6 +24,15 @@ SUPERCLASSES = (
     "change, CD: conduction disturbance, HYP: hypertrophy. Answer with the abbreviations of all that apply, separated "
     "by commas."
 )
+RHYTHMS = {
+    "SR": "sinus rhythm",
+    "SBRAD": "sinus bradycardia",
+    "STACH": "sinus tachycardia",
+    "SARRH": "sinus arrhythmia",
+    "AFIB": "atrial fibrillation",
+}
+"""PTB-XL's code -> the rhythm, of those that the sample has more than once."""
+RHYTHM = f"What is the rhythm of this ECG: {', '.join(list(RHYTHMS.values())[:-1])} or {RHYTHMS['AFIB']}?"
 READINGS = (
     "What are the heart rate, the PR interval, the QRS duration, the QT interval and QTc (Bazett) of this ECG? Give "
     "each as a number, in bpm or ms."
@@ -90,6 +99,26 @@ def read_signals(data: Path) -> list[dict[str, Any]]:
     return [row | {"question": READINGS, "truth": ()} for row in read_superclasses(data)]
 
 
+def read_interpretations(data: Path) -> list[dict[str, Any]]:
+    """The ECGs of `read_superclasses`, with the question for an interpretation."""
+    return with_lent([row | {"question": INTERPRET, "truth": ()} for row in read_superclasses(data)])
+
+
+def read_rhythms(data: Path) -> list[dict[str, Any]]:
+    """The ECGs of `FOLD` that have one of `RHYTHMS` and no other rhythm, and the question which."""
+    return [
+        {
+            "name": f"ptbxl-{row['ecg_id']}",
+            "question": RHYTHM,
+            "truth": (row["rhythm"],),
+            "sources": (_block(data, row),),
+            "group": row["patient_id"],
+        }
+        for row in _labels(data, "rhythm").values()
+        if row["strat_fold"] == FOLD and row["rhythm"] in RHYTHMS
+    ]
+
+
 def read_recordings(data: Path) -> list[dict[str, Any]]:
     """Every WFDB record of ``cinc2021/``, with the question for an interpretation."""
     folder = data / "cinc2021"
@@ -134,12 +163,12 @@ def _questions(path: Path) -> list[dict[str, Any]]:
     raise InputError(f"{path} is no file of ECG-QA: a JSON list of questions with their ecg_id, answer and template_id")
 
 
-def _labels(data: Path) -> dict[str, dict[str, str]]:
-    """ecg_id -> its row of the sample's table."""
+def _labels(data: Path, *more: str) -> dict[str, dict[str, str]]:
+    """ecg_id -> its row of the sample's table, which has to have the columns `more` too."""
     path = data / "ptbxl" / "labels.csv"
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    wanted = {"row", "ecg_id", "patient_id", "strat_fold", "super_class"}
+    wanted = {"row", "ecg_id", "patient_id", "strat_fold", "super_class", *more}
     if rows and not rows[0].keys() >= wanted:
         raise InputError(f"{path} lacks the columns {', '.join(sorted(wanted - rows[0].keys()))}")
     return {row["ecg_id"]: row for row in rows}
@@ -158,5 +187,6 @@ def _block(data: Path, row: Mapping[str, str]) -> dict[str, Any]:
         "unit": SCALED_UNIT,
         "leads": list(STANDARD),
         "note": SCALED,
+        "scaled": True,
         "metadata": who | ({"age": float(row["age"])} if row.get("age") else {}),
     }

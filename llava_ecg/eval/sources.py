@@ -2,6 +2,7 @@
 
 {"ecg": "a.hea", "image": "a.png"}                       files, either or both
 {"ecg": "signals.npy", "row": 7, "rate": 250, "unit": 0.001, "leads": ["I", ...]}     one of a table [N, L, T]
+{"ecg": "signals.npy", ..., "scaled": true}              whose leads were scaled one by one: no volts are measured
 {"ecg": "a.hea", "show": ["image"]}                      measured by the signal, and the model sees the page alone
 """
 
@@ -21,10 +22,11 @@ from llava_ecg.data.conversation import STREAMS
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.images import read_image
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.scaled import with_limb_ratios
 from llava_ecg.errors import InputError
 
 _OF_TABLE = ("row", "rate", "unit", "leads")
-_KNOWN = {*STREAMS, *_OF_TABLE, "note", "metadata", "show"}
+_KNOWN = {*STREAMS, *_OF_TABLE, "note", "metadata", "show", "scaled"}
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ def _of_table(path: Path, block: Mapping[str, Any]) -> Recording:
         raise InputError(f"{path} can't be read as a table of signals: {error}") from error
     if signals.ndim != 3 or not 0 <= block["row"] < len(signals):
         raise InputError(f"{path} has the shape {signals.shape} and no row {block['row']} of [ECG, lead, sample]")
+    values = np.asarray(signals[block["row"]], dtype=np.float32) * np.float32(block["unit"])
     return Recording(
-        np.asarray(signals[block["row"]], dtype=np.float32) * np.float32(block["unit"]),
+        with_limb_ratios(values, block["leads"]) if block.get("scaled") else values,
         float(block["rate"]),
         tuple(block["leads"]),
         source=f"{path}[{block['row']}]",

@@ -22,7 +22,15 @@ from llava_ecg.eval.marking_measured import Grounding, Readings
 from llava_ecg.eval.modality import Missing, Thrice
 from llava_ecg.eval.parsers import Label
 from llava_ecg.eval.rubrics import ARENAS, GROUNDED, GROUNDED_R1, REPORTS
-from llava_ecg.eval.samples import read_ecgqa, read_recordings, read_signals, read_superclasses
+from llava_ecg.eval.samples import (
+    RHYTHMS,
+    read_ecgqa,
+    read_interpretations,
+    read_recordings,
+    read_rhythms,
+    read_signals,
+    read_superclasses,
+)
 from llava_ecg.eval.scorers import Scores
 
 
@@ -138,6 +146,15 @@ ptbxl_super = EvalTask(
     published=published.SUPER,
     note="published on fold 10 (2,082 ECGs) with other prompts; these are a sample of fold 9, filtered and scaled",
 )
+ptbxl_rhythm = replace(
+    ptbxl_super,
+    name="ptbxl_rhythm",
+    summary="PTB-XL rhythms, which of five; the sample's fold 9",
+    read=read_rhythms,
+    marking=Labels(tuple(Label(code, (rhythm,)) for code, rhythm in RHYTHMS.items())),
+    published={},
+    note="a sample of fold 9, filtered and scaled",
+)
 ecgqa = EvalTask(
     name="ecgqa",
     summary="ECG-QA, the exact set of options; questions about the sample's fold 9",
@@ -171,6 +188,13 @@ measured = EvalTask(
     read=read_recordings,
     marking=Grounding(),
     note="how often verdicts are wrong themselves: docs/grounding.md",
+)
+measured_fold9 = replace(
+    measured,
+    name="measured_fold9",
+    summary="measured grounding on the sample's fold 9, whose leads were scaled one by one: of what rests on no volts",
+    needs="ptbxl/labels.csv and ptbxl/signals_250hz_int16.npy",
+    read=read_interpretations,
 )
 ecgbench_ptbxl_super = _bench(
     "ecgbench_ptbxl_super",

@@ -17,11 +17,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from llava_ecg.ecg.findings import findings
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.measure import measure
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
-from llava_ecg.ecg.person import age_of, sex_of
+from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.scaled import without_volts
 from llava_ecg.ecg.source_files import files_of
 from llava_ecg.errors import InputError
 from llava_ecg.instruct.sure import only_sure
@@ -31,12 +30,7 @@ SCHEMA = 1
 """Of the JSON; a number more with every change of its fields."""
 SHOWN_S = 10.0
 """What is measured: the first so many seconds, which is what a model is shown of a longer recording."""
-NO_VOLTS = "the recording is not calibrated in mV"
 _DIGITS = 4
-_UNSCALED = (
-    "axis_deg", "p_axis_deg", "t_axis_deg", "sokolow_lyon_mv", "cornell_mv", "low_voltage_limb", "low_voltage_chest",
-    "r_progression", "r_transition", "delta_wave",
-)  # fmt: skip
 
 
 class CantWriteError(InputError):
@@ -260,24 +254,6 @@ class FactsFolder:
         made = make_facts(given)
         _write(path, made.json())
         return made, False
-
-
-def without_volts(measured: Measurements, *, sex: str | None = None, age: float | None = None) -> Measurements:
-    """The measurements without all that rests on the scale of the leads; times and counts stay."""
-    leads = {}
-    for name, lead in measured.leads.items():
-        kept = {column: values for column, values in lead.per_beat.items() if not column.endswith("_mv")}
-        times = {field: getattr(lead, field) for field in ("p_present", "p_ms", "pr_ms", "qrs_ms", "t_ms", "qt_ms")}
-        leads[name] = LeadMeasurements(**times, quality=lead.quality, per_beat=kept)
-    nothing: dict[str, Any] = dict.fromkeys(_UNSCALED)
-    bare = replace(
-        measured,
-        **nothing,
-        lead_reversal="",
-        leads=leads,
-        reasons={**measured.reasons, **dict.fromkeys(_UNSCALED, NO_VOLTS)},
-    )
-    return replace(bare, findings=findings(bare, sex=sex_of(sex), age=age_of(age)))
 
 
 def _plain(value: Any) -> Any:

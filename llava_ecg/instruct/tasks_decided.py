@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llava_ecg.ecg.leads import STANDARD
-from llava_ecg.instruct.facts import NO_VOLTS
+from llava_ecg.ecg.scaled import NO_VOLTS
 from llava_ecg.instruct.guide import CONFIRMED, Guide, in_words, value_of
 from llava_ecg.instruct.phrases import Voice, phrases, singular
 from llava_ecg.instruct.samples import Exchange, Sample

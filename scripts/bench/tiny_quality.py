@@ -32,13 +32,13 @@ from llava_ecg.assistant import Answer, Assistant, Question
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.ecg.scaled import without_volts
 from llava_ecg.eval.intervals import Figure, bootstrap
 from llava_ecg.eval.measured import NORMAL, Heard, grounding
 from llava_ecg.eval.samples import INTERPRET, SUPERCLASSES
 from llava_ecg.eval.scorers import macro_auc, macro_f1
 from llava_ecg.eval.sources import Partly
 from llava_ecg.grounding.claims import find_claims
-from llava_ecg.instruct.facts import without_volts
 from llava_ecg.train.tiny.questions import LIKELIHOODS
 from llava_ecg.train.tiny.sources import SUPERCLASSES as LABELS
 from llava_ecg.train.tiny.sources import Source, challenge_2021, ptbxl

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 
 from llava_ecg import plugins
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.eval import fingerprint
+from llava_ecg.eval.held import held
 from llava_ecg.eval.items import Answered, Item, Told, by_ecg
+from llava_ecg.eval.samples import RHYTHM
 from llava_ecg.eval.sources import Lately, case
-from llava_ecg.eval.tasks import EvalTask, chosen, ecgqa, ptbxl_super
+from llava_ecg.eval.tasks import EvalTask, chosen, ecgqa, measured_fold9, ptbxl_rhythm, ptbxl_super
+from llava_ecg.grounding.verdicts import Status
+from llava_ecg.train.tiny.questions import SHORT
 
 
 def question(ecg: int | list[int], answer: list[str], kind: str = "single-verify", **more: Any) -> dict[str, Any]:
@@ -34,11 +40,11 @@ def write(folder: Path, questions: list[dict[str, Any]]) -> Path:
     np.save(folder / "ptbxl/signals_250hz_int16.npy", rng.integers(-900, 900, (4, 12, 2500)).astype(np.int16))
     with (folder / "ptbxl/labels.csv").open("w", newline="", encoding="utf-8") as out:
         lines = csv.writer(out)
-        lines.writerow(["row", "ecg_id", "patient_id", "strat_fold", "super_class", "age", "sex"])
-        lines.writerow([0, 10, 1, 9, "NORM", "61", "male"])
-        lines.writerow([1, 11, 2, 9, "MI|STTC", "", ""])
-        lines.writerow([2, 12, 2, 9, "NORM", "", ""])
-        lines.writerow([3, 13, 3, 1, "NORM", "", ""])
+        lines.writerow(["row", "ecg_id", "patient_id", "strat_fold", "super_class", "rhythm", "age", "sex"])
+        lines.writerow([0, 10, 1, 9, "NORM", "SR", "61", "male"])
+        lines.writerow([1, 11, 2, 9, "MI|STTC", "BIGU|SR", "", ""])
+        lines.writerow([2, 12, 2, 9, "NORM", "AFIB", "", ""])
+        lines.writerow([3, 13, 3, 1, "NORM", "SR", "", ""])
     (folder / "ecgqa/questions.json").write_text(json.dumps(questions), encoding="utf-8")
     return folder
 
@@ -71,12 +77,46 @@ def test_the_ecg_of_a_row_is_read_with_its_person(data: Path) -> None:
     recording = case(first.sources).recording
     assert recording is not None
     table = np.load(data / "ptbxl/signals_250hz_int16.npy")
-    np.testing.assert_allclose(recording.signal, table[0] / 5000, rtol=1e-6)
+    chest = (table[:2, 6:] - table[:2, 6:].mean(axis=2, keepdims=True)) / 5000
+    np.testing.assert_allclose(recording.signal[6:], chest[0], rtol=1e-4, atol=1e-7)
     assert (recording.rate, recording.metadata) == (250, {"sex": "male", "age": 61.0})
     assert "in no unit" in recording.notes[0]
     other = case(second.sources).recording
     assert other is not None
-    np.testing.assert_allclose(other.signal, table[1] / 5000, rtol=1e-6)
+    np.testing.assert_allclose(other.signal[6:], chest[1], rtol=1e-4, atol=1e-7)
+
+
+def test_leads_that_were_scaled_one_by_one_have_their_axis_and_no_volts(data: Path) -> None:
+    recording, _ = simulate(Heart(axis_deg=-20, muscle_mv=0.01, rate_bpm=75), seed=1)
+    scaled = recording.signal - recording.signal.mean(axis=1, keepdims=True)
+    scaled *= 1000 / scaled.std(axis=1, keepdims=True)
+    place = data / "ptbxl/signals_250hz_int16.npy"
+    np.save(place, np.round(scaled[None, :, ::2]).astype(np.int16).repeat(4, axis=0))
+    [item, *_] = measured_fold9.items(data)
+    block = item.sources[0]
+    shown = case([block]).recording
+    assert shown is not None
+    assert measure(shown).axis_deg == pytest.approx(measure(recording).axis_deg, abs=5)
+    text = "The heart rate is 75 bpm. There is left ventricular hypertrophy. ST elevation in V2 of 3 mm. Low voltage."
+    said = {verdict.claim.quantity: verdict.status for verdict in held("Interpret.", text, [block]).verdicts}
+    assert said.pop("heart_rate_bpm") is Status.SUPPORTED
+    assert said and set(said.values()) <= {Status.UNMEASURABLE, Status.NOT_CHECKED}
+    volts = {verdict.status for verdict in held("Interpret.", text, [block | {"scaled": False}]).verdicts}
+    assert Status.CONTRADICTED in volts  # where the same numbers are taken for millivolts
+
+
+def test_rhythms(data: Path) -> None:
+    items = ptbxl_rhythm.items(data)
+    assert [(item.name, item.truth) for item in items] == [("ptbxl-10", ("SR",)), ("ptbxl-12", ("AFIB",))]
+    texts = ["The rate is slow (bradycardia), consistent with sinus bradycardia.", "Atrial fibrillation"]
+    told = [ptbxl_rhythm.marking.read(item, Answered(text)) for item, text in zip(items, texts, strict=True)]
+    assert [each.said for each in told] == [["SBRAD"], ["AFIB"]]
+    assert any(RHYTHM in asked for asked, _ in SHORT)
+    table = data / "ptbxl/labels.csv"
+    table.write_text(table.read_text().replace("rhythm", "other"))
+    assert ptbxl_super.items(data)
+    with pytest.raises(InputError, match="lacks the columns rhythm"):
+        ptbxl_rhythm.items(data)
 
 
 def test_only_questions_of_the_fold_are_asked(data: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from llava_ecg.ecg.scaled import NO_VOLTS
 from llava_ecg.ecg.simulate import Heart
 from llava_ecg.errors import InputError
 from llava_ecg.instruct import facts as module
-from llava_ecg.instruct.facts import NO_VOLTS, Facts, FactsFolder, Given, key_of, make_facts
+from llava_ecg.instruct.facts import Facts, FactsFolder, Given, key_of, make_facts
 
 from .made import save
 

@@ -12,6 +12,7 @@ import torch
 
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.render import draw_page
+from llava_ecg.ecg.scaled import limb_scales
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.train.tiny import records, sources
@@ -34,7 +35,7 @@ def test_limb_leads_get_their_ratios_back() -> None:
     recording, _ = simulate(Heart(axis_deg=-20, muscle_mv=0.01), seed=1)
     limbs = recording.signal[:6] - recording.signal[:6].mean(axis=1, keepdims=True)
     spread = limbs.std(axis=1)
-    factors = sources.limb_scales(limbs / spread[:, None])
+    factors = limb_scales(limbs / spread[:, None])
     assert factors == pytest.approx(spread / spread.mean(), rel=0.01)
 
 

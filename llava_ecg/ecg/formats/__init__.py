@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from llava_ecg.ecg.formats.reader import (
     can,
     check_millivolts,
     looks_like,
+    part_of,
     split_record,
 )
 from llava_ecg.ecg.person import person
@@ -122,12 +122,7 @@ def _part(reader: Reader, path: Path, options: Options) -> Recording:
     if options.whole:
         return recording
     if not can(reader, "parts"):
-        begin, seconds = options.start, options.seconds
-        if begin >= recording.duration:
-            raise InputError(f"{path} is {recording.duration:.1f} s long, so nothing is there from {begin:g} s on")
-        recording = recording.window(begin, recording.duration if seconds is None else seconds)
-        if recording.start is not None:
-            recording = replace(recording, start=recording.start + timedelta(seconds=begin))
+        recording = part_of(path, recording, options)
     end = options.start + recording.duration
     return replace(recording, notes=(*recording.notes, f"read from {options.start:g} s to {end:g} s"))
 

@@ -52,7 +52,7 @@ _DATE_FORMS = (
     *(f"{date} %H:%M:%S{part}" for date in ("%d.%m.%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y") for part in (".%f", "")),
     *(f"%H:%M:%S{part} {date}" for date in ("%d/%m/%Y", "%Y-%m-%d") for part in (".%f", "")),
 )
-_EVEN = 0.95  # of the steps of a counter or clock are alike; a counter of packets begins anew now and then
+EVEN = 0.95  # of the steps of a counter or clock are alike; a counter of packets begins anew now and then
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ def sort(path: Path, table: Table, options: Options, named: int | None = None) -
     Raises:
         InputError: a lead holds a cell that is no number, or the times can't be used and the user gives no rate.
     """
-    assert table.header is not None
-    titles = [_split(title, unit) for title, unit in zip(table.header, table.units, strict=True)]
+    titles = titles_of(table)
     rate, rest = None, []
     for column, (name, unit) in enumerate(titles):
         key = _key(name)
@@ -95,6 +94,18 @@ def sort(path: Path, table: Table, options: Options, named: int | None = None) -
     for column in kept:
         check_cells(path, table, column)
     return Columns(kept, [titles[column][0] for column in kept], [titles[column][1] for column in kept], rate, notes)
+
+
+def times_of(table: Table) -> dict[int, tuple[str, str | None]]:
+    """The columns of times: column -> (what its title says, the unit)."""
+    keys = {column: (_key(name), unit) for column, (name, unit) in enumerate(titles_of(table))}
+    return {column: (key, unit) for column, (key, unit) in keys.items() if _TIME.match(key)}
+
+
+def titles_of(table: Table) -> list[tuple[str, str | None]]:
+    """(name, unit) of each column."""
+    assert table.header is not None
+    return [_split(title, unit) for title, unit in zip(table.header, table.units, strict=True)]
 
 
 def check_cells(path: Path, table: Table, column: int) -> None:
@@ -112,7 +123,16 @@ def counts_evenly(values: np.ndarray) -> bool:
     if len(steps) < 8 or not np.isfinite(steps).all():
         return False
     usual = float(np.median(steps))
-    return usual != 0 and float((np.abs(steps - usual) <= 0.3 * abs(usual)).mean()) >= _EVEN
+    return usual != 0 and float((np.abs(steps - usual) <= 0.3 * abs(usual)).mean()) >= EVEN
+
+
+def rises_evenly(table: Table, column: int) -> bool:
+    """The same of all rows of a table, held or not."""
+    return counts_evenly(table.values[:, column]) if table.facts is None else table.facts.evenly(column)
+
+
+def _empty(table: Table, column: int) -> bool:
+    return not np.isfinite(table.values[:, column]).any() if table.facts is None else table.facts.empty(column)
 
 
 def _key(name: str) -> str:
@@ -159,7 +179,7 @@ def _leads(
     kept, notes = [], []
     for column in columns:
         name, unit = titles[column]
-        fault, values = table.faults.get(column), table.values[:, column]
+        fault = table.faults.get(column)
         lead = lead_names.canonical(name) in lead_names.STANDARD or column in of_other
         axis = (
             name.strip().lower() in ("x", "y", "z") and not standard
@@ -172,11 +192,11 @@ def _leads(
             why = "it is no column of numbers"
         elif lead_names.is_other_signal(name):
             why = "it is no ECG lead by its name"
-        elif counts_evenly(values):
+        elif rises_evenly(table, column):
             why = "it counts up evenly, as a counter or a clock does"
         elif certain and not usual and (unit is None or millivolts_per(unit) is None):
             why = "it is no ECG lead by its name, as others are"
-        elif certain and not usual and not np.isfinite(values).any():
+        elif certain and not usual and _empty(table, column):
             why = "it is empty"
         if why is None:
             kept.append(column)
@@ -193,9 +213,12 @@ def _leads(
 
 def _rate_of(path: Path, table: Table, column: int, key: str, unit: str | None, options: Options) -> float | None:
     try:
+        if table.facts is not None:
+            return table.facts.rate(path, table, column)
         return _rate(path, *_seconds(path, table, column, key, unit))
     except InputError:
-        if options.rate is not None and not _gap(table.values[:, column]):
+        gap = _gap(table.values[:, column]) if table.facts is None else table.facts.gap(column)
+        if options.rate is not None and not gap:
             return None  # the user says it
         raise
 
@@ -216,24 +239,39 @@ def _seconds(path: Path, table: Table, column: int, key: str, unit: str | None) 
     with times."""
     times = table.values[:, column]
     if column in table.faults:
-        times = np.array([_moment(text, number) for text, number in zip(table.texts[column], times, strict=True)])
+        times = np.array([moment(text, number) for text, number in zip(table.texts[column], times, strict=True)])
         if np.isfinite(times).all():
             times = times + 86400.0 * np.cumsum(np.concatenate([[0], np.diff(times) < -43200]))  # past midnight
             return times, 1.0
         check_cells(path, table, column)
+    scale = time_unit(path, key, unit)
+    if scale is None:
+        scale = epoch_scale(float(np.nanmedian(np.abs(times))) if np.isfinite(times).any() else 0.0)
+        return times - (times[0] if scale < 1 else 0), scale
+    return times, scale
+
+
+def time_unit(path: Path, key: str, unit: str | None) -> float | None:
+    """Seconds in one of the times of a column, by what its title says; None where it does not say.
+
+    Raises:
+        InputError: an unknown unit.
+    """
     word = (unit or "").lower().strip(" .")
     if not word and key.split()[-1] in _TIME_UNITS:
         word = key.split()[-1]
-    if not word:  # seconds since 1970 have ten digits in our days, in ms, us and ns three, six and nine more
-        size = float(np.nanmedian(np.abs(times))) if np.isfinite(times).any() else 0.0
-        scale = next((10.0**-power for power in (9, 6, 3) if 5e8 < size * 10.0**-power < 5e9), 1.0)
-        return times - (times[0] if scale < 1 else 0), scale
-    if word not in _TIME_UNITS:
+    if word and word not in _TIME_UNITS:
         raise InputError(f"{path} has a time column in an unknown unit; call it time (s) or time (ms)")
-    return times, _TIME_UNITS[word]
+    return _TIME_UNITS[word] if word else None
 
 
-def _moment(text: str, number: float) -> float:
+def epoch_scale(size: float) -> float:
+    """Seconds in one by how large times are: since 1970, seconds have ten digits in our days, in ms, us and ns three,
+    six and nine more."""
+    return next((10.0**-power for power in (9, 6, 3) if 5e8 < size * 10.0**-power < 5e9), 1.0)
+
+
+def moment(text: str, number: float) -> float:
     """Seconds of a cell; NaN where it is none."""
     if math.isfinite(number):
         return number
@@ -264,7 +302,7 @@ def _rate(path: Path, times: np.ndarray, unit: float) -> float:
         if np.ptp(counts) <= max(2.0, 0.1 * float(np.median(counts))) and np.allclose(
             np.diff(seconds[changes]), length, rtol=0.01
         ):
-            return _whole(float(np.mean(counts)) / length)
+            return nearly_whole(float(np.mean(counts)) / length)
     rate = (len(seconds) - 1) / (seconds[-1] - seconds[0])
     steps = np.diff(seconds) * rate
     if (
@@ -274,7 +312,7 @@ def _rate(path: Path, times: np.ndarray, unit: float) -> float:
         raise InputError(
             f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate"
         )
-    return _whole(rate, 2 * _quantum(seconds) / (seconds[-1] - seconds[0]))
+    return nearly_whole(rate, 2 * _quantum(seconds) / (seconds[-1] - seconds[0]))
 
 
 def _quantum(seconds: np.ndarray) -> float:
@@ -287,7 +325,7 @@ def _quantum(seconds: np.ndarray) -> float:
     return 0.0
 
 
-def _whole(rate: float, uncertain: float = 5e-4) -> float:
+def nearly_whole(rate: float, uncertain: float = 5e-4) -> float:
     """The rate, or the whole number that it is but for rounded times.
 
     Args:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -213,8 +213,7 @@ def assemble(
     if options.rate is not None and rate is not None and abs(options.rate - rate) > 1e-3 * rate:
         notes.append(f"the sampling rate is {options.rate:g} Hz as given, the file says {rate:g} Hz")
     rate = options.rate if options.rate is not None else rate
-    if rate is not None and math.isfinite(rate) and math.isclose(rate, round(rate), rel_tol=1e-6):
-        rate = float(round(rate))  # 499.9999999 is 1 / 0.002 in a program's arithmetic
+    rate = None if rate is None else plain_rate(rate)
     names = _names(path, values.shape[0], options, leads)
     if options.leads is not None and leads and all(leads):
         said = tuple(lead_names.canonical(str(name)) for name in leads)
@@ -262,6 +261,46 @@ def assemble(
     signal[~np.isfinite(signal)] = np.nan
     millivolts, told = signal.astype(np.float32), dict(metadata or {})
     return Recording(millivolts, float(rate), names, start=start, metadata=told, notes=tuple(notes))  # type: ignore[arg-type]
+
+
+def plain_rate(rate: float) -> float:
+    """A rate as it is meant: 499.9999999 is 1 / 0.002 in a program's arithmetic."""
+    whole = math.isfinite(rate) and math.isclose(rate, round(rate), rel_tol=1e-6)
+    return float(round(rate)) if whole else rate
+
+
+def span_of(path: Path, options: Options, rate: float, count: int) -> tuple[int, int]:
+    """The first sample of the part that is asked for, and that behind its last.
+
+    Args:
+        rate: Hz.
+        count: how many samples there are.
+
+    Raises:
+        InputError: the recording ends before.
+    """
+    first = round(options.start * rate)
+    last = count if options.seconds is None else min(count, first + round(options.seconds * rate))
+    if first >= last:
+        raise InputError(f"{path} is {count / rate:.1f} s long, so nothing is there from {options.start:g} s on")
+    return first, last
+
+
+def part_of(path: Path, recording: Recording, options: Options) -> Recording:
+    """The part that is asked for of a recording that was read whole.
+
+    Raises:
+        InputError: it ends before.
+    """
+    first, last = span_of(path, options, recording.rate, recording.signal.shape[1])
+    signal = recording.signal[:, first:last].copy()  # the rest need not be kept
+    return begun(replace(recording, signal=signal), options)
+
+
+def begun(recording: Recording, options: Options) -> Recording:
+    """A part, with the time at which it begins in place of that of the whole."""
+    start = recording.start
+    return recording if start is None else replace(recording, start=start + timedelta(seconds=options.start))
 
 
 def _names(path: Path, count: int, options: Options, leads: Sequence[str | None] | None) -> tuple[str, ...]:

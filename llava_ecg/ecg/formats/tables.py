@@ -10,9 +10,10 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -63,6 +64,24 @@ class Fault:
     of: int
 
 
+class Facts(Protocol):
+    """What is known of all rows of a table of which no more than some are held (see `long_tables`)."""
+
+    rows: int
+
+    def evenly(self, column: int) -> bool:
+        """As `columns.counts_evenly`."""
+
+    def empty(self, column: int) -> bool:
+        """Whether no cell of a column is a finite number."""
+
+    def rate(self, path: Path, table: Table, column: int) -> float:
+        """Hz by a column of times."""
+
+    def gap(self, column: int) -> bool:
+        """Whether rising times leave something out."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table.
@@ -74,6 +93,8 @@ class Table:
         faults: column -> what is wrong in it.
         texts: column -> the cells as text, for the columns with faults.
         before: the lines before the table, comments included.
+        facts: of all rows, where `values` has no more than some of them; faults are of all rows too then, and texts
+            are not kept.
     """
 
     header: list[str] | None
@@ -82,6 +103,12 @@ class Table:
     faults: dict[int, Fault] = field(default_factory=dict)
     texts: dict[int, list[str]] = field(default_factory=dict)
     before: str = ""
+    facts: Facts | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table has, held or not."""
+        return self.values.shape[0] if self.facts is None else self.facts.rows
 
 
 Line = tuple[int, str]
@@ -109,8 +136,18 @@ def read_lines(path: Path) -> tuple[list[Line], list[str], str | None]:
         if kind != "text":
             raise InputError(f"{path} is not a table of numbers as text but {kind}") from error
         text = raw.decode("cp1252", "replace")
-    lines, comments, separator = [], [], None
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+    lines: list[Line] = []
+    comments: list[str] = []
+    separator = sift(re.split(r"\r\n|\r|\n", text), 1, lines, comments)
+    if not lines:
+        raise InputError(f"{path} holds no samples")
+    return lines, comments, separator
+
+
+def sift(raw: Iterable[str], first: int, lines: list[Line], comments: list[str]) -> str | None:
+    """Put the lines of a file, of which the first has this number, where they belong; the separator that one names."""
+    separator = None
+    for number, line in enumerate(raw, start=first):
         bare = line.strip()
         if number == 1 and (named := re.match(r"^\"?sep=(.)\"?[,;\s]*$", line, re.IGNORECASE)):
             separator = named[1]
@@ -118,9 +155,25 @@ def read_lines(path: Path) -> tuple[list[Line], list[str], str | None]:
             comments.append(bare.lstrip("#%/ \t"))
         elif bare.strip(',;|" '):
             lines.append((number, line))
-    if not lines:
-        raise InputError(f"{path} holds no samples")
-    return lines, comments, separator
+    return separator
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is laid out.
+
+    Attributes:
+        dialect: how cells are kept apart.
+        header, units: as in `Table`.
+        width: how many cells a row has.
+        skip: how many lines stand before the first row of numbers.
+    """
+
+    dialect: Dialect
+    header: list[str] | None
+    units: list[str | None]
+    width: int
+    skip: int
 
 
 def parse(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Table:
@@ -129,18 +182,30 @@ def parse(path: Path, lines: Sequence[Line], comments: Sequence[str], separator:
     Raises:
         InputError: rows of different lengths, or no samples.
     """
-    dialect = _Dialect.of(lines[0][1], separator)
+    dialect = Dialect.of(lines[0][1], separator)
     cells = dialect.cells(lines[0][1])
     sideways = len(lines) <= _LEADS and len(cells) > len(lines) and dialect.number(cells[1]) is not None
     if sideways and all(canonical(dialect.cells(line)[0]) in STANDARD for _, line in lines):
         return _sideways(path, lines, dialect, len(cells), "\n".join(comments))
+    layout = layout_of(path, lines, comments, separator)
+    return numbers(path, lines[layout.skip :], layout, "\n".join(comments))
+
+
+def layout_of(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Layout:
+    """How the table is laid out that begins with the first line; the first lines of a longer one will do.
+
+    Raises:
+        InputError: no samples.
+    """
+    dialect = Dialect.of(lines[0][1], separator)
+    cells = dialect.cells(lines[0][1])
     if dialect.separator is None and len(lines) > 2:
         cells = dialect.titles(lines[0][1], len(dialect.cells(lines[2][1])))
     header: list[str] | None = None
     body, units = list(lines), [None] * len(cells)  # type: list[Line], list[str | None]
     if any(dialect.number(cell) is None for cell in cells) or _counts_up(cells):
         header, body = cells, body[1:]  # pandas numbers columns without names
-    elif comments and (last := _Dialect.of(comments[-1], separator).cells(comments[-1])) and len(last) == len(cells):
+    elif comments and (last := Dialect.of(comments[-1], separator).cells(comments[-1])) and len(last) == len(cells):
         header = (
             last if any(dialect.number(cell) is None for cell in last) else None
         )  # numpy.savetxt writes its header as a comment
@@ -158,12 +223,12 @@ def parse(path: Path, lines: Sequence[Line], comments: Sequence[str], separator:
             header, units = ["", *header], [None, *units]  # R's write.table gives the row names no title
         elif below < len(header) and not any(header[below:]):
             header, units = header[:below], units[:below]
-    return _numbers(path, body, dialect, header, units, len(header or cells), "\n".join(comments))
+    return Layout(dialect, header, units, len(header or cells), len(lines) - len(body))
 
 
-def _sideways(path: Path, lines: Sequence[Line], dialect: _Dialect, width: int, before: str) -> Table:
+def _sideways(path: Path, lines: Sequence[Line], dialect: Dialect, width: int, before: str) -> Table:
     """A table that has a lead in each line, after its name; turned, so that the leads are its columns."""
-    table = _numbers(path, lines, dialect, None, [None] * width, width, before)
+    table = numbers(path, lines, Layout(dialect, None, [None] * width, width, 0), before)
     for column in set(table.faults) - {0}:
         fault = table.faults[column]
         raise InputError(
@@ -174,14 +239,28 @@ def _sideways(path: Path, lines: Sequence[Line], dialect: _Dialect, width: int, 
 
 
 def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: str | None) -> Table | None:
-    """The table below lines of other text (patient, device, rate, ...), None where none is found.
+    """The table below lines of other text (patient, device, rate, ...), None where none is found."""
+    found = begin_of(lines, separator)
+    if found is None:
+        return None
+    begin, separator = found
+    return replace(parse(path, lines[begin:], [], separator), before=lines_above(lines[:begin], comments))
+
+
+def lines_above(lines: Sequence[Line], comments: Sequence[str]) -> str:
+    """What stands above a table that `begin_of` has found."""
+    return "\n".join([*comments, *(line for _, line in lines)])
+
+
+def begin_of(lines: Sequence[Line], separator: str | None) -> tuple[int, str | None] | None:
+    """Where a table begins below lines of other text, and its separator; None where none is found.
 
     Its first row of numbers is the first of six lines of as many cells, at least half of them numbers; its titles are
     the line above, if that has as many cells. A line above that has numbers in all of as many cells, or titles of leads
     in them, belongs to the table: then a fault lies between, and nothing may be cut off.
     """
     for at in range(1, min(len(lines) - 6, _HEADER_LINES)):
-        dialect = _Dialect.of(lines[at][1], separator)
+        dialect = Dialect.of(lines[at][1], separator)
         rows = [dialect.cells(line) for _, line in lines[at : at + 6]]
         if not all(len(row) == len(rows[0]) and _mostly_numbers(row, dialect) for row in rows):
             continue
@@ -196,13 +275,11 @@ def find(path: Path, lines: Sequence[Line], comments: Sequence[str], separator: 
                 break
         if any(_belongs(dialect.cells(line), len(rows[0]), dialect) for _, line in lines[:begin]):
             return None
-        table = parse(path, lines[begin:], [], dialect.separator)
-        before = "\n".join([*comments, *(line for _, line in lines[:begin])])
-        return Table(table.header, table.units, table.values, table.faults, table.texts, before)
+        return begin, dialect.separator
     return None
 
 
-def _belongs(cells: Sequence[str], width: int, dialect: _Dialect) -> bool:
+def _belongs(cells: Sequence[str], width: int, dialect: Dialect) -> bool:
     if len(cells) != width:
         return False
     return all(dialect.number(cell) is not None for cell in cells) or any(
@@ -210,19 +287,19 @@ def _belongs(cells: Sequence[str], width: int, dialect: _Dialect) -> bool:
     )
 
 
-def _mostly_numbers(row: Sequence[str], dialect: _Dialect) -> bool:
+def _mostly_numbers(row: Sequence[str], dialect: Dialect) -> bool:
     return sum(bool(cell) and dialect.number(cell) is not None for cell in row) * 2 >= len(row) > 0
 
 
 @dataclass(frozen=True)
-class _Dialect:
+class Dialect:
     """How cells are kept apart: by a separator (None for blanks), and in which quotes."""
 
     separator: str | None
     quote: str
 
     @classmethod
-    def of(cls, line: str, separator: str | None) -> _Dialect:
+    def of(cls, line: str, separator: str | None) -> Dialect:
         """By a file's first line; what stands in quotes does not count."""
         quote = "'" if re.search(r"(?:^|[,;\t|])\s*'", line) else '"'
         outside = re.sub(f"{quote}[^{quote}]*{quote}", "", line)
@@ -290,22 +367,19 @@ def _counts_up(cells: Sequence[str]) -> bool:
     )
 
 
-def _numbers(
-    path: Path,
-    lines: Sequence[Line],
-    dialect: _Dialect,
-    header: list[str] | None,
-    units: list[str | None],
-    width: int,
-    before: str,
-) -> Table:
-    """The body of a table as numbers: all at once where each cell is one, else cell by cell."""
+def numbers(path: Path, lines: Sequence[Line], layout: Layout, before: str = "") -> Table:
+    """The body of a table, or some rows of it, as numbers: all at once where each cell is one, else cell by cell.
+
+    Raises:
+        InputError: a row of another length.
+    """
+    dialect, width = layout.dialect, layout.width
     try:
         values = np.loadtxt(
             [line for _, line in lines], delimiter=dialect.separator, ndmin=2, comments=None, quotechar=dialect.quote
         )
         if values.shape[1] == width:
-            return Table(header, units, values, before=before)
+            return Table(layout.header, layout.units, values, before=before)
     except ValueError:
         pass  # an empty cell, a decimal comma, or a fault, which the slow way finds
     rows = dialect.rows([line for _, line in lines])
@@ -319,14 +393,15 @@ def _numbers(
     for column in range(width):
         cells = [row[column] for row in rows]
         try:
-            values[:, column] = np.array(cells, dtype=np.float64)
-            continue
+            if "_" not in "".join(cells):  # 1_000 is a number to NumPy, and to `Dialect.number` it is none
+                values[:, column] = np.array(cells, dtype=np.float64)
+                continue
         except ValueError:
             pass
-        numbers = [dialect.number(cell) for cell in cells]
-        values[:, column] = [math.nan if number is None else number for number in numbers]
-        bad = [at for at, number in enumerate(numbers) if number is None]
+        found = [dialect.number(cell) for cell in cells]
+        values[:, column] = [math.nan if number is None else number for number in found]
+        bad = [at for at, number in enumerate(found) if number is None]
         if bad:
             filled = sum(cell.lower() not in _MISSING for cell in cells)
             faults[column], texts[column] = Fault(cells[bad[0]], lines[bad[0]][0], len(bad), filled), cells
-    return Table(header, units, values, faults, texts, before)
+    return Table(layout.header, layout.units, values, faults, texts, before)

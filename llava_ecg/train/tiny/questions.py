@@ -121,7 +121,14 @@ SHORT: tuple[tuple[tuple[str, ...], Callable[[Facts], str]], ...] = (
         rate_sentence,
     ),
     (
-        ("What is the rhythm?", "Which rhythm does this ECG show?", "Which rhythm?", "Describe the rhythm."),
+        (
+            "What is the rhythm?",
+            "Which rhythm does this ECG show?",
+            "Which rhythm?",
+            "Describe the rhythm.",
+            "What is the rhythm of this ECG: sinus rhythm, sinus bradycardia, sinus tachycardia, sinus arrhythmia or "
+            "atrial fibrillation?",
+        ),
         rhythm_answer,
     ),
     (("Is the rhythm regular?", "Does the heart beat regularly?", "Is it regular?"), regular_answer),

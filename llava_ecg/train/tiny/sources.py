@@ -18,6 +18,7 @@ import numpy as np
 from llava_ecg.ecg.formats import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.scaled import with_limb_ratios
 from llava_ecg.ecg.simulate import draw, simulate
 from llava_ecg.errors import InputError
 
@@ -95,35 +96,13 @@ def simulated(number: int, seed: int, validation: int) -> Source:
     return Source(f"simulated-{number:06d}", split, recording, labels, {name: facts[name] for name in told})
 
 
-def limb_scales(signal: np.ndarray) -> np.ndarray:
-    """The factors that make six limb leads agree with Einthoven and Goldberger again.
-
-    A recording whose leads were each divided by their own standard deviation keeps that the limb leads depend on each
-    other: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2 hold for one set of factors, up to a
-    common one.
-
-    Args:
-        signal: float [6, T], I II III aVR aVL aVF without their means.
-
-    Returns:
-        float [6] with a mean of 1.
-    """
-    equations = np.array([[1, -1, 1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-1, 0.5, 0, 0, 1, 0], [0.5, -1, 0, 0, 0, 1]])
-    products = signal @ signal.T / signal.shape[1]
-    _, vectors = np.linalg.eigh((equations.T @ equations) * products)
-    factors = np.abs(vectors[:, 0])
-    return factors / factors.mean()
-
-
 def ptbxl(folder: Path) -> Iterator[Source]:
     """The sample of PTB-XL, whose leads come z-scored one by one: limb leads get their ratios back."""
     signals = np.load(folder / "signals_250hz_int16.npy", mmap_mode="r")
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     for row in rows:
-        signal = signals[int(row["row"])].astype(np.float32) / 1000
-        signal -= signal.mean(axis=1, keepdims=True)
-        signal[:6] *= limb_scales(signal[:6])[:, None]
+        signal = with_limb_ratios(signals[int(row["row"])].astype(np.float32) / 1000, STANDARD)
         labels: dict[str, bool] = {}
         if row["super_class"]:
             labels |= {name: name in row["super_class"].split("|") for name in SUPERCLASSES}
