@@ -84,7 +84,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     steps = [np.round(heart(place).resample(250).signal[:, :2500] * 1000) for place in range(3)]
     np.save(root / "data/ptbxl/signals_250hz_int16.npy", np.array(steps, dtype=np.int16))
-    rows = ["row,ecg_id,patient_id,strat_fold,super_class", "0,10,1,9,NORM", "1,11,2,9,MI|STTC", "2,12,3,9,NORM"]
+    rows = ["row,ecg_id,patient_id,strat_fold,super_class,rhythm"]
+    rows += ["0,10,1,9,NORM,SR", "1,11,2,9,MI|STTC,AFIB", "2,12,3,9,NORM,SR"]
     (root / "data/ptbxl/labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     told = {"question": "Is there noise?", "attribute": ["noise"], "template_id": 1, "question_type": "single-verify"}
     asked = [told | {"ecg_id": [10], "answer": ["yes"]}, told | {"ecg_id": [11], "answer": ["no"]}]
@@ -118,6 +119,7 @@ CHOSEN = {
     "ecgbench_ecgqa": ("No.", {"accuracy": 0.5}),
     "ecgbench_mmmu": ("Pacing", {"accuracy": 1.0}),
     "ptbxl_super": ("NORM", {"f1": (4 / 5 + 0 + 0) / 3}),
+    "ptbxl_rhythm": ("The rhythm is regular, consistent with sinus rhythm.", {"f1": (4 / 5 + 0) / 2}),
     "ecgqa": ("no", {"accuracy": 0.5}),
 }
 
@@ -206,7 +208,7 @@ def test_measured_grounding_between_floors_and_ceiling(run: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["measured", "measured_ptbxl"])
+@pytest.mark.parametrize("name", ["measured", "measured_fold9", "measured_ptbxl"])
 def test_a_constant_text_lifts_nothing(name: str, run: Any) -> None:
     [found] = run(name, lambda text, case: "The rate is 75 bpm.")
     told = values(found)

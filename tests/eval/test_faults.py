@@ -34,7 +34,8 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     (folder / "ptbxl").mkdir(parents=True)
     np.save(folder / "ptbxl/signals_250hz_int16.npy", np.full((3, 12, 2500), 100, dtype=np.int16))
-    rows = ["row,ecg_id,patient_id,strat_fold,super_class", "0,10,1,9,NORM", "1,11,2,9,MI|STTC", "2,12,3,9,NORM"]
+    rows = ["row,ecg_id,patient_id,strat_fold,super_class,rhythm"]
+    rows += ["0,10,1,9,NORM,SR", "1,11,2,9,MI|STTC,AFIB", "2,12,3,9,NORM,SR"]
     (folder / "ptbxl/labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "ecgbench/images").mkdir(parents=True)
     from PIL import Image

@@ -55,7 +55,8 @@ def data(tmp_path: Path) -> Path:
     for name in ("ptbxl", "ecgqa"):
         (folder / name).mkdir(parents=True)
     np.save(folder / "ptbxl/signals_250hz_int16.npy", np.full((3, 12, 2500), 100, dtype=np.int16))
-    rows = ["row,ecg_id,patient_id,strat_fold,super_class", "0,10,1,9,NORM", "1,11,2,9,MI|STTC", "2,12,3,9,NORM"]
+    rows = ["row,ecg_id,patient_id,strat_fold,super_class,rhythm"]
+    rows += ["0,10,1,9,NORM,SR", "1,11,2,9,MI|STTC,AFIB", "2,12,3,9,NORM,SR"]
     (folder / "ptbxl/labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     told = {"question": "Is there noise?", "attribute": ["noise"], "template_id": 1, "question_type": "single-verify"}
     questions = [told | {"ecg_id": [10], "answer": ["yes"]}, told | {"ecg_id": [11], "answer": ["no"]}]

@@ -138,7 +138,8 @@ def data(tmp_path: Path) -> Path:
     recordings = [simulate(Heart(rate_bpm=rate), seed=3)[0].resample(250) for rate in (50, 75, 99)]
     steps = [np.round(each.signal[:, :2500] * 1000) for each in recordings]
     np.save(tmp_path / "data/ptbxl/signals_250hz_int16.npy", np.array(steps, dtype=np.int16))
-    rows = ["row,ecg_id,patient_id,strat_fold,super_class", "0,10,1,9,NORM", "1,11,2,9,MI|STTC", "2,12,3,9,NORM"]
+    rows = ["row,ecg_id,patient_id,strat_fold,super_class,rhythm"]
+    rows += ["0,10,1,9,NORM,SR", "1,11,2,9,MI|STTC,AFIB", "2,12,3,9,NORM,SR"]
     (tmp_path / "data/ptbxl/labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path / "data"
 
