@@ -55,7 +55,7 @@ else
 fi
 step "$OUT/lines/train.json" "writing conversations" \
     "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --out "$OUT/lines" \
-    --count "${LINES:-2080}"
+    --count "${LINES:-2080}" --seed 7
 say "training the LoRA"
 "$PY" -m llava_ecg.train \
     --model_name_or_path smollm2-135m-instruct --version ecg_chatml \
