@@ -13,6 +13,7 @@ from llava_ecg.ecg import read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.simulate import simulate
 from llava_ecg.errors import InputError
+from tests.ecg.windowed import check_parts, check_windows, memory_of
 
 GIVEN: dict[str, Any] = {"rate": 500, "unit": "mV", "leads": "standard"}
 SAID = {"rate": 500, "unit": "mV", "leads": list(STANDARD)}
@@ -118,6 +119,40 @@ def test_npz_says_it_all(tmp_path: Path, ecg: np.ndarray) -> None:
         read(tmp_path / "c.npz", **GIVEN)
 
 
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "i2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_parts(tmp_path: Path, ecg: np.ndarray, transposed: bool, order: Any, dtype: str) -> None:
+    """Whichever way the numbers lie in the file, packed or not."""
+    values = np.tile(100 * ecg, 3)
+    values = np.asarray(values.T if transposed else values, dtype, order)
+    told: dict[str, Any] = {"rate": 500, "unit": 0.01, "leads": STANDARD}
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", signal=values, **told)
+    np.savez_compressed(tmp_path / "b.npz", ecg=values, fs=500)
+    check_windows(tmp_path / "a.npy", **told)
+    check_windows(tmp_path / "a.npz")
+    check_windows(tmp_path / "b.npz", **told | {"rate": 1000})
+    (tmp_path / "a.json").write_text(json.dumps(SAID | {"unit": 0.01, "age": 70}))
+    check_windows(tmp_path / "a.npy")
+    check_windows(tmp_path / "a.npy", leads="II")
+    np.save(tmp_path / "one.npy", values.ravel()[:3000])
+    check_windows(tmp_path / "one.npy", **told | {"leads": "II"})
+    few = read(tmp_path / "a.npz", start=1, seconds=12 / 500)
+    assert few.signal.shape == (12, 12), "which way round is told by the whole"
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_memory_goes_by_the_part(tmp_path: Path, transposed: bool) -> None:
+    values = np.repeat(np.sin(np.arange(2_000_000, dtype=np.float32) / 20)[None], 12, axis=0)
+    values = values.T if transposed else values
+    np.save(tmp_path / "a.npy", np.ascontiguousarray(values))
+    np.savez(tmp_path / "b.npz", signal=values, rate=500, unit="mV", leads=np.array(STANDARD))
+    given: dict[str, Any] = {"start": 600, "seconds": 10}
+    assert memory_of(tmp_path / "a.npy", **GIVEN, **given) < 15_000_000, "of 96 MB"
+    assert memory_of(tmp_path / "b.npz", **given) < 50_000_000, "zipfile skips 16 MB at once"
+
+
 def test_nan_and_infinity_are_gaps(tmp_path: Path, ecg: np.ndarray) -> None:
     broken = ecg.copy()
     broken[0, :10], broken[1, 5], broken[2] = np.inf, -np.inf, np.nan
@@ -133,6 +168,7 @@ def test_csv_with_lead_names(tmp_path: Path, ecg: np.ndarray, separator: str) ->
     )
     recording = read(path, rate=500, unit="mV")
     assert np.allclose(recording.signal, ecg, atol=1e-5) and recording.leads == STANDARD and recording.format == "csv"
+    check_parts(path, rate=500, unit="mV")
 
 
 @pytest.mark.parametrize(("title", "scale"), [("time", 1), ("Time (s)", 1), ("t [ms]", 1000), ("seconds", 1)])
@@ -146,6 +182,7 @@ def test_csv_rate_from_its_time_and_unit_from_its_names(
     recording = read(path)
     assert recording.rate == 257 and recording.leads == ("I", "V2")
     assert np.allclose(recording.signal, ecg[[0, 7]], atol=1e-5)
+    check_parts(path)
 
 
 def test_csv_as_pandas_writes_it(tmp_path: Path, ecg: np.ndarray) -> None:
@@ -155,9 +192,11 @@ def test_csv_as_pandas_writes_it(tmp_path: Path, ecg: np.ndarray) -> None:
     broken[4, 10:20] = np.nan
     pandas.DataFrame(broken.T, columns=STANDARD).to_csv(tmp_path / "a.csv")
     assert np.allclose(read(tmp_path / "a.csv", rate=500, unit="mV").signal, broken, atol=1e-5, equal_nan=True)
+    check_parts(tmp_path / "a.csv", rate=500, unit="mV")
     for index in (True, False):
         pandas.DataFrame(ecg.T).to_csv(tmp_path / "b.csv", index=index)
         assert np.allclose(read(tmp_path / "b.csv", **GIVEN).signal, ecg, atol=1e-5)
+        check_parts(tmp_path / "b.csv", **GIVEN)
     with pytest.raises(InputError, match="does not say its leads"):
         read(tmp_path / "b.csv", rate=500, unit="mV")
 
@@ -166,12 +205,17 @@ def test_csv_with_decimal_commas(tmp_path: Path, ecg: np.ndarray) -> None:
     path = write_csv(tmp_path / "a.csv", ecg[:2].T, "I;II", ";")
     path.write_text(path.read_text().replace(".", ","))
     assert np.allclose(read(path, rate=500, unit="mV").signal, ecg[:2], atol=1e-5)
+    check_parts(path, rate=500, unit="mV")
 
 
 def test_csv_without_names_either_way_round(tmp_path: Path, ecg: np.ndarray) -> None:
     assert np.allclose(read(write_csv(tmp_path / "a.csv", ecg), **GIVEN).signal, ecg, atol=1e-5)
     assert np.allclose(read(write_csv(tmp_path / "b.txt", ecg.T), **GIVEN).signal, ecg, atol=1e-5)
+    for name in ("a.csv", "b.txt"):
+        check_parts(tmp_path / name, **GIVEN)
+        check_parts(tmp_path / name, **GIVEN | {"leads": "I,II"})
     (tmp_path / "b.json").write_text(json.dumps(SAID))
+    check_parts(tmp_path / "b.txt")
     assert np.allclose(read(tmp_path / "b.txt").signal, ecg, atol=1e-5)
 
 
@@ -194,6 +238,7 @@ def test_csv_faults_are_located(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         read(tmp_path / "a.csv", rate=None if "time" in text else 500, unit=None if "ohm" in text else "mV")
     assert str(tmp_path / "a.csv") in str(caught.value)
+    check_parts(tmp_path / "a.csv", rate=500, unit="mV")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.ecg.source_files import files_of
 from llava_ecg.errors import InputError
+from tests.ecg.windowed import check_windows, memory_of
 
 h5py = pytest.importorskip("h5py")
 
@@ -72,6 +73,41 @@ def test_another_order_of_the_limb_leads_is_seen(tmp_path: Path) -> None:
     assert recording.leads[3:6] == ("aVL", "aVF", "aVR")
     np.testing.assert_allclose(recording.select(STANDARD).signal, made(1), atol=1e-6)
     assert any("in the order aVL, aVF, aVR" in note for note in recording.notes)
+
+
+@pytest.mark.parametrize("block", [100, 1 << 15])
+@pytest.mark.parametrize("turned", [False, True])
+def test_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turned: bool, block: int) -> None:
+    """Of exams with zeros around them, leads in another order, gaps, and rates of their own."""
+    monkeypatch.setattr(hdf5, "_BLOCK", block)
+    exam = made(1)[[0, 1, 2, 4, 5, 3, *range(6, 12)]]
+    exam[:, 500:520] = 0
+    exam[1, 900:1000] = np.nan
+    path = write(tmp_path / "exams.hdf5", [made(2, 10.0), exam, np.zeros((12, 0))], ids=[1, 2, 3])
+    for number in (1, 2, 3):
+        check_windows(Path(f"{path}#{number}"))
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        padded = np.pad(exam, ((0, 0), (450, 130)))
+        file.create_dataset("ecg", data=padded if turned else padded.T, chunks=True, compression="gzip")
+        file.attrs["rate"] = 250
+    whole = read(tmp_path / "one.h5")
+    assert whole.leads[3] == "aVL" and whole.signal.shape == (12, 2800), "at the ends alone zeros are no signal"
+    check_windows(tmp_path / "one.h5")
+    check_windows(tmp_path / "one.h5", rate=500, unit=0.5)
+    check_windows(tmp_path / "one.h5", leads="standard")
+    check_windows(tmp_path / "one.h5", rate=1e-6)
+    check_windows(tmp_path / "one.h5", leads="II")
+
+
+def test_memory_goes_by_the_part(tmp_path: Path) -> None:
+    """Of 35 MB: half an hour of 12 leads with zeros before and behind."""
+    wave = np.sin(np.arange(720_000) / 20).astype(np.float32)
+    wave[:1000] = wave[-200_000:] = 0
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["signal"] = np.repeat(wave[:, None], 12, axis=1)
+    write(tmp_path / "short.h5", [made(1)], None)
+    more = memory_of(tmp_path / "a.h5", start=600, seconds=10) - memory_of(tmp_path / "short.h5", start=1, seconds=1)
+    assert more < 25_000_000
 
 
 def test_what_the_user_says_counts(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from llava_ecg.ecg.formats import parquet, read
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
+from tests.ecg.windowed import check_windows, memory_of
 
 pyarrow = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -26,6 +28,12 @@ LEADS = dict(zip(STANDARD, SIGNAL, strict=True))
 def write(path: Path, columns: dict[str, Any], said: dict[str, str] | None = None, **more: Any) -> Path:
     pq.write_table(pyarrow.table(columns).replace_schema_metadata(said), path, **more)
     return path
+
+
+def check_in_batches(path: Path, **given: Any) -> None:
+    """Parts are those of the whole, in batches that are shorter than they are."""
+    with patch.multiple(parquet, _SHORT=0, _BATCH=301):
+        check_windows(path, **given)
 
 
 def same(found: Any, signal: np.ndarray = SIGNAL, rate: float = 500.0) -> None:
@@ -53,15 +61,20 @@ def test_a_column_for_each_lead(tmp_path: Path) -> None:
 def test_times_units_and_what_is_no_lead(times: Any, name: str, tmp_path: Path) -> None:
     microvolts = {f"{lead} (uV)": np.round(values * 1000).astype(np.int32) for lead, values in LEADS.items()}
     other = {"sample": np.arange(2000), "ppg": np.sin(np.arange(2000) / 40), "label": ["N"] * 2000}
-    found = read(write(tmp_path / "a.parquet", {name: times} | other | microvolts))
+    path = write(tmp_path / "a.parquet", {name: times} | other | microvolts)
+    found = read(path)
     same(found, np.round(SIGNAL * 1000) / 1000)
     assert any("ppg is left out" in note for note in found.notes)
+    write(path, {name: times} | other | microvolts, row_group_size=700)
+    check_in_batches(path)
+    check_in_batches(path, rate=250)
 
 
 def test_gaps(tmp_path: Path) -> None:
     columns: dict[str, Any] = {lead: values.tolist() for lead, values in LEADS.items()}
     columns["V2"][100:200] = [None] * 100
     found = read(write(tmp_path / "a.parquet", columns), rate=500, unit="mV")
+    check_in_batches(tmp_path / "a.parquet", rate=500, unit="mV")
     assert np.isnan(found.signal[7, 100:200]).all()
     assert np.isfinite(np.delete(found.signal, 7, axis=0)).all()
 
@@ -100,8 +113,8 @@ def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "--rate" in capsys.readouterr().err
     with pytest.raises(InputError, match="'x' in line 2, column 1"):
         read(write(tmp_path / "t.parquet", {"I": ["0.1", "x", "0.3"], "II": [0.1, 0.2, 0.3]}), rate=500, unit="mV")
-    with monkeypatch.context() as patch:
-        patch.setattr(parquet, "find_spec", lambda _: None)
+    with monkeypatch.context() as changed:
+        changed.setattr(parquet, "find_spec", lambda _: None)
         with pytest.raises(InputError, match="pip install 'llava-ecg\\[formats\\]'"):
             read(path)
 
@@ -112,6 +125,26 @@ def test_a_small_file_of_many_numbers_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(parquet, "_LARGEST", 1_000_000)
     with pytest.raises(InputError, match="holds 1,200,000 values"):
         read(path, rate=500, unit="mV")
+
+
+def test_parts(tmp_path: Path) -> None:
+    """Of recordings in rows, of tables whose fault lies outside, and of one that would not be read at once."""
+    rows = {"id": [17, 21], "signal": [SIGNAL.tolist(), SIGNAL[:, ::-1].tolist()]}
+    path = write(tmp_path / "rows.parquet", rows, {"unit": "mV", "rate": "500"})
+    check_in_batches(Path(f"{path}#21"), leads="standard")
+    path = write(tmp_path / "fault.parquet", {"I": ["0.1"] * 900 + ["x"] + ["0.2"] * 99, "II": np.arange(1000.0) % 7})
+    check_in_batches(path, rate=500, unit="mV")
+    with patch.multiple(parquet, _SHORT=0, _BATCH=301), pytest.raises(InputError, match="'x' in line 901, column 1"):
+        read(path, rate=500, unit="mV", start=1)
+    with pytest.raises(InputError, match="one recording, so #3 behind it means nothing"):
+        read(f"{path}#3", start=1)
+
+
+def test_memory_goes_by_the_part(tmp_path: Path) -> None:
+    """Of 96 MB in the groups of rows that pyarrow makes."""
+    wave = np.sin(np.arange(1_000_000) / 20).astype(np.float32)
+    path = write(tmp_path / "a.parquet", {lead: wave + row for row, lead in enumerate(STANDARD)}, {"unit": "mV"})
+    assert memory_of(path, rate=500, start=600, seconds=10) < 40_000_000
 
 
 def test_a_file_that_ends_the_library_ends_no_more(
@@ -127,12 +160,12 @@ def test_a_file_that_ends_the_library_ends_no_more(
         process.wait()
         return some(process, *rest)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(parquet._Worker, "_some", staticmethod(killed))
+    with monkeypatch.context() as changed:
+        changed.setattr(parquet._Worker, "_some", staticmethod(killed))
         assert main(["measure", str(path)]) == 2
     assert "ends pyarrow, which happens with damaged files" in capsys.readouterr().err
-    with monkeypatch.context() as patch:
-        patch.setattr(parquet, "_PATIENCE_S", 0.0)
+    with monkeypatch.context() as changed:
+        changed.setattr(parquet, "_PATIENCE_S", 0.0)
         with pytest.raises(InputError, match="takes too long"):
             read(path)
     same(read(path))

@@ -14,6 +14,7 @@ import pytest
 from llava_ecg.ecg import Recording, read
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
+from tests.ecg.windowed import check_parts
 
 SIZE, RATE = 1500, 250
 TIME = np.arange(SIZE) / RATE
@@ -38,6 +39,7 @@ def text(*columns: Any, separator: str = ",", form: str = "{:.4f}", comma: bool 
 def written(folder: Path, content: str, encoding: str = "utf-8", **given: Any) -> Recording:
     """The recording in a file with this content."""
     (folder / "table.csv").write_bytes(content.encode(encoding))
+    check_parts(folder / "table.csv", **given)
     return read(folder / "table.csv", **given)
 
 
@@ -362,5 +364,6 @@ def test_shared_cases(shared: Path, name: str, given: dict[str, Any], rate: floa
     path = shared / "cases" / name
     if not path.is_file():
         pytest.skip(f"needs {path}")
+    check_parts(path, **given)
     found = measure(read(path, **given)).heart_rate_bpm
     assert found is not None and abs(found - rate) < 2

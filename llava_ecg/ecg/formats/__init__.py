@@ -17,9 +17,9 @@ from llava_ecg.ecg.formats.reader import (
     can,
     check_millivolts,
     looks_like,
-    part_of,
     split_record,
 )
+from llava_ecg.ecg.formats.windows import part_of
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -48,8 +48,8 @@ def read(
         unit: of the file's values: ``mV``, ``uV``, ``V``, ``nV``, or millivolts per value.
         leads: names in the order of the file, as a sequence or ``"I, II, V2"``; ``"standard"`` for I II III aVR aVL aVF
             V1 ... V6.
-        start: where to begin, s; no more than the part that is asked for is held, where the format allows it (WFDB,
-            EDF, ISHNE).
+        start: where to begin, s; little more than the part that is asked for is held, where the format allows it (WFDB,
+            EDF, ISHNE, tables as text, Parquet, HDF5, NumPy).
         seconds: how much to read from there; the rest where it is None.
         reader: the name of a format in `llava_ecg.plugins.readers`; by content, then by suffix where it is None.
 

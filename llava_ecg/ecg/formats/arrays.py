@@ -19,16 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats import columns, npy, tables
+from llava_ecg.ecg.formats import columns, long_tables, npy, tables
 from llava_ecg.ecg.formats.reader import (
     HEAD_BYTES,
+    HIGHEST_RATE,
+    LOWEST_RATE,
     Options,
     assemble,
     looks_like,
     millivolts_per,
     one_line,
     parse_leads,
+    plain_rate,
 )
+from llava_ecg.ecg.formats.windows import part_of, span_of
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
@@ -69,6 +73,7 @@ class Numpy:
     """The reader of .npy and .npz; an .npz may carry ``signal``, ``rate`` (or ``fs``), ``unit`` and ``leads``."""
 
     suffixes = (".npy", ".npz")
+    parts = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """NumPy's mark, or a zip archive whose first member is an array."""
@@ -83,7 +88,12 @@ class Numpy:
         try:
             with path.open("rb") as file:
                 bare = file.read(len(_MAGIC)) == _MAGIC
-            values, inside = (npy.load_npy(path), Said()) if bare else _unzip(path)
+            taken = _Taken(path, options)
+            if bare:
+                said = _sidecar(path)
+                values = npy.load_npy(path, taken.choice(said))
+            else:
+                values, said = _unzip(path, taken)
         except InputError:
             raise
         except (
@@ -92,13 +102,46 @@ class Numpy:
             with path.open("rb") as file:
                 kind = looks_like(file.read(HEAD_BYTES))
             raise InputError(f"{path} is no NumPy file of numbers but {kind}: {one_line(error)}") from error
-        return from_array(path, values, _sidecar(path).over(inside), options)
+        recording = from_array(path, values, said, options, taken.of)
+        return recording if options.whole or taken.of is not None else part_of(path, recording, options)
+
+    def seconds(self, path: Path) -> float | None:
+        """None: it goes by the leads too, which the user may have to name."""
+        return None
+
+
+class _Taken:
+    """Which part is taken of an array, if rate and leads are known before it is read."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self._path, self._options = path, options
+        self.of: tuple[int, int] | None = None
+        """The shape of the array of which a part was taken; None where all of it was."""
+
+    def choice(self, said: Said) -> npy.Choose | None:
+        """What chooses the part of an array of which a file and its sidecar say this."""
+        options = self._options
+        rate, leads = options.rate or said.rate, options.leads or said.leads
+        if options.whole or rate is None or leads is None or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            return None  # what is missing or wrong is said of the whole
+
+        def choose(shape: tuple[int, ...]) -> npy.Part | None:
+            if len(shape) not in (1, 2) or 0 in shape:
+                return None
+            rows, columns = (1, *shape) if len(shape) == 1 else shape
+            leads_first = _leads_first(self._path, (rows, columns), leads)
+            first, last = span_of(self._path, options, plain_rate(rate), columns if leads_first else rows)
+            self.of = rows, columns
+            return npy.Part(len(shape) - 1 if leads_first else 0, first, last)
+
+        return choose
 
 
 class Csv:
     """The reader of tables of numbers as text: columns are leads (with a header row) or either way round (without)."""
 
     suffixes = (".csv", ".tsv", ".txt")
+    parts = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """Text under one of the suffixes: numbers as text have no mark of their own."""
@@ -110,6 +153,16 @@ class Csv:
         Raises:
             InputError: not a table of numbers, uneven times, or rate, unit or leads unknown.
         """
+        if options.whole:
+            return self._whole(path, options)
+        part = long_tables.part(path, options, lambda table: from_columns(path, table, options))
+        return part_of(path, self._whole(path, options), options) if part is None else part
+
+    def seconds(self, path: Path) -> float | None:
+        """None: no more than reading tells how long a table is, and all of it can be held then."""
+        return None
+
+    def _whole(self, path: Path, options: Options) -> Recording:
         lines, comments, separator = tables.read_lines(path)
         try:
             return from_columns(path, tables.parse(path, lines, comments, separator), options)
@@ -135,14 +188,14 @@ def from_columns(path: Path, table: tables.Table, options: Options, inside: Said
         for column in range(table.values.shape[1]):
             columns.check_cells(path, table, column)
         values = table.values
-        if values.shape[0] > values.shape[1] == named + 1 > 1 and columns.counts_evenly(values[:, 0]):
+        if table.rows > values.shape[1] == named + 1 > 1 and columns.rises_evenly(table, 0):
             values = values[:, 1:]  # a counter or a clock before the leads
-        return from_array(path, values, said.over(before), options)
+        return from_array(path, values, said.over(before), options, (table.rows, values.shape[1]))
     found = columns.sort(path, table, options, named or None)
     values = table.values[:, found.positions]
     told = said.over(Said(rate=found.rate)).over(before)
     if not any(found.names) or all(name.isdigit() for name in found.names):  # pandas' numbered columns name no leads
-        return from_array(path, values, told, options)
+        return from_array(path, values, told, options, (table.rows, values.shape[1]))
     units = [said.unit if said.unit is not None else unit or before.unit for unit in found.units]
     told = replace(told, unit=None, leads=said.leads or tuple(found.names))
     return _assemble(path, values.T, told, options, units, found.notes)
@@ -158,8 +211,14 @@ def _said_before(table: tables.Table) -> Said:
     )
 
 
-def from_array(path: Path, values: np.ndarray, said: Said, options: Options) -> Recording:
-    """A recording from an array of which either axis may be the leads."""
+def from_array(
+    path: Path, values: np.ndarray, said: Said, options: Options, of: tuple[int, int] | None = None
+) -> Recording:
+    """A recording from an array of which either axis may be the leads.
+
+    Args:
+        of: the shape of the whole array, where `values` is a part of it.
+    """
     if values.dtype.kind not in "iuf":
         raise InputError(f"{path} holds values of type {values.dtype}, not real numbers")
     if values.ndim == 1:
@@ -169,7 +228,7 @@ def from_array(path: Path, values: np.ndarray, said: Said, options: Options) -> 
     if not values.size:
         raise InputError(f"{path} holds no samples")
     leads = options.leads or said.leads
-    values = _leads_first(path, values, leads)
+    values = values if _leads_first(path, of or values.shape, leads) else values.T
     return _assemble(path, values, said, options, [said.unit] * len(values))
 
 
@@ -194,13 +253,12 @@ def _assemble(
     )
 
 
-def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) -> np.ndarray:
-    """The array as [L, T], by the number of names, or without names by which side is as short as a set of leads."""
-    rows, columns = values.shape
+def _leads_first(path: Path, shape: tuple[int, ...], leads: Sequence[str] | None) -> bool:
+    """Whether an array is [L, T], not [T, L]: by the number of names, or without names by which side is as short as a
+    set of leads."""
+    rows, columns = shape
     if leads is None:
-        return (
-            values if rows <= columns else values.T
-        )  # only to say what is missing: the caller refuses an unnamed lead
+        return rows <= columns  # only to say what is missing: the caller refuses an unnamed lead
     if rows == columns:
         raise InputError(
             f"{path} is {rows} x {columns}, so its leads can't be told from its samples; name a file with more samples"
@@ -210,17 +268,19 @@ def _leads_first(path: Path, values: np.ndarray, leads: Sequence[str] | None) ->
             f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names "
             "with --leads"
         )
-    return values if len(leads) == rows else values.T
+    return len(leads) == rows
 
 
-def _unzip(path: Path) -> tuple[np.ndarray, Said]:
-    """The signal of an .npz and what its other arrays say."""
-    names, arrays = npy.load_npz(path, (*SIGNAL_KEYS, *_RATE_KEYS, "unit", "leads"))
-    name = next((key for key in SIGNAL_KEYS if key in arrays), None)
-    if name is None:
-        raise InputError(f"{path} holds {', '.join(names) or 'nothing'}, but no array called signal")
-    values = {key: array.tolist() for key, array in arrays.items() if key in (*_RATE_KEYS, "unit", "leads")}
-    return arrays[name], said_by(path, values)
+def _unzip(path: Path, taken: _Taken) -> tuple[np.ndarray, Said]:
+    """The signal of an .npz, or a part of it, and what its other arrays and its sidecar say."""
+    with npy.open_npz(path) as archive:
+        name = next((key for key in SIGNAL_KEYS if key in archive.names), None)
+        if name is None:
+            raise InputError(f"{path} holds {', '.join(archive.names) or 'nothing'}, but no array called signal")
+        keys = [key for key in (*_RATE_KEYS, "unit", "leads") if key in archive.names]
+        inside = said_by(path, {key: archive.load(key).tolist() for key in keys})
+        said = _sidecar(path).over(inside)
+        return archive.load(name, taken.choice(said)), said
 
 
 def _sidecar(path: Path) -> Said:

@@ -7,7 +7,7 @@ can be given from what is kept, `Unsure` is raised, and the table has to be read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class _Kinds:
 
     def __init__(self) -> None:
         self.values: np.ndarray | None = np.empty(0)
-        self._counts = np.empty(0)
+        self._counts: np.ndarray = np.empty(0)
 
     def add(self, values: np.ndarray) -> None:
         if self.values is None or not len(values):
@@ -200,12 +200,28 @@ class _Times:
                 return columns.nearly_whole(mean / length)
         rate = (self._count - 1) / (self._last - self._first)
         if self._longest[0] * rate > 1.75 or self._shortest[0] * rate <= 0:
-            _, _, worst = min((-abs(step * rate - 1), at, before) for step, before, at in (self._longest, self._shortest))
+            _, _, worst = min(
+                (-abs(step * rate - 1), at, before) for step, before, at in (self._longest, self._shortest)
+            )
             raise InputError(
                 f"{path} has uneven times after {worst:.3f} s; fill the gap, or drop the time column and give --rate"
             )
         quantum = next((10.0**-power for power in _POWERS if self._multiples[power]), 0.0)
         return columns.nearly_whole(rate, 2 * quantum / (self._last - self._first))
+
+
+def gathered(path: Path, batches: Iterable[Table]) -> Table | None:
+    """The table that comes batch by batch: the rows of the first one, and facts of all; None where none comes.
+
+    Raises:
+        Unsure: there is more to know than can be kept.
+    """
+    first, facts = None, None
+    for batch in batches:
+        if first is None or facts is None:
+            first, facts = batch, BatchFacts(batch)
+        facts.add(path, batch)
+    return first if first is None or facts is None else replace(first, faults=facts.faults, texts={}, facts=facts)
 
 
 class BatchFacts:

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,10 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg.formats.arrays import Said, from_array, from_columns, said_by
+from llava_ecg.ecg.formats.column_facts import Unsure, gathered
 from llava_ecg.ecg.formats.reader import Options, most_numbers
 from llava_ecg.ecg.formats.tables import Fault, Table
+from llava_ecg.ecg.formats.windows import part_of, span_of
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -32,13 +36,15 @@ from llava_ecg.errors import InputError
 _MAGIC = b"PAR1"
 _LARGEST = 1 << 26  # numbers that are read at once: 0.5 GB of them
 _PATIENCE_S = 120.0
+_SHORT = 1 << 16  # rows of a table that is read whole
+_BATCH = 1 << 15  # rows
 
 
 class Parquet:
     """The reader of Parquet."""
 
     suffixes = (".parquet", ".pq")
-    many = True
+    many = parts = True
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """The magic number."""
@@ -52,6 +58,16 @@ class Parquet:
         """
         if find_spec("pyarrow") is None:
             raise InputError(f"{path} is Parquet, which needs pyarrow; get it with: pip install 'llava-ecg[formats]'")
+        if not options.whole:
+            part = _part(path, options)
+            return part_of(path, self._whole(path, options), options) if part is None else part
+        return self._whole(path, options)
+
+    def seconds(self, path: Path) -> float | None:
+        """None: no more than reading tells how long a table is, and all of it can be held then."""
+        return None
+
+    def _whole(self, path: Path, options: Options) -> Recording:
         told, values = _WORKER.ask(path, options.record)
         inside = said_by(path, told["said"])
         if "header" in told:
@@ -63,8 +79,37 @@ class Parquet:
         return from_array(path, values, own, options)
 
 
-def _table(told: dict[str, Any], values: np.ndarray) -> Table:
-    """As a table of text is: columns of words are faults, with their text."""
+def _part(path: Path, options: Options) -> Recording | None:
+    """The part of a table that is asked for, which is read some rows at a time; None where it has to be read whole."""
+    first, values = _WORKER.ask(path, options.record, (0, 1))
+    count, width = first.get("count", 0), values.shape[-1]
+    if options.record is not None or count < _SHORT or count * width > most_numbers(path.stat().st_size):
+        return None
+    inside = said_by(path, first["said"])
+
+    def rows(begin: int, end: int) -> Iterator[Table]:
+        for at in range(begin, end, _BATCH):
+            yield _table(*_WORKER.ask(path, None, (at, min(at + _BATCH, end))), at)
+
+    try:
+        table = gathered(path, rows(0, count))
+        assert table is not None
+        rate = from_columns(path, table, options, inside).rate
+        begin, end = span_of(path, options, rate, count)
+        if (end - begin) * width > _LARGEST:
+            return None
+        part = np.concatenate([each.values for each in rows(begin, end)])
+        return from_columns(path, replace(table, values=part), options, inside)
+    except Unsure:
+        return None
+
+
+def _table(told: dict[str, Any], values: np.ndarray, before: int = 0) -> Table:
+    """As a table of text is: columns of words are faults, with their text.
+
+    Args:
+        before: how many rows come before these.
+    """
     faults, texts = {}, {}
     for key, cells in told["texts"].items():
         column = int(key)
@@ -72,7 +117,7 @@ def _table(told: dict[str, Any], values: np.ndarray) -> Table:
         filled = [(line, cell) for line, cell in enumerate(cells, 1) if cell]
         bad = [(line, cell) for line, cell in filled if np.isnan(values[line - 1, column])]
         if bad:
-            faults[column] = Fault(bad[0][1], bad[0][0], len(bad), len(filled))
+            faults[column] = Fault(bad[0][1], before + bad[0][0], len(bad), len(filled))
             texts[column] = cells
     return Table(told["header"], [None] * len(told["header"]), values, faults, texts)
 
@@ -93,14 +138,16 @@ class _Worker:
         self._rest = b""  # what came behind the line
         self._of = 0  # the process that began it: a fork has to begin its own
 
-    def ask(self, path: Path, record: str | None) -> tuple[dict[str, Any], np.ndarray]:
+    def ask(
+        self, path: Path, record: str | None, rows: tuple[int, int] | None = None
+    ) -> tuple[dict[str, Any], np.ndarray]:
         """See `llava_ecg.ecg.formats.parquet_worker.answer`.
 
         Raises:
             InputError: the file can't be read, or ended or stopped the process.
         """
         largest = min(_LARGEST, most_numbers(path.stat().st_size))
-        request = {"path": str(path), "record": record, "largest": largest}
+        request = {"path": str(path), "record": record, "largest": largest, "rows": rows}
         with self._lock:
             try:
                 process = self._started()

@@ -19,18 +19,23 @@ SAID = ("rate", "fs", "sampling_rate", "unit", "leads")
 
 _IDS = ("id", "ecg_id", "exam_id", "record", "record_id", "study_id", "filename")
 _SHOWN = 3
+_BATCH = 1 << 13  # rows
 
 
 class Refused(Exception):
     """What is wrong with a file, as the rest of a sentence that begins with its path."""
 
 
-def answer(path: str, record: str | None, largest: int) -> tuple[dict[str, Any], np.ndarray]:
+def answer(
+    path: str, record: str | None, largest: int, rows: tuple[int, int] | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     """What a file holds: its columns, or one of its rows.
 
     Args:
         record: id or number of the row, for a file whose rows are recordings.
         largest: so many numbers at most are read at once.
+        rows: of a table of columns, the first one to read and that behind the last; all where it is None. How many
+            there are is told with them.
 
     Returns:
         what to say of the numbers, and these: float64 [rows, columns], or [leads, samples] of a row.
@@ -52,8 +57,12 @@ def answer(path: str, record: str | None, largest: int) -> tuple[dict[str, Any],
                 return told | {"said": said}, values
             if record is not None:
                 raise Refused(f"is one recording, so #{record} behind it means nothing; leave it away")
-            _check_size(file, range(file.num_row_groups), largest)
-            told, values = _columns(file.read(use_threads=False))
+            if rows is None:
+                _check_size(file, range(file.num_row_groups), largest)
+                told, values = _columns(file.read(use_threads=False))
+            else:
+                told, values = _columns(_some_rows(file, *rows), _some_rows(file, 0, 1))
+                told["count"] = file.metadata.num_rows
             return told | {"said": said}, values
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
@@ -126,8 +135,32 @@ def _read_row(file: Any, number: int, largest: int) -> dict[str, Any]:
     raise Refused("holds fewer rows than it says")
 
 
-def _columns(table: Any) -> tuple[dict[str, Any], np.ndarray]:
-    """Columns of numbers [rows, columns]; what is none comes as text beside it."""
+def _some_rows(file: Any, first: int, last: int) -> Any:
+    """The rows of a table from one to another, of which little more is held."""
+    import pyarrow
+
+    found, at = [], 0
+    for group in range(file.num_row_groups):
+        size = file.metadata.row_group(group).num_rows
+        if at + size > first and at < last:
+            place = at
+            for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
+                begin = max(0, first - place)
+                if begin < len(batch):
+                    found.append(batch.slice(begin, last - place - begin))
+                place += len(batch)
+                if place >= last:
+                    break
+        at += size
+    return pyarrow.Table.from_batches(found, file.schema_arrow)
+
+
+def _columns(table: Any, beginning: Any = None) -> tuple[dict[str, Any], np.ndarray]:
+    """Columns of numbers [rows, columns]; what is none comes as text beside it.
+
+    Args:
+        beginning: the first row of all, where the table holds later ones: dates are counted from it.
+    """
     import pyarrow
 
     kinds = pyarrow.types
@@ -136,7 +169,8 @@ def _columns(table: Any) -> tuple[dict[str, Any], np.ndarray]:
         if kinds.is_timestamp(column.type) or kinds.is_duration(column.type):
             per = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[column.type.unit]
             counted = column.cast(pyarrow.int64()).to_numpy().astype(np.float64)
-            values.append((counted - counted[:1].sum()) * per)
+            first = (table if beginning is None else beginning).columns[number][:1].cast(pyarrow.int64()).to_numpy()
+            values.append((counted - first.astype(np.float64).sum()) * per)
         elif kinds.is_integer(column.type) or kinds.is_floating(column.type):
             values.append(column.to_numpy().astype(np.float64))
         else:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ LARGEST_SPAN_MV = 20.0
 LARGEST_INTEGER_SPAN_MV = 5.0  # millivolts that are all whole numbers would be a 1 mV step: ADC steps or microvolts
 SMALLEST_SPAN_MV = 0.02
 _NO_SIGNAL_MV = 1e-6
+LOWEST_RATE, HIGHEST_RATE = 20.0, 100_000.0  # Hz, of an ECG
 
 _FEW_NUMBERS = 1 << 22  # 12 leads of 12 minutes at 500 Hz: so many need no file to vouch for them
 _NUMBERS_A_BYTE = 16  # compressed voltages take a byte or more each, so that even one lead among flat ones has fewer
@@ -102,10 +103,10 @@ class Options:
 class Reader(Protocol):
     """A file format, registered in `llava_ecg.plugins.readers` as a class without constructor arguments.
 
-    `read` gives all of the recording, of which a part is then taken. A reader that reads no more than the part has
+    `read` gives all of the recording, of which a part is then taken. A reader that holds little more than the part has
     ``parts = True``, heeds ``options.start`` and ``options.seconds``, and tells by ``seconds(path)`` how long a
-    recording is, or None where only reading would tell. One whose files hold several recordings has ``many = True`` and
-    heeds ``options.record``.
+    recording is, or None where only reading would tell, or where part after part would take too long. One whose files
+    hold several recordings has ``many = True`` and heeds ``options.record``.
 
     The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
     what is wrong.
@@ -228,7 +229,7 @@ def assemble(
     if options.unit is not None:
         units = [options.unit] * values.shape[0]
     _complain_of_missing(path, values.shape[0], rate, units, names, sidecar)
-    if not 20 <= rate <= 100_000:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # type: ignore[operator]  # a missing rate has been refused above; NaN is refused here
         raise InputError(
             f"{path} gives an impossible sampling rate of {rate:g} Hz (a time column in ms must be called "
             "'time (ms)'); give the right one as in --rate 500"
@@ -267,40 +268,6 @@ def plain_rate(rate: float) -> float:
     """A rate as it is meant: 499.9999999 is 1 / 0.002 in a program's arithmetic."""
     whole = math.isfinite(rate) and math.isclose(rate, round(rate), rel_tol=1e-6)
     return float(round(rate)) if whole else rate
-
-
-def span_of(path: Path, options: Options, rate: float, count: int) -> tuple[int, int]:
-    """The first sample of the part that is asked for, and that behind its last.
-
-    Args:
-        rate: Hz.
-        count: how many samples there are.
-
-    Raises:
-        InputError: the recording ends before.
-    """
-    first = round(options.start * rate)
-    last = count if options.seconds is None else min(count, first + round(options.seconds * rate))
-    if first >= last:
-        raise InputError(f"{path} is {count / rate:.1f} s long, so nothing is there from {options.start:g} s on")
-    return first, last
-
-
-def part_of(path: Path, recording: Recording, options: Options) -> Recording:
-    """The part that is asked for of a recording that was read whole.
-
-    Raises:
-        InputError: it ends before.
-    """
-    first, last = span_of(path, options, recording.rate, recording.signal.shape[1])
-    signal = recording.signal[:, first:last].copy()  # the rest need not be kept
-    return begun(replace(recording, signal=signal), options)
-
-
-def begun(recording: Recording, options: Options) -> Recording:
-    """A part, with the time at which it begins in place of that of the whole."""
-    start = recording.start
-    return recording if start is None else replace(recording, start=start + timedelta(seconds=options.start))
 
 
 def _names(path: Path, count: int, options: Options, leads: Sequence[str | None] | None) -> tuple[str, ...]:
