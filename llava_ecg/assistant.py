@@ -121,7 +121,7 @@ class Assistant:
         Args:
             turns: alternating, a user's first and last.
             case: what it is about.
-            decoding: greedy unless said otherwise.
+            decoding: greedy unless said otherwise; its `stop` are texts that end the answer.
             on_text: called with each new piece of the answer.
             cancelled: asked after every token; True ends the answer there.
 
@@ -221,19 +221,17 @@ class Assistant:
         *,
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-        stop: Sequence[str] = (),
     ) -> Asked:
         """A question made ready for `run`: its page drawn, its sequence made, its towers run. Several threads may do so
         at once, also while `run` goes on; what they have in common is done by one at a time.
 
         Args:
             on_text, cancelled: as in `ask`; called by the thread that runs.
-            stop: texts that end the answer and are no part of it, beside the template's own.
 
         Raises:
             InputError: as in `ask`.
         """
-        asked = self._prepare(question, decoding, on_text, cancelled, stop)
+        asked = self._prepare(question, decoding, on_text, cancelled)
         if refusal(self.checkpoint.model.language_model) is None:
             asked.request = self._request(asked)
         return asked
@@ -244,7 +242,6 @@ class Assistant:
         decoding: Decoding,
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-        stop: Sequence[str] = (),
     ) -> Asked:
         """All of it but the towers, which run at the last moment where only one thread is at work."""
         started = time.perf_counter()
@@ -254,7 +251,7 @@ class Assistant:
             sample, notes = self.processor.encode(question.turns, *places)
         room = self.processor.room(sample)
         prepared = time.perf_counter()
-        stops = (self.processor.template.stop, *stop)
+        stops = (self.processor.template.stop, *decoding.stop)
         writer = Writer(self.checkpoint.tokenizer, stops, self._stops(), on_text, cancelled)
         new_tokens = min(decoding.max_new_tokens, room)
         return Asked(question, decoding, sample, notes, writer, new_tokens, started, prepared)

@@ -30,6 +30,11 @@ class Decoding:
         top_k: drawn from so many of the likeliest tokens, before `top_p`; 0 for all.
         repetition_penalty: what scores of tokens that the answer has already are divided by (multiplied where
             negative); 1 for none.
+        stop: texts that end the answer and are no part of it, beside the template's own; the first that comes does.
+            Any sequence of texts; kept as a tuple.
+
+    Raises:
+        InputError: a number out of its range, or a stop that is no sequence of texts of at least one character.
     """
 
     temperature: float = 0.0
@@ -38,6 +43,7 @@ class Decoding:
     seed: int = 0
     top_k: int = 0
     repetition_penalty: float = 1.0
+    stop: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
@@ -50,6 +56,11 @@ class Decoding:
                 f"top_k {self.top_k}, repetition_penalty {self.repetition_penalty}: need top_k >= 0 (0 for all) and "
                 "repetition_penalty > 0 (1 for none)"
             )
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            raise InputError(
+                f"stop is a sequence of texts of at least one character, such as stop=('END',), not {self.stop!r}"
+            )
+        object.__setattr__(self, "stop", tuple(self.stop))  # frozen, and hashable also where a list was given
 
 
 @dataclass(frozen=True)

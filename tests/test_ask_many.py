@@ -103,8 +103,25 @@ def test_another_question_or_other_settings_do_not_mix(run: Run, ecgs: Path, tmp
     refused(run("--ecg", ecgs / "0.npz", "--out", out, "Axis?"), "holds answers to 'Rate?'")
     refused(run("--ecg", ecgs / "0.npz", "--out", out, "--seed", 4, "Rate?"), "other settings (seed)")
     refused(run("--ecg", ecgs / "0.npz", "--out", out, "--prepare", "ecg.rate=400", "Rate?"), "(preparation)")
+    refused(run("--ecg", ecgs / "0.npz", "--out", out, "--stop", "x", "Rate?"), "other settings (stop)")
+    assert "stop" not in lines_of(out)[0]["settings"], "runs of before there was --stop go on"
     assert run("--ecg", ecgs, "--out", out, "Rate?")[0] == 1, "more ECGs are no other setting"
     assert len(lines_of(out)) == COUNT + 1
+
+
+def test_stop_texts_are_a_setting(run: Run, ecgs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    assert run("--ecg", ecgs / "0.npz", "--out", tmp_path / "whole.jsonl", "Rate?")[0] == 0
+    whole = lines_of(tmp_path / "whole.jsonl")[0]["answer"]
+    stops = ("--stop", whole[4:6], "--stop", "never")
+    assert run("--ecg", ecgs / "0.npz", "--out", out, *stops, "Rate?")[0] == 0
+    (line,) = lines_of(out)
+    assert (line["answer"], line["finished"]) == (whole[: whole.index(whole[4:6])].strip(), "stop")
+    assert line["settings"]["stop"] == [whole[4:6], "never"]
+    code, _, err = run("--ecg", ecgs / "0.npz", "--out", out, *stops, "Rate?")
+    assert code == 0 and "1 of 1 are there already" in err
+    refused(run("--ecg", ecgs / "0.npz", "--out", out, *stops[:2], "Rate?"), "other settings (stop)")
+    refused(run("--ecg", ecgs / "0.npz", "--out", out, "Rate?"), "other settings (stop)")
 
 
 def test_what_stands_for_many(ecgs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,8 @@ def test_each_command_has_help_with_an_example(command: str, capsys: pytest.Capt
         ["ask", "--max-new-tokens", "0"],
         ["ask", "--max-new-tokens", "2.5"],
         ["ask", "--rate", "fast"],
+        ["ask", "--stop", ""],
+        ["chat", "--stop"],
         ["render", "x.npy"],
         ["render", "x.npy", "-o", "p.png", "--dpi", "5000"],
         ["list", "frogs"],
@@ -229,6 +231,9 @@ def test_ask_hands_over_question_case_and_decoding(ecg: list[str], run: Any) -> 
     assert [(turn.role, turn.text) for turn in stand_in.given["turns"]] == [("user", "Interpret this ECG.")]
     decoding = stand_in.given["decoding"]
     assert (decoding.temperature, decoding.top_p, decoding.max_new_tokens, decoding.seed) == (0.5, 0.9, 12, 3)
+    assert decoding.stop == ()
+    run(["ask", *ecg, "--stop", "END", "--stop", "\n"], stand_in)
+    assert stand_in.given["decoding"].stop == ("END", "\n")
     assert stand_in.given["case"].recording.rate == 500
 
 

@@ -45,6 +45,7 @@ def add(commands: Any) -> None:
     inputs.add(ask, several=True)
     flags.add_model(ask)
     flags.add_revise(ask)
+    flags.add_stop(ask)
     ask.add_argument(
         "--out",
         type=Path,
@@ -72,6 +73,7 @@ def add(commands: Any) -> None:
     inputs.add(chat)
     flags.add_model(chat)
     flags.add_revise(chat)
+    flags.add_stop(chat)
     chat.set_defaults(run=run_chat)
 
 
@@ -202,7 +204,8 @@ def _case(recording: Recording | None, image: Image | None, more: Sequence[Case]
 
 
 def decoding_of(arguments: argparse.Namespace, *, drawn: bool = False) -> Decoding:
-    """How answers are chosen, by the flags of `flags.add_model`; `drawn`: a request may raise the temperature."""
+    """How answers are chosen, by the flags of `flags.add_model` and, where the command has it, ``--stop``; `drawn`: a
+    request may raise the temperature."""
     from llava_ecg.case import Decoding
 
     if arguments.top_k and arguments.temperature == 0 and not drawn:
@@ -214,6 +217,7 @@ def decoding_of(arguments: argparse.Namespace, *, drawn: bool = False) -> Decodi
         seed=arguments.seed,
         top_k=arguments.top_k,
         repetition_penalty=arguments.repetition_penalty,
+        stop=vars(arguments).get("stop", ()),
     )
 
 

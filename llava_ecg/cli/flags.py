@@ -144,6 +144,27 @@ def revise(arguments: argparse.Namespace) -> int:
     return 1 if arguments.model == DEFAULT_MODEL else 0
 
 
+def add_stop(parser: argparse.ArgumentParser) -> None:
+    """--stop."""
+    parser.add_argument(
+        "--stop",
+        type=stop,
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end the answer before this text; may be given several times, then the first that comes does",
+    )
+
+
+def stop(text: str) -> str:
+    """An argparse type: text of at least one character."""
+    if not text:
+        raise argparse.ArgumentTypeError(
+            "stop needs a text of at least one character; is a variable of the shell unset?"
+        )
+    return text
+
+
 def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """--ecg, --image, --missing-leads, and those of `add_reading`; `several`: the first two are lists."""
     how: dict[str, Any] = {"action": "append", "default": []} if several else {}

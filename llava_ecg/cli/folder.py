@@ -104,7 +104,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What else an answer hangs on, as the line of each has it: another run's answers do not mix with these."""
     names = ("model", "missing_leads", "temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens", "seed")
     given = {name: vars(arguments)[name] for name in names}
-    more: dict[str, Any] = flags.reading(arguments) | flags.opening(arguments)
+    more: dict[str, Any] = flags.reading(arguments) | flags.opening(arguments) | {"stop": arguments.stop or None}
     return given | {name: value for name, value in more.items() if value is not None}
 
 

@@ -22,21 +22,27 @@ from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from llava_ecg.engine.kernels import DECODE, VARLEN, Backend, Borders, Numbers, Places, band
+from llava_ecg.engine.kernels import (
+    DECODE,
+    EXTEND,
+    UNPLANNED,
+    VARLEN,
+    Backend,
+    Borders,
+    Newest,
+    Numbers,
+    Places,
+)
 from llava_ecg.errors import InputError
 
 PACKED = "llava_ecg_packed"
 HONOUR_SEGMENTS = (PACKED, "flash_attention_2", "flash_attention_3")
 """Attention functions of transformers that keep sequences apart by ``cu_seq_lens_q``; others pass over it."""
 
-ROLES: dict[str, dict[str, Backend]] = {"varlen": VARLEN, "decode": DECODE}
+ROLES: dict[str, dict[str, Backend]] = {"varlen": VARLEN, "extend": EXTEND, "decode": DECODE}
 FLASH = (SDPBackend.FLASH_ATTENTION,)
-TOWERS = (*FLASH, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
-"""What torch's own attention may run on in a tower on CUDA. Left to itself it asks cuDNN first, which plans half a
-second for each shape that is new."""
 
 _log = logging.getLogger(__name__)
 _chosen: dict[str, str] = {}
@@ -59,23 +65,26 @@ def chosen() -> dict[str, str]:
     return dict(_chosen)
 
 
-def choose(role: str, device: str, dtype: torch.dtype) -> str:
+def choose(role: str, device: str, dtype: torch.dtype, *, banded: bool = False) -> str:
     """The first backend of a role that can do it.
 
     Args:
         role: one of `ROLES`.
         device: ``cpu`` or ``cuda``.
         dtype: of queries, keys and values.
+        banded: whether a sliding window hides a part of what lies before a place.
 
     Raises:
         NoFlash: in strict mode, where it is no flash kernel.
     """
-    name = next(name for name, backend in ROLES[role].items() if backend.usable(device, dtype))
+    kinds = ROLES[role].items()
+    name = next(name for name, kind in kinds if kind.usable(device, dtype) and (not banded or kind.windows()))
     if _strict and not ROLES[role][name].flash:
-        kernels = " and ".join(name for name, backend in ROLES[role].items() if backend.flash)
+        kernels = " and ".join(name for name, kind in kinds if kind.flash)
+        sliding = "; torch's own has a sliding window from torch 2.12 on" if banded else ""
         raise NoFlash(
             f"no flash kernel for attention ({role}) in {str(dtype).removeprefix('torch.')} on {device}: {kernels} need"
-            " CUDA, float16 or bfloat16, and their package; or leave strict mode off"
+            f" CUDA, float16 or bfloat16, and their package{sliding}; or leave strict mode off"
         )
     if not torch.compiler.is_compiling():
         _note(role, name)
@@ -90,14 +99,14 @@ def _note(role: str, name: str) -> None:
         _log.info("attention (%s) runs on %s", role, name)
 
 
-def _kernel(role: str, query: torch.Tensor, asked: str | None) -> Backend:
+def _kernel(role: str, query: torch.Tensor, asked: str | None, *, banded: bool = False) -> Backend:
     """The backend that was asked for, or the first that can do it.
 
     Raises:
         ValueError: one that is unknown, or can't do it here.
     """
     kinds, device = ROLES[role], query.device.type
-    name = asked or choose(role, device, query.dtype)
+    name = asked or choose(role, device, query.dtype, banded=banded)
     if name not in kinds:
         raise ValueError(f"unknown attention backend {name!r}; known are {', '.join(kinds)}")
     if asked and not kinds[name].usable(device, query.dtype):
@@ -111,7 +120,7 @@ def tower(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    kinds = FLASH if _strict else TOWERS
+    kinds = FLASH if _strict else UNPLANNED
     _note("tower", " or ".join(kind.name.lower() for kind in kinds))
     with sdpa_kernel(list(kinds)):
         yield
@@ -150,8 +159,9 @@ def varlen(
         ValueError: a backend that is unknown or can't do it here.
         NoFlash: see `strictly`.
     """
-    at = Borders(segments, longest, _scale(scale, query), window)
-    return _kernel("varlen", query, backend).kernel(query, key, value, at)
+    at = Borders(segments, longest, segments, longest, _scale(scale, query), window)
+    banded = window is not None and longest > window
+    return _kernel("varlen", query, backend, banded=banded).kernel(query, key, value, at)
 
 
 def decode(
@@ -197,6 +207,7 @@ def extend(
     *,
     scale: float | None = None,
     window: int | None = None,
+    backend: str | None = None,
 ) -> torch.Tensor:
     """The newest places of each sequence look at what its slot held before, at themselves and at what of them lies
     before.
@@ -205,25 +216,21 @@ def extend(
         query: [T, H, D], of the B sequences one behind the other.
         key, value: [N, K, P, D], the newest places' included; what lies beyond a sequence's length may be anything.
         rows: the slot of each of the B sequences.
-        counts: how many newest places each has; their sum is T.
+        counts: how many newest places each has, at least one; their sum is T.
         lengths: how many places of its slot each has filled, the newest included.
         scale, window: as for `varlen`.
+        backend: one of `kernels.EXTEND`; None for the first that can do it here.
 
     Returns:
         [T, H, D]
+
+    Raises:
+        ValueError: a backend that is unknown or can't do it here.
+        NoFlash: see `strictly`.
     """
-    scale, heads = _scale(scale, query), key.shape[1]
-    out = []
-    for q, row, count, length in zip(query.split(list(counts)), rows, counts, lengths, strict=True):
-        begin = 0 if window is None else max(0, length - count - window + 1)
-        seen = band(length - begin, window, query.device)[-count:]
-        # the query heads of one key head stand one behind the other as its queries, and no key is repeated
-        grouped = q.view(count, heads, -1, q.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)[None]
-        k, v = (each[row : row + 1, :, begin:length] for each in (key, value))
-        mask = seen.repeat(grouped.shape[2] // count, 1)
-        found = scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=scale)[0]
-        out.append(found.view(heads, -1, count, q.shape[-1]).permute(2, 0, 1, 3).flatten(1, 2))
-    return torch.cat(out)
+    at = Newest(rows, counts, lengths, _scale(scale, query), window)
+    banded = window is not None and max(lengths) > window
+    return _kernel("extend", query, backend, banded=banded).kernel(query, key, value, at)
 
 
 def packed(

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+UNPLANNED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+"""What torch's own attention may run on. Left to itself it asks cuDNN first on CUDA, which plans half a second for each
+shape that is new."""
 
 Numbers = Sequence[int] | torch.Tensor
 """A number of each sequence: known to Python, or int32 on the device."""
@@ -27,18 +33,26 @@ class Backend(NamedTuple):
         usable: whether it can do a kind of number on a kind of device, here.
         kernel: what computes it.
         flash: whether it is what strict mode asks for.
+        windows: whether it can hide what lies further back than a window, here.
     """
 
     usable: Callable[[str, torch.dtype], bool]
     kernel: Callable[..., torch.Tensor]
     flash: bool = False
+    windows: Callable[[], bool] = lambda: True
 
 
 class Borders(NamedTuple):
-    """Where sequences that lie one behind the other begin, and how they are looked at; see `attention.varlen`."""
+    """Where sequences that lie one behind the other begin, and how they are looked at; see `attention.varlen`.
+
+    A sequence may have more keys than queries: its last query then stands at its last key, and the others before it.
+    That is how flash-attn and torch's varlen attention lay out a causal mask too (at the bottom right).
+    """
 
     segments: torch.Tensor
     longest: int
+    key_segments: torch.Tensor
+    key_longest: int
     scale: float
     window: int | None
 
@@ -52,6 +66,22 @@ class Places(NamedTuple):
     window: int | None
 
 
+class Newest(NamedTuple):
+    """What is new of sequences that lie in slots, and how it looks at them; see `attention.extend`."""
+
+    rows: Sequence[int]
+    counts: Sequence[int]
+    lengths: Sequence[int]
+    scale: float
+    window: int | None
+
+    @property
+    def begins(self) -> list[int]:
+        """The first place of each sequence that any of its new places sees."""
+        pairs = zip(self.lengths, self.counts, strict=True)
+        return [0 if self.window is None else max(0, length - count - self.window + 1) for length, count in pairs]
+
+
 def _torch_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Borders) -> torch.Tensor:
     """torch's own FlashAttention-2."""
     from torch.nn.attention.varlen import varlen_attn
@@ -60,7 +90,7 @@ def _torch_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, a
     settings: dict[str, Any] = {}
     if "window_size" in known:
         settings["window_size"] = (-1 if at.window is None else at.window - 1, 0)
-    elif at.window is not None and at.longest > at.window:
+    elif at.window is not None and at.key_longest > at.window:
         raise ValueError("torch's varlen_attn has no sliding window before 2.12; use sequences within the window")
     else:
         settings["is_causal"] = True
@@ -72,8 +102,13 @@ def _torch_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, a
         settings["enable_gqa"] = key.shape[1] != query.shape[1]
     else:
         key, value = repeated(key, query), repeated(value, query)
-    out: Any = varlen_attn(query, key, value, at.segments, at.segments, at.longest, at.longest, **settings)
+    ends = (at.segments, at.key_segments, at.longest, at.key_longest)
+    out: Any = varlen_attn(query, key, value, *ends, **settings)
     return out
+
+
+def _torch_windows() -> bool:
+    return "window_size" in _parameters()
 
 
 @cache
@@ -89,7 +124,7 @@ def _flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at:
 
     reach = (-1, -1) if at.window is None else (at.window - 1, 0)
     out: Any = flash_attn_varlen_func(
-        *(query, key, value, at.segments, at.segments, at.longest, at.longest),
+        *(query, key, value, at.segments, at.key_segments, at.longest, at.key_longest),
         softmax_scale=at.scale,
         causal=True,
         window_size=reach,
@@ -107,22 +142,73 @@ def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Borde
     for q, k, v in parts:
         banded = at.window is not None and q.shape[1] > at.window
         mask = band(q.shape[1], at.window, q.device) if banded else None
-        out.append(
-            scaled_dot_product_attention(
-                q[None], k[None], v[None], attn_mask=mask, is_causal=not banded, scale=at.scale
+        with sdpa_kernel(list(UNPLANNED)):
+            out.append(
+                scaled_dot_product_attention(
+                    q[None], k[None], v[None], attn_mask=mask, is_causal=not banded, scale=at.scale
+                )
             )
-        )
     return torch.cat(out, dim=2)[0].transpose(0, 1)
 
 
 def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Borders) -> torch.Tensor:
     """The definition, over all places at once: what the others are tested against."""
-    number = torch.bucketize(torch.arange(query.shape[0], device=at.segments.device), at.segments[1:-1], right=True)
-    mask = (number[:, None] == number[None]) & band(query.shape[0], at.window, at.segments.device)
+    number, left = _placed(at.segments, query.shape[0])
+    key_number, key_left = _placed(at.key_segments, key.shape[0])
+    back = key_left[None] - left[:, None]
+    mask = (number[:, None] == key_number[None]) & (back >= 0)
+    if at.window is not None:
+        mask &= back < at.window
     key, value = repeated(key, query), repeated(value, query)
     scores = torch.einsum("qhd,khd->hqk", query, key) * at.scale
     weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
     return torch.einsum("hqk,khd->qhd", weights, value)
+
+
+def _placed(segments: torch.Tensor, places: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each place the number of its sequence, and how many places that one has from it on."""
+    place = torch.arange(places, device=segments.device)
+    number = torch.bucketize(place, segments[1:-1], right=True)
+    return number, segments[number + 1] - place
+
+
+def _laid(kernel: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A kernel of `VARLEN` for new places of sequences in slots: what they see is laid one behind the other for it."""
+
+    def run(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Newest) -> torch.Tensor:
+        seen = list(zip(at.rows, at.begins, at.lengths, strict=True))
+        key, value = (
+            torch.cat([held[row, :, begin:length].transpose(0, 1) for row, begin, length in seen])
+            for held in (key, value)
+        )
+        sizes = tuple(length - begin for _, begin, length in seen)
+        ends = (_ends(tuple(at.counts), query.device), max(at.counts), _ends(sizes, query.device), max(sizes))
+        return kernel(query, key, value, Borders(*ends, at.scale, at.window))
+
+    return run
+
+
+@lru_cache(maxsize=4)
+def _ends(sizes: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """int32 [n + 1]: 0, and where each of so large parts ends. Every layer of a pass asks for the same."""
+    return torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=device)
+
+
+def _slotted(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Newest) -> torch.Tensor:
+    """torch's scaled_dot_product_attention, a sequence at a time on what its slot holds."""
+    heads, out = key.shape[1], []
+    parts = zip(query.split(list(at.counts)), at.rows, at.begins, at.lengths, strict=True)
+    for q, row, begin, length in parts:
+        count = q.shape[0]
+        seen = band(length - begin, at.window, query.device)[-count:]
+        # the query heads of one key head stand one behind the other as its queries, and no key is repeated
+        grouped = q.view(count, heads, -1, q.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)[None]
+        k, v = (each[row : row + 1, :, begin:length] for each in (key, value))
+        mask = seen.repeat(grouped.shape[2] // count, 1)
+        with sdpa_kernel(list(UNPLANNED)):
+            found = scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=at.scale)[0]
+        out.append(found.view(heads, -1, count, q.shape[-1]).permute(2, 0, 1, 3).flatten(1, 2))
+    return torch.cat(out)
 
 
 def _views(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Places) -> torch.Tensor:
@@ -189,6 +275,7 @@ VARLEN: dict[str, Backend] = {
         lambda d, t: _flash_dtype(d, t) and find_spec("torch.nn.attention.varlen") is not None,
         _torch_varlen,
         flash=True,
+        windows=_torch_windows,
     ),
     "flash_attn": Backend(
         lambda d, t: _flash_dtype(d, t) and find_spec("flash_attn") is not None, _flash_attn, flash=True
@@ -197,6 +284,10 @@ VARLEN: dict[str, Backend] = {
     "math": Backend(lambda d, t: True, _math),
 }
 """In order of preference."""
+
+EXTEND: dict[str, Backend] = {name: backend._replace(kernel=_laid(backend.kernel)) for name, backend in VARLEN.items()}
+"""In order of preference."""
+EXTEND["sdpa"] = Backend(lambda d, t: True, _slotted)
 
 DECODE: dict[str, Backend] = {
     "split_kv": Backend(lambda d, t: _flash_dtype(d, t) and find_spec("triton") is not None, _split_kv, flash=True),

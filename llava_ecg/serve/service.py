@@ -177,7 +177,6 @@ class Service:
             wanted.decoding,
             on_text=job.feed if wanted.stream else None,
             cancelled=lambda: job.cancelled,
-            stop=wanted.stop,
         )
 
     async def answer(self, ticket: Ticket, wanted: wire.Wanted, job: Job) -> Answer:

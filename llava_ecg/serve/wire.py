@@ -69,8 +69,7 @@ class Wanted:
 
     Attributes:
         said: alternating, a user's first and last; of a system message before, the text is in the first.
-        decoding: how the answer is chosen.
-        stop: texts that end it.
+        decoding: how the answer is chosen, and which texts end it.
         stream: whether it is sent as it comes.
         usage: whether a stream ends with the count of its tokens.
         audit: whether its claims are held against the signal.
@@ -78,7 +77,6 @@ class Wanted:
 
     said: tuple[Said, ...]
     decoding: Decoding
-    stop: tuple[str, ...]
     stream: bool
     usage: bool
     audit: bool
@@ -111,7 +109,6 @@ def wanted(body: bytes | bytearray, model: str, defaults: Decoding, longest: int
     return Wanted(
         said=_said(given.get("messages"), limits),
         decoding=_decoding(given, defaults, longest),
-        stop=_stop(given.get("stop")),
         stream=stream,
         usage=_flag(options or {}, "include_usage"),
         audit=_flag(given, "audit"),
@@ -180,6 +177,7 @@ def _decoding(given: Mapping[str, Any], defaults: Decoding, longest: int) -> Dec
         seed=number(given, "seed", int, 0, 2**63 - 1, defaults.seed),
         top_k=defaults.top_k if top_k is None else top_k,
         repetition_penalty=number(given, "repetition_penalty", float, 0.01, 100, defaults.repetition_penalty),
+        stop=_stop(given.get("stop")) or defaults.stop,
     )
     if top_k and found.temperature == 0:
         raise Refused(400, "top_k draws from the likeliest words, and nothing is drawn at a temperature of 0", "top_k")

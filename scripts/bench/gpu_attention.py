@@ -47,6 +47,7 @@ def packed(key: torch.Tensor, lengths: list[int]) -> torch.Tensor:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Each backend: its error, then its time."""
+    limits = common.Ceilings(options.device)
     query, key, value, rows, lengths = slots(options)
     known = lengths.tolist()
     wanted = decode(*(each.double().cpu() for each in (query, key, value)), rows.cpu(), lengths.cpu(), backend="views")
@@ -70,11 +71,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, way in every.items():
             took[name].append(common.seconds(lambda way=way: [way() for _ in range(20)], options.device) / 20)
     size = 2 * sum(known) * key.shape[1] * key.shape[3] * key.element_size()
+    flop = 4.0 * sum(known) * query.shape[1] * query.shape[2]
+    median = {name: statistics.median(times[1:]) for name, times in took.items()}
     return {
         "batch": options.batch,
         "context": options.context,
-        "ceilings": common.ceilings(options.device, *((8192, 2.0) if options.device != "cpu" else (256, 0.01))),
-        "TB/s": {name: size / statistics.median(times[1:]) / 1e12 for name, times in took.items()},
+        "ceilings": limits.told(),
+        "TB/s": {name: size / time / 1e12 for name, time in median.items()},
+        "percent of the ceilings": {name: limits.percent(time, flop=flop, read=size) for name, time in median.items()},
         "largest error": errors,
     }
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from llava_ecg import __version__
@@ -109,19 +111,51 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def ceilings(device: str, size: int = 8192, gib: float = 2.0) -> dict[str, float]:
-    """What the device does at best: products of matrices of random numbers, and reading memory.
-
-    Args:
-        size: rows and columns of the matrices.
-        gib: how much is read.
-    """
+def ceilings(device: str) -> dict[str, float]:
+    """What the device does at best, each the best of five: TFLOP/s of products of matrices of random numbers, TB/s of
+    reading memory, and of copying it, where what is read and what is written count. On a CPU in small."""
+    size, gib = (8192, 2.0) if device != "cpu" else (256, 0.01)
     kind = torch.bfloat16 if device != "cpu" else torch.float32
     one, other = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
     told = torch.ones(int(gib * 2**30) // kind.itemsize, device=device, dtype=kind)
+    copied, held = torch.empty_like(told), told.numel() * kind.itemsize
     product = min(seconds(lambda: one @ other, device) for _ in range(5))
     stream = min(seconds(lambda: torch.sum(told), device) for _ in range(5))
-    return {"TFLOP/s": 2 * size**3 / product / 1e12, "read TB/s": told.numel() * kind.itemsize / stream / 1e12}
+    copy = min(seconds(lambda: copied.copy_(told), device) for _ in range(5))
+    return {
+        "TFLOP/s": 2 * size**3 / product / 1e12,
+        "read TB/s": held / stream / 1e12,
+        "copy TB/s": 2 * held / copy / 1e12,
+    }
+
+
+class Ceilings:
+    """What the device did at best before something was timed, and after it: where the two differ, its clock or its
+    neighbours changed meanwhile.
+
+    Attributes:
+        before: see `ceilings`.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device, self.before = device, ceilings(device)
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """Both; those of after it are measured now."""
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
+        return {"before": self.before, "after": ceilings(self.device)}
+
+    def percent(self, took: float, *, flop: float | None = None, read: float | None = None) -> dict[str, float]:
+        """How much of what the device did at best before was used.
+
+        Args:
+            took: seconds.
+            flop: floating-point operations in that time.
+            read: bytes that had to be read in that time.
+        """
+        used = {"TFLOP/s": flop, "read TB/s": read}
+        return {name: 100 * each / took / 1e12 / self.before[name] for name, each in used.items() if each is not None}
 
 
 def weight_bytes(model: Any) -> int:
@@ -137,6 +171,46 @@ def kv_bytes(model: Any) -> int:
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize
+
+
+def counted_flop(work: Callable[[], object]) -> int:
+    """Floating-point operations of work, as torch counts them; attention in kernels that it can count, and whole,
+    although a mask may hide half of it."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one call of it is a whole layer, and counts nothing
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
+            work()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return int(counted.get_total_flops())
+
+
+def answer_flop(model: Any, places: int, tokens: int, known: int = 0) -> float:
+    """Floating-point operations of one answer: a product and a sum for each weight and place, scores of the prompt's
+    last place and of each token but the last, and attention to what lies before a place.
+
+    Args:
+        places: of the prompt.
+        tokens: of the answer.
+        known: so many first places of the prompt are there already.
+    """
+    head = model.get_output_embeddings().weight.numel()
+    layers = sum(each.numel() for name, each in model.get_decoder().layers.named_parameters() if each.dim() == 2)
+    config, end = model.config, places + tokens - 1
+    width = config.num_attention_heads * (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    seen = (end * (end + 1) - known * (known + 1)) / 2
+    return 2.0 * layers * (end - known) + 2.0 * head * tokens + 4.0 * config.num_hidden_layers * width * seen
+
+
+def answers_read(model: Any, count: int, together: int, places: int, tokens: int) -> float:
+    """Bytes that so many answers have to read, so many at once: the weights for each step of those that go together,
+    and for each token but the first the keys and values before it."""
+    steps = -(-count // together) * tokens
+    before = sum(range(places, places + tokens - 1)) + tokens - 1
+    return float(weight_bytes(model) * steps + kv_bytes(model) * before * count)
 
 
 def tell(found: dict[str, Any], options: argparse.Namespace) -> None:

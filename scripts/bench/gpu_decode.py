@@ -61,6 +61,7 @@ def ways(model: Any, values: torch.Tensor, options: argparse.Namespace) -> dict[
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Tokens first, then time, the ways in turns."""
+    limits = common.Ceilings(options.device)
     model = common.language_model(options)
     if options.quantization:
         model = quantised(model, options)
@@ -77,17 +78,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             whole = common.seconds(lambda way=way: way(options.tokens), options.device)
             first[name].append(begun)
             took[name].append(whole - begun)
-    limits = common.ceilings(options.device, *((8192, 2.0) if options.device != "cpu" else (256, 0.01)))
     read = common.weight_bytes(model) + common.kv_bytes(model) * (options.places + options.tokens / 2)
     rates = {name: (options.tokens - 1) / statistics.median(times) for name, times in took.items()}
     return {
         "quantization": options.quantization,
         "places": options.places,
         "tokens": options.tokens,
-        "ceilings": limits,
+        "ceilings": limits.told(),
         "tokens a second": rates,
         "ratio": {name: rates["engine"] / rate for name, rate in rates.items() if name != "engine"},
-        "of the roofline": rates["engine"] * read / (limits["read TB/s"] * 1e12),
+        "of the roofline": rates["engine"] * read / (limits.before["read TB/s"] * 1e12),
         "first token, ms": {name: 1e3 * statistics.median(times) for name, times in first.items()},
         "same tokens": {
             name: sum(one == other for one, other in zip(ids["engine"], own, strict=True)) / options.tokens

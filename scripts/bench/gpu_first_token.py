@@ -4,6 +4,10 @@ against transformers' generate on the same model in one run.
 Hardware: one GPU of 24 GB or more; 2 minutes on an H100. `--preset tiny --device cpu --dtype float32` tries the script.
 
     python scripts/bench/gpu_first_token.py --json scripts/bench/results/gpu_first_token_h100.json
+
+"percent of the ceilings" is what was used of the products and of the reading that the device was seen to do in this
+run: operations as torch counts them in transformers' way (all of attention, although half is masked), and each weight
+read once.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ def sample(model: Any, text: int, options: argparse.Namespace) -> Encoded:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both ways in turns."""
+    limits = common.Ceilings(options.device)
     torch.manual_seed(options.seed)
     preset = train.replace(train.PRESETS[SIZES[options.preset]], dtype=getattr(torch, options.dtype))
     model = train.build(preset, options.device).eval()
@@ -56,6 +61,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ways = {"engine": ours, "transformers": theirs}
     for way in ways.values():
         way()
+    flop = common.counted_flop(theirs)
+    own = {id(each) for each in model.language_model.parameters()}
+    read = sum(each.numel() * each.element_size() for each in model.parameters() if id(each) not in own)
+    read += common.weight_bytes(model.language_model)
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(5 * options.repeats):
         for name, way in ways.items():
@@ -63,7 +72,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     found = {name: statistics.median(times) for name, times in took.items()}
     return {
         "places": batch["input_ids"].shape[1],
+        "ceilings": limits.told(),
         "first token, ms": found,
+        "percent of the ceilings": {
+            name: limits.percent(each / 1e3, flop=flop, read=read) for name, each in found.items()
+        },
         "ratio": found["transformers"] / found["engine"],
         "same token": ids["engine"] == ids["transformers"],
     }

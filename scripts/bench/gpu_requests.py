@@ -8,7 +8,9 @@ Hardware: one GPU of 80 GB; 8 minutes on an H100. `--preset tiny --device cpu --
 
     python scripts/bench/gpu_requests.py --json scripts/bench/results/gpu_requests_h100.json
 
-transformers' ways answer fewer requests, since they are slower; what counts is answers a second.
+transformers' ways answer fewer requests, since they are slower; what counts is answers a second. "percent of the
+ceilings" is what was used of the products and of the reading that the device was seen to do in this run, of the work
+that has to be done: prompts once, and weights once for each token of those that are answered together.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def agreement(one: list[list[int]], other: list[list[int]]) -> float:
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-def task(model: Any, options: argparse.Namespace, places: int, tokens: int, few: int) -> dict[str, Any]:
+def task(
+    model: Any, limits: common.Ceilings, options: argparse.Namespace, places: int, tokens: int, few: int
+) -> dict[str, Any]:
     """Three ways of answering prompts of one length."""
     given = common.prompts(model, options.requests, places, options.seed + places)
     whole = torch.stack(given)
@@ -62,10 +66,27 @@ def task(model: Any, options: argparse.Namespace, places: int, tokens: int, few:
         rates[name] = count / min(common.seconds(lambda way=way: way(), options.device) for _ in range(options.repeats))
     same = {name: agreement(ids["engine"][: len(own)], own) for name, own in ids.items()}
     ratio = {name: rates["engine"] / rate for name, rate in rates.items() if name != "engine"}
-    return {"places": places, "tokens": tokens, "answers a second": rates, "ratio": ratio, "same tokens": same}
+    flop = common.answer_flop(model, places, tokens)
+    together = {"engine": min(options.slots, options.requests), "padded batch": batch, "one at a time": 1}
+    used = {
+        name: limits.percent(
+            count / rates[name],
+            flop=flop * count,
+            read=common.answers_read(model, count, together[name], places, tokens),
+        )
+        for name, (count, _) in every.items()
+    }
+    return {
+        "places": places,
+        "tokens": tokens,
+        "answers a second": rates,
+        "percent of the ceilings": used,
+        "ratio": ratio,
+        "same tokens": same,
+    }
 
 
-def reuse(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+def reuse(model: Any, limits: common.Ceilings, options: argparse.Namespace) -> dict[str, Any]:
     """Eight questions on each of some ECGs."""
     given: list[torch.Tensor] = []
     places, own = (757, 700) if options.preset != "tiny" else (90, 80)
@@ -78,8 +99,17 @@ def reuse(model: Any, options: argparse.Namespace) -> dict[str, Any]:
             common.seconds(lambda again=again: engine_ids(model, given, 8, options.slots, reuse=again), options.device)
             for _ in range(options.repeats)
         )
+    whole, rest = (common.answer_flop(model, places, 8, known) for known in (0, own))
+    flop = {
+        "reading all": whole * len(given),
+        "using it again": (whole + (QUESTIONS - 1) * rest) * len(given) / QUESTIONS,
+    }
+    read = common.answers_read(model, len(given), min(options.slots, len(given)), places, 8)
     return {
         "answers a second": rates,
+        "percent of the ceilings": {
+            name: limits.percent(len(given) / rate, flop=flop[name], read=read) for name, rate in rates.items()
+        },
         "ratio": rates["using it again"] / rates["reading all"],
         "same tokens": agreement(*found.values()),
     }
@@ -93,14 +123,15 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=32, help="of transformers' padded batches")
     options = common.flags(parser, words)
     strictly(options.device != "cpu")
+    limits = common.Ceilings(options.device)
     model = common.language_model(options)
     small = options.preset == "tiny"
     told = {
-        "short": task(model, options, 90 if small else 757, 4 if small else 8, 16),
-        "reports": task(model, options, 90 if small else 850, 6 if small else 300, 2),
-        "one ECG": reuse(model, options),
+        "short": task(model, limits, options, 90 if small else 757, 4 if small else 8, 16),
+        "reports": task(model, limits, options, 90 if small else 850, 6 if small else 300, 2),
+        "one ECG": reuse(model, limits, options),
     }
-    common.tell(told, options)
+    common.tell(told | {"ceilings": limits.told()}, options)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from llava_ecg.model.llava import LlavaEcgForCausalLM
 from llava_ecg.model.saving import save_checkpoint
 from llava_ecg.streams import StreamConfig
 
-STEP_SECONDS = 10.0
+STEP_SECONDS = 2.0
 TEXT = {
     "model_type": "llama",
     "vocab_size": 98,
@@ -207,7 +207,8 @@ JSON = {"content-type": "application/json"}
 
 
 async def driven(load: Load, clients: int, seconds: float) -> dict[str, Any]:
-    """Send it all; memory of the server, in MiB, before, every ten seconds, and behind."""
+    """Send it all; memory of the server, in MiB, before, every two seconds with how many answers there were by then,
+    and behind."""
     limits = httpx.Limits(max_connections=clients + 20, max_keepalive_connections=clients + 20)
     told = ("llava_ecg_request_seconds_sum", "llava_ecg_request_seconds_count")
     async with (
@@ -217,11 +218,12 @@ async def driven(load: Load, clients: int, seconds: float) -> dict[str, Any]:
         memory: dict[str, Any] = {"before": await resident(plain)}
         load.until = time.monotonic() + seconds
         at_work = [asyncio.create_task(load.client(client, plain)) for _ in range(clients)]
-        course = []
+        course, answers = [], []
         while time.monotonic() < load.until:
             await asyncio.sleep(min(STEP_SECONDS, seconds / 4))
             course.append(await resident(plain))
-        memory["course"] = course
+            answers.append(load.right)
+        memory |= {"course": course, "answers": answers}
         await asyncio.gather(*at_work)
         await asyncio.sleep(1)
         memory["end"] = await resident(plain)

@@ -246,7 +246,8 @@ def test_what_weights_are() -> None:
 
 @pytest.mark.parametrize("window", [None, 1, 5, 50])
 @pytest.mark.parametrize("heads", [2, 6])
-def test_extend_is_the_end_of_varlen(window: int | None, heads: int) -> None:
+@pytest.mark.parametrize("backend", ["sdpa", "math"])
+def test_extend_is_the_end_of_varlen(backend: str, window: int | None, heads: int) -> None:
     """Two sequences in slots 2 and 0, of which 4 of 11 and 6 of 6 places are new; what lies beyond is NaN."""
     chance = torch.Generator().manual_seed(1)
     lengths, counts, rows = [11, 6], [4, 6], [2, 0]
@@ -258,7 +259,7 @@ def test_extend_is_the_end_of_varlen(window: int | None, heads: int) -> None:
         for row, own in zip(rows, new.split(lengths), strict=True):
             held[row, :, : len(own)] = own.transpose(0, 1)
     newest = torch.cat([query[7:11], query[11:]])
-    found = extend(newest, keys, values, rows, counts, lengths, window=window)
+    found = extend(newest, keys, values, rows, counts, lengths, window=window, backend=backend)
     torch.testing.assert_close(found, torch.cat([wanted[7:11], wanted[11:]]), atol=1e-5, rtol=1e-5)
 
 

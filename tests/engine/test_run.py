@@ -48,9 +48,9 @@ def llama() -> Any:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_200_greedy_tokens_are_those_of_transformers(name: str) -> None:
     model = built(name)
-    given = prompts(3)
+    given = prompts(8)
     wanted = slow(copy.deepcopy(model), given, 200)
-    for slots in (1, 3):
+    for slots in (1, 3, 8):
         requests = [Request(prompt, 200) for prompt in given]
         seen = watched(requests)
         list(Engine(model).run(requests, slots))

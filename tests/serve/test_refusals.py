@@ -163,12 +163,12 @@ def test_what_is_taken() -> None:
     found = wanted(
         user="u", metadata={"a": "b"}, logprobs=False, tools=[], n=1, presence_penalty=0.0, top_logprobs=None
     )
-    assert (found.decoding, found.stop, found.stream, found.audit) == (
+    assert (found.decoding, found.stream, found.audit) == (
         Decoding(seed=5, top_k=4, max_new_tokens=256),
-        (),
         False,
         False,
     )
+    assert [wanted(stop=given).decoding.stop for given in (None, "a", ["b", "c"])] == [(), ("a",), ("b", "c")]
     part = {"type": "file", "file": {"filename": "C:\\ecgs\\a.csv", "file_data": "data:,I%20II", "rate": 500}}
     said = wanted(messages=[{"role": "user", "content": [part, TEXT]}]).said
     assert [(each.name, each.content, each.reading) for each in said[0].attached] == [("a.csv", b"I II", {"rate": 500})]
