@@ -6,13 +6,15 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from llava_ecg import plugins
 from llava_ecg.cli import main
-from llava_ecg.ecg.formats import Options, parts_of, read, wfdb_signals
+from llava_ecg.ecg.formats import Options, npy, parts_of, read, wfdb_signals
 from llava_ecg.ecg.formats.write import written
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -77,6 +79,27 @@ def test_other_formats_give_the_same_part(long: Recording, tmp_path: Path) -> No
             read(path, start=60, seconds=1)
         assert parts_of(path)[0] == 60.0
         np.testing.assert_allclose(parts_of(path)[1](10, 2).signal, part.signal)
+
+
+def test_stretches_of_an_array_whose_sidecar_tells_of_it(long: Recording, tmp_path: Path) -> None:
+    path, held = tmp_path / "a.npy", []
+    np.save(path, long.signal)
+    assert parts_of(path, rate=500, unit="mV", leads="I,II,V1")[0] == 300.0, "held whole"
+    values = npy._values
+
+    def counted(file: IO[bytes], dtype: np.dtype, count: int) -> np.ndarray:
+        held.append(count)
+        return values(file, dtype, count)
+
+    (tmp_path / "a.json").write_text('{"rate": 500, "unit": "mV", "leads": ["I", "II", "V1"]}')
+    with patch.object(npy, "_values", counted):
+        seconds, part = parts_of(path)
+        assert (seconds, held) == (300.0, [])
+        np.testing.assert_array_equal(part(200.0, 3.0).signal, long.signal[:, 100_000:101_500])
+    assert held == [1500, 1500, 1500]
+    (tmp_path / "a.json").write_text('{"rate": 500, "unit": "mV", "leads": ["I", "II"]}')
+    with pytest.raises(InputError, match="fits no 2 leads"):
+        parts_of(path)
 
 
 def test_a_part_of_a_record_that_is_read_by_wfdb(shared: Path) -> None:

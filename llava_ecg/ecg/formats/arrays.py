@@ -106,8 +106,18 @@ class Numpy:
         return recording if options.whole or taken.of is not None else part_of(path, recording, options)
 
     def seconds(self, path: Path) -> float | None:
-        """None: it goes by the leads too, which the user may have to name."""
-        return None
+        """How long the array of a .npy is whose sidecar tells rate and leads; None of any other, which the user may
+        have to tell, and of an .npz, whose parts would each be unpacked from the beginning."""
+        try:
+            said, shape = _sidecar(path), npy.shape_of(path)
+            if said.rate is None or said.leads is None or len(shape) not in (1, 2) or 0 in shape:
+                return None
+            rows, columns = (1, *shape) if len(shape) == 1 else shape
+            count = columns if _leads_first(path, (rows, columns), said.leads) else rows
+        except Exception:  # no .npy, or reading says what is wrong
+            return None
+        rate = plain_rate(said.rate)
+        return count / rate if LOWEST_RATE <= rate <= HIGHEST_RATE else None
 
 
 class _Taken:

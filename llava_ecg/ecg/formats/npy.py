@@ -28,6 +28,14 @@ class Part(NamedTuple):
     last: int
 
 
+class _Header(NamedTuple):
+    """What an array is, and whether it is filed column by column."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+
+
 Choose = Callable[[tuple[int, ...]], Part | None]
 """The part that is wanted of an array of some shape; None for all of it."""
 
@@ -41,6 +49,17 @@ def load_npy(path: Path, choose: Choose | None = None) -> np.ndarray:
     """
     with path.open("rb") as file:
         return _array(path, file, path.stat().st_size, choose)
+
+
+def shape_of(path: Path) -> tuple[int, ...]:
+    """The shape of the array in a .npy file, once the file is known to hold it.
+
+    Raises:
+        InputError: it promises more than it holds.
+        ValueError: it is no such file, or its values are Python objects.
+    """
+    with path.open("rb") as file:
+        return _header(path, file, path.stat().st_size).shape
 
 
 class Npz:
@@ -76,8 +95,8 @@ def open_npz(path: Path) -> Iterator[Npz]:
         yield Npz(path, archive)
 
 
-def _array(path: Path, file: IO[bytes], size: int, choose: Choose | None) -> np.ndarray:
-    """An array, or a part of it, behind its header, in a file or a member of so many bytes."""
+def _header(path: Path, file: IO[bytes], size: int) -> _Header:
+    """What the array is in a file or a member of so many bytes, which is then at its first number."""
     head = BytesIO(file.read(_HEADER_BYTES))  # one may say that it is 4 GB long, and NumPy asks for that
     version = layout.read_magic(head)
     if version == (1, 0):
@@ -95,13 +114,19 @@ def _array(path: Path, file: IO[bytes], size: int, choose: Choose | None) -> np.
             f"{path} is cut short: an array of {' x '.join(map(str, shape))} takes {count * dtype.itemsize:,} bytes, "
             f"and {size - file.tell():,} are there"
         )
+    return _Header(shape, by_columns, dtype)
+
+
+def _array(path: Path, file: IO[bytes], size: int, choose: Choose | None) -> np.ndarray:
+    """An array, or a part of it, behind its header, in a file or a member of so many bytes."""
+    shape, by_columns, dtype = _header(path, file, size)
     part = None if choose is None else choose(shape)
     if part is not None:
         if by_columns:  # as it is filed, the last axis is the first
-            flat = _Flat(file, head.tell(), dtype, shape[::-1])
+            flat = _Flat(file, file.tell(), dtype, shape[::-1])
             return flat.read(Part(len(shape) - 1 - part.axis, part.first, part.last)).T
-        return _Flat(file, head.tell(), dtype, shape).read(part)
-    values = _values(file, dtype, count)
+        return _Flat(file, file.tell(), dtype, shape).read(part)
+    values = _values(file, dtype, math.prod(shape))
     return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
 
