@@ -15,8 +15,11 @@ from llava_ecg.checkpoint.places.fetch import base_folder
 from llava_ecg.checkpoint.places.find import find
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.formats import read
+from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.render import draw_page
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.grounding.claims import find_claims
+from llava_ecg.train.tiny import reading, unpack
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "gem-tiny"
 
@@ -54,7 +57,19 @@ def test_architecture(assistant: Assistant) -> None:
     assert config.text_config.model_type == "llama"
     stored = json.loads((FOLDER / "config.json").read_text())
     assert stored["base"] == "smollm2-135m-instruct"
-    assert {path.name for path in FOLDER.iterdir()} == {"README.md", "config.json", "streams.safetensors", "adapter"}
+    files = {"README.md", "config.json", "streams.safetensors", "adapter", "heads"}
+    assert {path.name for path in FOLDER.iterdir()} == files
+
+
+def test_its_heads_tell_what_was_measured(tmp_path: Path) -> None:
+    assert unpack.unpack("gem-tiny", tmp_path) == []
+    recording, _ = simulate(Heart(rate_bpm=75), seed=75)
+    said = reading.reader("ecg", tmp_path / "ecg").read(recording)
+    page = reading.reader("image", tmp_path / "image").read(draw_page(recording).image)
+    found = measure(recording)
+    assert said["heart_rate_bpm"] == pytest.approx(found.heart_rate_bpm, abs=8)
+    assert page["heart_rate_bpm"] == pytest.approx(found.heart_rate_bpm, abs=8)
+    assert said["qrs_ms"] == pytest.approx(found.qrs_ms, abs=15) and said["p_present"] and page["p_present"]
 
 
 def test_the_form_of_an_answer(answered: tuple[int, Answer]) -> None:
