@@ -41,7 +41,7 @@ docs:            ## the documentation as a site, in build/site; a link that lead
 docs-pictures:   ## the pictures of docs/pictures anew (a minute; needs Chromium for chat and report)
 	@$(IN_ENV); $$bin/python scripts/docs_pictures.py
 
-delineator:      ## the wave delineator anew, and its five folds (20 minutes; needs ../shared/data)
+delineator:      ## the wave delineator anew, and its five folds (6 to 12 minutes each; needs ../shared/data)
 	@bash scripts/train_delineator.sh
 
 constraints:     ## constraints.txt anew: today's versions of everything that .[dev] pulls in, torch held

@@ -1,8 +1,8 @@
 """An answer that is asked for once more where the signal contradicts it: ``--revise N`` of ask and chat.
 
 The first draft is audited; what the signal contradicts is sent back with the measured values, and the model answers the
-same question again. The last draft counts if fewer of its claims are contradicted; all drafts and their audits are kept
-(`Answer.drafts`), and a note says so.
+same question again; a third draft is told what was wrong in either. The draft with the fewest contradicted claims
+counts; all drafts and their audits are kept (`Answer.drafts`), and a note says so.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def ask_revised(
     drafts = [assistant.ask(turns, case, decoding, on_text=on_text, cancelled=cancelled)]
     while len(drafts) <= most and drafts[-1].finished == "stop" and contradicted(drafts[-1]):
         measured = case.within(drafts[-1].shown)
-        told = "" if measured is None or drafts[-1].audit is None else correction(drafts[-1].audit, measured)
+        audits = [draft.audit for draft in drafts if draft.audit is not None]
+        told = "" if measured is None else correction(audits, measured)
         if not told:
             break
         if on_again is not None:

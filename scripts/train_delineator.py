@@ -1,6 +1,6 @@
 r"""Train the wave delineator, `llava_ecg/ecg/waves/delineator.safetensors`, on hand marks and on simulated ECGs.
 
-Hardware: any CPU, 1 to 2 cores. Time: about 6 minutes a network on one core. Memory: 2 GB.
+Hardware: any CPU, 1 to 2 cores. Time: 6 to 12 minutes a network on one core, by the machine. Memory: 2 GB.
 
     python scripts/train_delineator.py --data ../shared/data/ludb --unmarked ../shared/data/ptbxl \
         --out llava_ecg/ecg/waves/delineator.safetensors

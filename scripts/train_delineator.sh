@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the wave delineator anew: llava_ecg/ecg/waves/delineator.safetensors on every marked record, tests/ecg/folds/fold{0..4}.safetensors each without one fold.
-# Hardware: 2 CPU cores, 4 GB of memory; about 20 minutes. Data: ../shared/data (LUDB and a sample of PTB-XL, see its README.md).
+# Hardware: 2 CPU cores, 4 GB of memory; 6 to 12 minutes a network, one after the other, by the machine. Data: ../shared/data (LUDB and a sample of PTB-XL, see its README.md).
 #
 #   bash scripts/train_delineator.sh                 arguments go to scripts/train_delineator.py
 #   DATA=/data bash scripts/train_delineator.sh      where ludb/ and ptbxl/ lie

@@ -66,7 +66,9 @@ def test_what_is_contradicted_is_sent_back_with_what_was_measured(case: Case) ->
 
 
 def test_the_best_draft_counts(case: Case) -> None:
-    answer = asked(Scripted(WRONG, HALF, WRONG), case, most=2)
+    said = Scripted(WRONG, HALF, WRONG)
+    answer = asked(said, case, most=2)
+    assert "heart rate 71 bpm, QRS" in said.asked[2] and "no left bundle branch block" in said.asked[2]
     assert answer.text == HALF and [draft.text for draft in answer.drafts] == [WRONG, WRONG]
     answer = asked(Scripted(HALF, WRONG), case)
     assert answer.text == HALF and answer.notes[-1] == NO_BETTER
@@ -90,7 +92,7 @@ def test_the_sentence(case: Case) -> None:
     assert measured is not None
 
     def told(text: str) -> str:
-        return correction(audit(text, measured), measured)
+        return correction([audit(text, measured)], measured)
 
     assert told(RIGHT) == ""
     assert told("No P waves are seen; the rhythm is irregular: atrial fibrillation.") == (

@@ -1,8 +1,8 @@
 """Findings: facts about the signal, each with the measured values and the threshold that it rests on. Never a diagnosis
 of a patient.
 
-The thresholds restate published recommendations (`SOURCES`); a person checks them before they are used for anything but
-research.
+The thresholds restate published recommendations, and where none is known a convention or a working rule of this package
+(`SOURCES`); a person checks them before they are used for anything but research.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ SOURCES = {
     "infarction": "Fourth Universal Definition of Myocardial Infarction (Circulation 2018;138:e618)",
     "short": "Gollob et al., short QT syndrome (J Am Coll Cardiol 2011;57:802)",
     "rhythm": "ESC guidelines, atrial fibrillation: irregular RR without distinct P waves",
+    "pause": "convention: an RR interval above 2 s",
+    "premature": "working rule: a beat before 0.85 of the usual RR; ventricular where it is of another shape and wide",
+    "pacing": "working rule: a jump out of the calm before QRS, sharper than all of QRS",
     "preexcitation": "ACC/AHA/HRS guideline, supraventricular tachycardia: PR below 120 ms with a slurred start of QRS",
     "voltage": "convention: every limb lead below 0.5 mV, every chest lead below 1.0 mV",
-    "recording": "electrode misplacement: I turned over while V6 is not",
+    "progression": "working rule: R in V3 of 0.3 mV or less and R in V4 not above S, or R that shrinks from V1 to V4",
+    "recording": "working rule: I turned over while V6 is not, II almost flat, or P and QRS turned over everywhere",
 }
 _NONE_HERE = "not measured"
 
@@ -296,12 +300,12 @@ def pathological_q(name: str, lead: LeadMeasurements) -> bool | None:
 
 def _poor_r(name: str, m: Measurements, person: Person) -> Finding:
     if m.r_progression is None:
-        return Finding(name, None, because=m.reasons.get("r_progression", _NONE_HERE), source=SOURCES["infarction"])
+        return Finding(name, None, because=m.reasons.get("r_progression", _NONE_HERE), source=SOURCES["progression"])
     v3 = m.leads["V3"].r_mv or 0.0
     because = (
         f"R in V3 {v3:.2f} mV ({POOR_R_MV:g} or less, and R in V4 not above S, asked), progression {m.r_progression}"
     )
-    return Finding(name, m.r_progression in ("poor", "reversed"), because=because, source=SOURCES["infarction"])
+    return Finding(name, m.r_progression in ("poor", "reversed"), because=because, source=SOURCES["progression"])
 
 
 def _reversal(name: str, m: Measurements, person: Person) -> Finding:
@@ -319,14 +323,14 @@ FINDINGS: Mapping[str, Callable[[str, Measurements, Person], Finding]] = {
     "atrial fibrillation pattern": _flag(
         "af_evidence", "RR is irregular and no P waves were found", "RR is regular or there are P waves", "rhythm"
     ),
-    "pause": _flag("pauses", "{} RR longer than 2 s", "no RR longer than 2 s", "rhythm"),
+    "pause": _flag("pauses", "{} RR longer than 2 s", "no RR longer than 2 s", "pause"),
     "ventricular premature beats": _flag(
-        "ventricular_premature", "{} early or isolated wide beats of another shape", "none seen", "rhythm"
+        "ventricular_premature", "{} early or isolated wide beats of another shape", "none seen", "premature"
     ),
     "supraventricular premature beats": _flag(
-        "supraventricular_premature", "{} early beats of the usual width", "none seen", "rhythm"
+        "supraventricular_premature", "{} early beats of the usual width", "none seen", "premature"
     ),
-    "paced beats": _flag("paced_beats", "{} beats with a pacing spike", "no pacing spike seen", "rhythm"),
+    "paced beats": _flag("paced_beats", "{} beats with a pacing spike", "no pacing spike seen", "pacing"),
     "first degree AV block": _limit("pr_ms", "ms", "threshold 200 ms, PR", "conduction", lambda value: value > 200),
     "short PR": _limit("pr_ms", "ms", "threshold 120 ms, PR", "preexcitation", lambda value: value < 120),
     "pre-excitation hint": _flag(

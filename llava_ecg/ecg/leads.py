@@ -99,6 +99,13 @@ def may_be_lead(name: str) -> bool:
 
 EASI_I = "EASI-I"
 """The electrode I of the EASI system, which must not pass for lead I."""
+
+
+def is_known(name: str) -> bool:
+    """Whether a canonical name is that of a lead: one that `may_be_lead`, or an electrode of the EASI system."""
+    return may_be_lead(name) or name in (EASI_I, "E", "A", "S")
+
+
 _SYSTEMS = {  # canonical names in capitals, without what joins them -> what they are
     ("E", "A", "S", "I"): "the electrodes of the EASI system (its I is not lead I)",
     ("ES", "AS", "AI"): "the leads of the EASI system",

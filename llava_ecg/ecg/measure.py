@@ -17,9 +17,11 @@ import numpy as np
 
 from llava_ecg.ecg import amplitudes
 from llava_ecg.ecg.amplitudes import MedianBeat, median_beat
+from llava_ecg.ecg.axes import axes
 from llava_ecg.ecg.beat_columns import beat_columns
 from llava_ecg.ecg.findings import findings, pathological_q
-from llava_ecg.ecg.hints import lead_reversal, still_note, unit_note
+from llava_ecg.ecg.hints import chest_note, lead_reversal, still_note, unit_note
+from llava_ecg.ecg.lead_facts import lead_spreads, with_reasons
 from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.plausible import doubts, plausible
 from llava_ecg.ecg.prepare import prepared
@@ -34,6 +36,7 @@ from llava_ecg.errors import InputError
 SHORTEST_S = 1.0
 _BAD = ("empty", "nan", "flat", "partly flat", "clipped", "noisy", "drifting")
 _INTERVALS = ("p_ms", "pr_ms", "qrs_ms", "qt_ms")
+_CORRECTED = ("qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms")
 
 
 def measure(recording: Recording, *, sex: str | None = None, age: float | None = None) -> Measurements:
@@ -61,7 +64,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
     values, reasons = rhythm(found.r_s, found.kinds, found.p_present, found.broken)
     spread = _intervals(found, values, reasons)
     beat = median_beat(signal, found)
-    _axes(beat, whole.leads, values, reasons)
+    axes(signal, found, beat, values, reasons, spread)
     states = {note.lead: note.kind for note in reversed(quality(whole)) if note.lead and note.kind in _BAD}
     leads = _leads(signal, found, beat, states)
     voltages(leads, beat, values, reasons)
@@ -79,7 +82,7 @@ def measure(recording: Recording, *, sex: str | None = None, age: float | None =
         lead_medians=lead_medians,
         reasons=reasons,
         source={"delineator": found.method, "filter": "; ".join(steps)},
-        notes=tuple(note for note in (units, *found.notes, *doubtful) if note),
+        notes=tuple(note for note in (units, chest_note(beat, found.leads), *found.notes, *doubtful) if note),
     )
     person = recording.metadata
     sex = sex if sex is not None else person.get("sex")
@@ -121,14 +124,13 @@ def _intervals(found: Delineation, values: dict[str, Any], reasons: dict[str, st
     pairs = rr[usual[1:] & usual[:-1] & whole] if len(rr) else rr
     rr = rr[whole]
     mean = float(pairs.mean()) if len(pairs) else float(rr.mean()) if len(rr) else None
-    names = ("qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms")
     if "qt_ms" not in values or mean is None:
-        reasons.update(dict.fromkeys(names, reasons.get("qt_ms", reasons.get("rr_ms", ""))))
+        reasons.update(dict.fromkeys(_CORRECTED, reasons.get("qt_ms", reasons.get("rr_ms", ""))))
     else:
         corrected = corrected_qt(values["qt_ms"], mean)
-        values.update({name: round(value, 1) for name, value in zip(names, corrected, strict=True)})
+        values.update({name: round(value, 1) for name, value in zip(_CORRECTED, corrected, strict=True)})
         factors = (1 / math.sqrt(mean), 1 / math.cbrt(mean), 1.0, 1.0)  # QT's error, corrected as QT is
-        spread.update({name: round(spread["qt_ms"] * by, 1) for name, by in zip(names, factors, strict=True)})
+        spread.update({name: round(spread["qt_ms"] * by, 1) for name, by in zip(_CORRECTED, factors, strict=True)})
     _dispersion(found, values, reasons)
     return spread
 
@@ -163,52 +165,30 @@ def _dispersion(found: Delineation, values: dict[str, Any], reasons: dict[str, s
         values["qt_dispersion_ms"] = round(float(np.ptp(np.nanmedian(qt[:, enough], axis=0))), 1)
 
 
-def _axes(beat: MedianBeat | None, leads: tuple[str, ...], values: dict[str, Any], reasons: dict[str, str]) -> None:
-    """Frontal axes of P, QRS and T from the net areas of I and aVF, degrees."""
-    rows = [leads.index(name) if name in leads else None for name in ("I", "aVF")]
-    for name, span in (("p_axis_deg", (0, 1)), ("axis_deg", (2, 3)), ("t_axis_deg", (3, 4))):
-        if beat is None:
-            reasons[name] = "no QRS complexes were found"
-            continue
-        onset, end = (beat.bounds[at] for at in span)
-        if not (math.isfinite(onset) and math.isfinite(end)):
-            reasons[name] = reasons.get("pr_ms" if name == "p_axis_deg" else "qt_ms", "the wave was not found")
-            continue
-        area = amplitudes.areas(beat, onset, end)
-        if None in rows or not all(math.isfinite(area[row]) for row in rows if row is not None):
-            reasons[name] = "leads I and aVF are needed"
-            continue
-        first, foot = (float(area[row]) for row in rows if row is not None)
-        if math.hypot(first, foot) < (
-            2.0 if name == "axis_deg" else 0.5
-        ):  # mV ms: the vector lies across the frontal plane
-            reasons[name] = "the net area is too small: the axis is indeterminate"
-            continue
-        values[name] = round(math.degrees(math.atan2(foot * 2 / math.sqrt(3), first)), 1)
-
-
 def _leads(
     signal: np.ndarray, found: Delineation, beat: MedianBeat | None, states: dict[str, str]
 ) -> dict[str, LeadMeasurements]:
     """Every lead's medians and its columns over the beats."""
     usual, out = found.dominant, {}
     columns = beat_columns(signal, found, beat)
+    spread = lead_spreads(columns, usual)
     st = amplitudes.st_levels(beat, (0, 20, 40, 60, 80)) if beat is not None else None
     for row, name in enumerate(found.leads):
         state = states.get(name, "ok")
         if beat is None or st is None or not found.live[row] or not _has_qrs(beat, row):
-            out[name] = LeadMeasurements(
-                quality=state if found.live[row] or state != "ok" else "flat", per_beat=columns[row]
+            state = state if found.live[row] or state != "ok" else "flat"
+            lead = LeadMeasurements(quality=state, per_beat=columns[row])
+        else:
+            lead = LeadMeasurements(
+                **_shape(beat, row),
+                **_st(st[row]),
+                **_lead_intervals(found, row, usual),
+                quality=state,
+                per_beat=columns[row],
+                spread=spread[row],
             )
-            continue
-        lead = LeadMeasurements(
-            **_shape(beat, row),
-            **_st(st[row]),
-            **_lead_intervals(found, row, usual),
-            quality=state,
-            per_beat=columns[row],
-        )
-        out[name] = replace(lead, q_pathological=pathological_q(name, lead))
+            lead = replace(lead, q_pathological=pathological_q(name, lead))
+        out[name] = with_reasons(name, lead, found, beat)
     return out
 
 
@@ -292,12 +272,14 @@ def _lead_medians(leads: dict[str, LeadMeasurements]) -> dict[str, float]:
 def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
     """Every beat with its bounds and intervals over all leads."""
     intervals = _beat_intervals(found)
+    intervals["jt_ms"] = intervals["qt_ms"] - intervals["qrs_ms"]
     rr = np.round(np.diff(found.r_s) * 1000, 1).tolist()
     rr = [None if gap else step for step, gap in zip(rr, found.broken, strict=True)] if len(found.broken) else rr
     beats = []
     for at, r in enumerate(found.r_s):
         p, qrs, t = found.p_all[at], found.qrs_all[at], found.t_all[at]
         before = rr[at - 1] if at else None
+        corrected = [_rounded(value, 1) for value in corrected_qt(intervals["qt_ms"][at], (before or math.nan) / 1000)]
         beats.append(
             BeatMeasurements(
                 r_s=round(float(r), 4),
@@ -306,7 +288,8 @@ def _beats(found: Delineation) -> tuple[BeatMeasurements, ...]:
                 rr_after_ms=rr[at] if at < len(rr) else None,
                 rate_bpm=round(60000 / before, 1) if before else None,
                 p_present=None if found.p_present is None or found.p_unsure[at] else bool(np.isfinite(p[0])),
-                **{name: _rounded(intervals[name][at], 1) for name in _INTERVALS},
+                **{name: _rounded(column[at], 1) for name, column in intervals.items()},
+                **dict(zip(_CORRECTED, corrected, strict=True)),
                 p_onset_s=_rounded(p[0], 4),
                 p_end_s=_rounded(p[1], 4),
                 qrs_onset_s=_rounded(qrs[0], 4),

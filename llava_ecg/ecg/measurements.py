@@ -24,7 +24,9 @@ class BeatMeasurements:
         rr_before_ms, rr_after_ms: to the neighbours; None at the ends.
         rate_bpm: instantaneous, 60000 / `rr_before_ms`.
         p_present: None where it can't be told.
-        p_ms, pr_ms, qrs_ms, qt_ms: from the bounds below.
+        p_ms, pr_ms, qrs_ms, qt_ms: from the bounds below; jt_ms: QT less QRS.
+        qtc_*_ms: QT corrected with `rr_before_ms`, by the formulas of `Measurements`; None without either. A single
+            beat's is shaken by its RR, since QT follows the rate over a minute or so: the recording's uses the mean.
         p_onset_s, p_end_s, qrs_onset_s, qrs_end_s, t_end_s: over all leads.
     """
 
@@ -38,6 +40,11 @@ class BeatMeasurements:
     pr_ms: float | None = None
     qrs_ms: float | None = None
     qt_ms: float | None = None
+    jt_ms: float | None = None
+    qtc_bazett_ms: float | None = None
+    qtc_fridericia_ms: float | None = None
+    qtc_framingham_ms: float | None = None
+    qtc_hodges_ms: float | None = None
     p_onset_s: float | None = None
     p_end_s: float | None = None
     qrs_onset_s: float | None = None
@@ -62,11 +69,16 @@ class LeadMeasurements:
         st_j_mv, st20_mv, st40_mv, st60_mv, st80_mv: ST level at J and so many ms after it.
         st_slope_mv_s: from J to J + 80 ms; `st_form` is ``"upsloping"``, ``"horizontal"`` or ``"downsloping"``.
         q_pathological: whether Q is of the size of an old infarction's (see `llava_ecg.ecg.findings`).
-        quality: ``"ok"`` or what is wrong: ``flat``, ``empty``, ``nan``, ``clipped``, ``noisy``, ``drifting``.
+        quality: ``"ok"`` or what is wrong: ``flat``, ``partly flat``, ``empty``, ``nan``, ``clipped``, ``noisy`` or
+            ``drifting``.
         per_beat: column name -> a value a beat of `Measurements.beats` (None where there is none). The columns are
             ``{p,qrs,t}_onset_s``, ``{p,qrs,t}_peak_s``, ``{p,qrs,t}_end_s``, ``p_mv``, ``q_mv``, ``r_mv``, ``s_mv``,
             ``r2_mv``, ``s2_mv``, ``t_mv``, ``qrs_mv``, ``p_ms``, ``pr_ms``, ``qrs_ms``, ``t_ms``, ``qt_ms``,
             ``st_j_mv``, ``st60_mv``.
+        reasons: name of a value above -> why it is None. A Q, R, S, R' or S' that a measured QRS does not have needs
+            none.
+        spread: name of a height or ST level (``p_mv`` to ``t_mv``, ``qrs_mv``, ``st_j_mv``, ``st60_mv``) -> SD in mV
+            over the dominant beats of single beats' values, which hold more noise than the median beat's.
     """
 
     p_present: bool | None = None
@@ -100,6 +112,8 @@ class LeadMeasurements:
     qt_ms: float | None = None
     quality: str = "ok"
     per_beat: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def up_mv(self) -> float:
@@ -165,7 +179,8 @@ class Measurements:
         lead_medians: ``p_ms``, ``pr_ms``, ``qrs_ms``, ``qt_ms`` -> the median over the leads of each lead's own
             interval; shorter than the interval over all leads, which runs from the earliest to the latest, and less
             shaken by one bad lead.
-        spread: name of an interval above (P, PR, QRS, QT, JT, QTc) -> SD over the dominant beats; RR's is in `rr_cv`.
+        spread: name of an interval or axis above (P, PR, QRS, QT, JT, QTc; P, QRS and T axis) -> SD over the dominant
+            beats, ms or degrees; RR's is in `rr_cv`, those of heights and ST with each lead.
         reasons: field name -> why it is None.
         source: delineator and version, hash of its weights, filter.
         notes: sentences that a user should see before trusting the values.

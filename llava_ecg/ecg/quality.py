@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
+from llava_ecg.ecg import limbs
 
 if TYPE_CHECKING:
     from llava_ecg.ecg.recording import Recording
@@ -34,6 +35,7 @@ SWING_MV = 12.0
 # a lead that goes farther; below, the 0.5 Hz high-pass leaves ST as it was
 DRIFT_MV = 2.0
 STANDARD_SECONDS = 10.0
+_COMPARED = {"nan", "drifting", "noisy"}  # a limb lead of which this is said is still compared with the others
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class QualityNote:
     Attributes:
         lead: the lead that it is about; None for the whole recording.
         kind: ``flat``, ``partly flat``, ``empty`` (no value at all), ``clipped``, ``nan`` (gaps), ``noisy``,
-            ``drifting``, ``missing``, ``derived`` or ``short``.
+            ``drifting``, ``missing``, ``derived``, ``unknown`` (names that are no leads), ``limbs`` (limb leads that
+            don't fit each other) or ``short``.
         text: the remark as part of a sentence, such as ``lead V2 is flat``.
     """
 
@@ -69,9 +72,20 @@ def quality(recording: Recording) -> tuple[QualityNote, ...]:
             "standard ECG"
         )
         notes.append(QualityNote(None, "short", text))
-    for name, row in zip(recording.leads, recording.signal, strict=True):
-        notes += lead_quality(name, row, recording.rate)
-    return tuple(notes)
+    unknown = [name for name in recording.leads if not lead_names.is_known(name)]
+    if unknown:
+        text = f"{_list(unknown)} not known by name: what needs named leads goes by the others"
+        notes.append(QualityNote(None, "unknown", text))
+    of_leads = [
+        note
+        for name, row in zip(recording.leads, recording.signal, strict=True)
+        for note in lead_quality(name, row, recording.rate)
+    ]
+    wrong = {note.kind for note in of_leads if note.lead in limbs.LIMBS}
+    if wrong <= _COMPARED:
+        text = limbs.limb_note(recording.signal, recording.leads, recording.rate, troubled=bool(wrong - {"nan"}))
+        notes += [QualityNote(None, "limbs", text)] if text else []
+    return (*notes, *of_leads)
 
 
 def lead_quality(name: str, signal: np.ndarray, rate: float) -> list[QualityNote]:

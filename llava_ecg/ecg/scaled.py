@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from llava_ecg.ecg.findings import findings
-from llava_ecg.ecg.leads import STANDARD
+from llava_ecg.ecg.lead_facts import VALUES
+from llava_ecg.ecg.limbs import LIMBS, limb_factors
 from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
 from llava_ecg.ecg.person import age_of, sex_of
 
@@ -37,10 +38,7 @@ def limb_scales(signal: np.ndarray) -> np.ndarray:
     Returns:
         float [6] with a mean of 1.
     """
-    equations = np.array([[1, -1, 1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-1, 0.5, 0, 0, 1, 0], [0.5, -1, 0, 0, 0, 1]])
-    products = signal @ signal.T / signal.shape[1]
-    _, vectors = np.linalg.eigh((equations.T @ equations) * products)
-    factors = np.abs(vectors[:, 0])
+    factors = np.abs(limb_factors(signal @ signal.T / signal.shape[1]))
     return factors / factors.mean()
 
 
@@ -48,9 +46,8 @@ def with_limb_ratios(signal: np.ndarray, leads: Sequence[str]) -> np.ndarray:
     """A signal [L, T] without its leads' means, whose limb leads, where all six are there, agree with each other again;
     its scale stays arbitrary."""
     signal = signal - signal.mean(axis=1, keepdims=True)
-    limbs = STANDARD[:6]
-    if set(limbs) <= set(leads):
-        rows = [list(leads).index(lead) for lead in limbs]
+    if set(LIMBS) <= set(leads):
+        rows = [list(leads).index(lead) for lead in LIMBS]
         signal[rows] *= limb_scales(signal[rows])[:, None].astype(signal.dtype)
     return signal
 
@@ -61,13 +58,16 @@ def without_volts(measured: Measurements, *, sex: str | None = None, age: float 
     for name, lead in measured.leads.items():
         kept = {column: values for column, values in lead.per_beat.items() if not column.endswith("_mv")}
         times = {field: getattr(lead, field) for field in ("p_present", "p_ms", "pr_ms", "qrs_ms", "t_ms", "qt_ms")}
-        leads[name] = LeadMeasurements(**times, quality=lead.quality, per_beat=kept)
+        of_volts = [value for value in VALUES if value not in times and getattr(lead, value) is not None]
+        reasons = {**lead.reasons, **dict.fromkeys(of_volts, NO_VOLTS)}
+        leads[name] = LeadMeasurements(**times, quality=lead.quality, per_beat=kept, reasons=reasons)
     nothing: dict[str, Any] = dict.fromkeys(_OF_VOLTS)
     bare = replace(
         measured,
         **nothing,
         lead_reversal="",
         leads=leads,
+        spread={name: value for name, value in measured.spread.items() if name not in _OF_VOLTS},
         reasons={**measured.reasons, **dict.fromkeys(_OF_VOLTS, NO_VOLTS)},
     )
     return replace(bare, findings=findings(bare, sex=sex_of(sex), age=age_of(age)))

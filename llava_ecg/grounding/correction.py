@@ -45,15 +45,14 @@ def sentence(parts: Sequence[str]) -> str:
     return SENTENCE.format(values=", ".join(parts))
 
 
-def correction(found: Audit, measurements: Measurements) -> str:
-    """The sentence that holds the measured values against what an answer got wrong; empty where nothing is
-    contradicted.
+def correction(found: Sequence[Audit], measurements: Measurements) -> str:
+    """The sentence that holds the measured values against what answers got wrong; empty where nothing is contradicted.
 
     Args:
-        found: the audit of the answer.
-        measurements: what it was held against.
+        found: the audits of an answer's drafts, the earliest first: what one of them was told, the next is told again.
+        measurements: what they were held against.
     """
-    wrong = [verdict for verdict in found.verdicts if verdict.status is Status.CONTRADICTED]
+    wrong = [verdict for each in found for verdict in each.verdicts if verdict.status is Status.CONTRADICTED]
     names: set[str] = set()
     parts: list[str] = []
     for verdict in wrong:

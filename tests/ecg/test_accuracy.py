@@ -82,13 +82,13 @@ def test_record_values_lie_within_iec_60601(scores: dict[str, Any], bench: Modul
 
 
 @pytest.mark.parametrize(
-    ("name", "mean", "spread"), [("p_ms", 14, 15), ("pr_ms", 10, 11), ("qrs_ms", 12, 10), ("qt_ms", 18, 30)]
+    ("name", "mean", "spread"), [("p_ms", 10, 15), ("pr_ms", 10, 11), ("qrs_ms", 10, 10), ("qt_ms", 18, 30)]
 )
 def test_intervals_over_all_leads_stay_as_near_as_they_were(
     scores: dict[str, Any], name: str, mean: float, spread: float
 ) -> None:
     """Second-earliest to second-latest of twelve hand marks is wider than of ours, whose leads agree more: P and QRS
-    miss IEC's 10 ms."""
+    (-9.4 and -8.7 ms) come near IEC's 10 ms."""
     assert abs(scores[f"overall {name} mean"]) <= mean
     assert scores[f"overall {name} SD"] <= spread
 
@@ -127,7 +127,7 @@ def test_nothing_raises_and_no_dead_lead_gets_a_wave(shared: Path, bench: Module
     found = bench.robustness(shared / "data", 60)
     assert found["inputs"] > 300 and found["dead leads"] > 80
     assert (found["exceptions"], found["dead leads with a wave"]) == (0, 0)
-    assert found["without a heart"] > 100 and found["with a fault"] >= 12
+    assert found["without a heart"] > 100 and found["with a fault"] >= 17
     assert (found["without a heart, given a beat"], found["with a fault unsaid"]) == (0, 0)
 
 

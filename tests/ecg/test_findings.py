@@ -10,7 +10,7 @@ import pytest
 from llava_ecg.ecg.findings import FINDINGS, SOURCES, contiguous, findings, pathological_q, territory
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
-from llava_ecg.ecg.measurements import LeadMeasurements, Measurements
+from llava_ecg.ecg.measurements import BeatMeasurements, LeadMeasurements, Measurements
 from llava_ecg.ecg.simulate import Heart, simulate
 
 NORMAL = LeadMeasurements(
@@ -36,27 +36,150 @@ def inferior(**values: Any) -> dict[str, dict[str, Any]]:
     return dict.fromkeys(("II", "III", "aVF"), values)
 
 
+def rbbb(qrs_ms: float, **v1: Any) -> dict[str, Any]:
+    """The shapes of a right bundle branch block with a QRS of so many ms; `v1` overrides its V1."""
+    slow = {"s_mv": -0.3, "s_ms": 40.0}
+    shape = {"r_mv": 0.2, "r_ms": 20.0, "s_mv": -0.5, "r2_mv": 0.6, "pattern": "rSR'"}
+    return {"qrs_ms": qrs_ms, "leads": {"V1": {**shape, **v1}, "I": slow, "V6": slow}}
+
+
+def lbbb(qrs_ms: float, **v6: Any) -> dict[str, Any]:
+    """The shapes of a left bundle branch block with a QRS of so many ms; `v6` overrides its V6."""
+    v1 = {"r_mv": 0.1, "r_ms": 15.0, "s_mv": -1.5, "s_ms": 90.0, "qrs_area_mv_ms": -60.0, "pattern": "rS"}
+    left = {"s_mv": None, "s_ms": None, "r_ms": 60.0, "pattern": "R"}
+    return {"qrs_ms": qrs_ms, "leads": {"V1": v1, "I": left, "V6": {**left, **v6}}}
+
+
+def fascicle(which: str, **values: Any) -> dict[str, Any]:
+    """rS and qR in the limb leads as the block of that fascicle makes them."""
+    deep = {"r_mv": 0.2, "s_mv": -0.9, "pattern": "rS"}
+    first = {"q_mv": -0.1, "q_ms": 20.0, "r_mv": 0.9, "s_mv": None, "s_ms": None, "pattern": "qR"}
+    turned, begun = {"anterior": (("II", "III", "aVF"), ("I", "aVL")), "posterior": (("I", "aVL"), ("III", "aVF"))}[
+        which
+    ]
+    return {"leads": {**dict.fromkeys(turned, deep), **dict.fromkeys(begun, first)}, **values}
+
+
+def strain(r_mv: float, s_mv: float, s5_mv: float, axis_deg: float = 100.0, qrs_ms: float = 90.0) -> dict[str, Any]:
+    """R and S in V1 and S in V5 of a heart that is large on the right."""
+    leads = {"V1": {"r_mv": r_mv, "s_mv": s_mv}, "V5": {"s_mv": s5_mv}}
+    return {"axis_deg": axis_deg, "qrs_ms": qrs_ms, "leads": leads}
+
+
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # finding, with it, just without it
     ("sinus bradycardia", {"heart_rate_bpm": 59.0}, {"heart_rate_bpm": 60.0}),
+    ("sinus bradycardia", {"heart_rate_bpm": 45.0}, {"heart_rate_bpm": 45.0, "p_present": False}),
     ("sinus tachycardia", {"heart_rate_bpm": 101.0}, {"heart_rate_bpm": 100.0}),
     ("sinus tachycardia", {"heart_rate_bpm": 120.0}, {"heart_rate_bpm": 120.0, "p_present": False}),
+    ("atrial fibrillation pattern", {"af_evidence": True}, {"af_evidence": False}),
+    ("pause", {"pauses": 1}, {"pauses": 0}),
+    ("ventricular premature beats", {"ventricular_premature": 1}, {"supraventricular_premature": 1}),
+    ("supraventricular premature beats", {"supraventricular_premature": 1}, {"ventricular_premature": 1}),
+    ("paced beats", {"paced_beats": 1}, {"paced_beats": 0}),
     ("first degree AV block", {"pr_ms": 201.0}, {"pr_ms": 200.0}), ("short PR", {"pr_ms": 119.0}, {"pr_ms": 120.0}),
-    ("long QT", {"qtc_bazett_ms": 461.0}, {"qtc_bazett_ms": 460.0}),
-    ("short QT", {"qtc_bazett_ms": 329.0}, {"qtc_bazett_ms": 361.0}),
+    ("pre-excitation hint", {"delta_wave": True}, {"delta_wave": False}),
+    ("right bundle branch block", rbbb(120.0), rbbb(119.0)),
+    ("right bundle branch block", rbbb(130.0, r2_mv=0.1), rbbb(130.0, r2_mv=0.09)),
+    (
+        "right bundle branch block",  # a qR in V1: its R is late without a second one
+        rbbb(130.0, q_mv=-0.1, r_mv=0.15, s_mv=None, r2_mv=None, pattern="qR"),
+        rbbb(130.0, q_mv=-0.1, r_mv=0.14, s_mv=None, r2_mv=None, pattern="qR"),
+    ),
+    ("left bundle branch block", lbbb(120.0), lbbb(119.0)),
+    ("left bundle branch block", lbbb(130.0), lbbb(130.0, q_mv=-0.05, q_ms=20.0, pattern="qR")),
+    ("incomplete right bundle branch block", rbbb(110.0), rbbb(109.0)),
+    ("incomplete right bundle branch block", rbbb(119.0), rbbb(120.0)),
+    ("incomplete left bundle branch block", lbbb(110.0), lbbb(109.0)),
+    ("incomplete left bundle branch block", lbbb(119.0), lbbb(120.0)),
+    ("incomplete left bundle branch block", lbbb(115.0, r_ms=60.0), lbbb(115.0, r_ms=59.0)),
+    ("intraventricular conduction delay", {"qrs_ms": 111.0}, {"qrs_ms": 110.0}),
+    ("intraventricular conduction delay", {"qrs_ms": 130.0}, rbbb(130.0)),
+    ("intraventricular conduction delay", {"qrs_ms": 130.0}, lbbb(130.0)),
+    ("left anterior fascicular block", fascicle("anterior", axis_deg=-45.0), fascicle("anterior", axis_deg=-44.0)),
+    ("left anterior fascicular block", fascicle("anterior", axis_deg=-90.0), fascicle("anterior", axis_deg=-91.0)),
+    (
+        "left anterior fascicular block",
+        fascicle("anterior", axis_deg=-60.0, qrs_ms=119.0),
+        fascicle("anterior", axis_deg=-60.0, qrs_ms=120.0),
+    ),
+    ("left posterior fascicular block", fascicle("posterior", axis_deg=90.0), fascicle("posterior", axis_deg=89.0)),
+    ("left posterior fascicular block", fascicle("posterior", axis_deg=180.0), fascicle("posterior", axis_deg=-179.0)),
+    (
+        "left posterior fascicular block",
+        fascicle("posterior", axis_deg=120.0, qrs_ms=119.0),
+        fascicle("posterior", axis_deg=120.0, qrs_ms=120.0),
+    ),
+    ("left anterior fascicular block", fascicle("anterior", axis_deg=-60.0), {"axis_deg": -60.0}),
+    ("left posterior fascicular block", fascicle("posterior", axis_deg=120.0), {"axis_deg": 120.0}),
     ("left axis deviation", {"axis_deg": -31.0}, {"axis_deg": -30.0}),
+    ("left axis deviation", {"axis_deg": -90.0}, {"axis_deg": -91.0}),
     ("right axis deviation", {"axis_deg": 91.0}, {"axis_deg": 89.0}),
+    ("right axis deviation", {"axis_deg": 180.0}, {"axis_deg": -180.0}),
+    ("extreme axis deviation", {"axis_deg": -91.0}, {"axis_deg": -90.0}),
     ("left ventricular hypertrophy by voltage", {"sokolow_lyon_mv": 3.5}, {"sokolow_lyon_mv": 3.4}),
+    ("right ventricular hypertrophy by voltage", strain(0.7, -0.3, -0.1), strain(0.69, -0.3, -0.1)),
+    ("right ventricular hypertrophy by voltage", strain(0.8, -0.79, -0.1), strain(0.8, -0.8, -0.1)),
+    ("right ventricular hypertrophy by voltage", strain(0.5, -0.9, -0.56), strain(0.5, -0.9, -0.55)),
+    ("right ventricular hypertrophy by voltage", strain(0.9, -0.3, -0.1, 91.0), strain(0.9, -0.3, -0.1, 90.0)),
+    (
+        "right ventricular hypertrophy by voltage",
+        strain(0.9, -0.3, -0.1, qrs_ms=119.0),
+        strain(0.9, -0.3, -0.1, qrs_ms=120.0),
+    ),
     ("left atrial enlargement", {"p_ms": 121.0}, {"p_ms": 120.0}),
     ("right atrial enlargement", {"leads": inferior(p_mv=0.26)}, {"leads": inferior(p_mv=0.25)}),
+    ("low voltage in the limb leads", {"low_voltage_limb": True}, {"low_voltage_chest": True}),
+    ("low voltage in the chest leads", {"low_voltage_chest": True}, {"low_voltage_limb": True}),
     ("ST elevation", {"leads": inferior(st_j_mv=0.1)}, {"leads": inferior(st_j_mv=0.09)}),
     ("ST elevation", {"leads": inferior(st_j_mv=0.1)}, {"leads": {"III": {"st_j_mv": 0.3}}}),
     (
         "ST depression",
-        {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.05)},
+        {"leads": inferior(st_j_mv=-0.05, st60_mv=-0.05)},
         {"leads": inferior(st_j_mv=-0.06, st60_mv=-0.04)},
     ),
+    (
+        "ST depression",
+        {"leads": inferior(st_j_mv=-0.05, st60_mv=-0.05)},
+        {"leads": inferior(st_j_mv=-0.04, st60_mv=-0.06)},
+    ),
     ("T inversion", {"leads": inferior(t_mv=-0.1)}, {"leads": inferior(t_mv=-0.09)}),
+    ("T inversion", {"leads": inferior(t_mv=-0.3)}, {"leads": inferior(t_mv=-0.3, s_mv=-1.0)}),
+    (
+        "pathological Q waves",
+        {"leads": inferior(q_mv=-0.1, q_ms=30.0)},
+        {"leads": inferior(q_mv=-0.09, q_ms=30.0)},
+    ),
+    ("poor R progression", {"r_progression": "poor"}, {"r_progression": "early"}),
+    ("poor R progression", {"r_progression": "reversed"}, {"r_progression": "normal"}),
+    ("long QT", {"qtc_bazett_ms": 461.0}, {"qtc_bazett_ms": 460.0}),
+    ("short QT", {"qtc_bazett_ms": 359.0}, {"qtc_bazett_ms": 360.0}),
+    ("electrodes swapped", {"lead_reversal": "the arm electrodes look swapped"}, {"lead_reversal": ""}),
 ]  # fmt: skip
+
+
+def test_every_finding_has_a_case() -> None:
+    assert {name for name, _, _ in CASES} == set(FINDINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("atrial fibrillation pattern", "ESC guidelines, atrial fibrillation"), ("pause", "convention"),
+        ("ventricular premature beats", "working rule"), ("supraventricular premature beats", "working rule"),
+        ("paced beats", "working rule"), ("poor R progression", "working rule"),
+        ("pathological Q waves", "Fourth Universal Definition"), ("electrodes swapped", "working rule"),
+    ],
+)  # fmt: skip
+def test_each_cites_the_source_of_its_own_threshold(name: str, source: str) -> None:
+    assert findings(made())[name].source.startswith(source)
+    assert findings(Measurements())[name].source.startswith(source)
+
+
+def test_paced_beats_are_judged_for_no_block() -> None:
+    beats = tuple(BeatMeasurements(float(at), kind="paced") for at in range(4))
+    found = findings(made(**lbbb(150.0), beats=beats, paced_beats=3))
+    assert found["left bundle branch block"].present is None and "paced" in found["left bundle branch block"].because
+    assert findings(made(**lbbb(150.0), beats=beats, paced_beats=2))["left bundle branch block"].present is True
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llava_ecg.ecg.amplitudes import qrs_waves
-from llava_ecg.ecg.hints import CHEST, r_progression, unit_note
+from llava_ecg.ecg.amplitudes import Bounds, MedianBeat, qrs_waves
+from llava_ecg.ecg.hints import CHEST, delta_wave, r_progression, unit_note
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.measurements import LeadMeasurements
@@ -77,6 +77,31 @@ def test_swapped_arms_an_upside_down_signal_and_a_right_one() -> None:
 def test_no_hint_on_any_ordinary_axis() -> None:
     for axis in range(-60, 111, 30):
         assert measure(simulate(Heart(axis_deg=axis), seed=1)[0]).lead_reversal == "", axis
+
+
+def begun(*ramps: tuple[float, int]) -> MedianBeat:
+    """A median beat of twelve alike leads whose QRS is made of ramps (mV to reach, samples at 500 Hz)."""
+    levels, lengths = [0.0, *(mv for mv, _ in ramps)], [0, *(count for _, count in ramps)]
+    at = np.cumsum(lengths)
+    trace = np.zeros((12, 600))
+    trace[:, 200 : 200 + at[-1] + 1] = np.interp(np.arange(at[-1] + 1), at, levels)
+    return MedianBeat(trace, 225, Bounds(-0.15, -0.06, -0.05, -0.05 + at[-1] / 500, 0.3))
+
+
+SLURRED = begun((0.25, 20), (1.2, 12), (0.0, 25))  # 40 ms to a quarter of a mV, then on
+SHARP = begun((1.2, 12), (0.0, 12), (-0.1, 20), (0.0, 13))
+
+
+@pytest.mark.parametrize(
+    ("beat", "pr_ms", "qrs_ms", "expected"),
+    [
+        (SLURRED, 119.0, 114.0, True), (SLURRED, 120.0, 114.0, False), (SLURRED, 119.0, 100.0, True),
+        (SLURRED, 119.0, 99.0, False), (SHARP, 119.0, 114.0, False), (SLURRED, None, 114.0, None),
+        (begun((0.02, 20), (1.2, 12), (0.0, 25)), 119.0, 114.0, False),  # flat for 40 ms: nothing is slurred
+    ],
+)  # fmt: skip
+def test_a_delta_wave(beat: MedianBeat, pr_ms: float | None, qrs_ms: float | None, expected: bool | None) -> None:
+    assert delta_wave(beat, pr_ms, qrs_ms) is expected
 
 
 def deflections(*parts: tuple[float, int]) -> np.ndarray:

@@ -299,6 +299,23 @@ def test_atrial_fibrillation_is_irregular_and_has_no_pr(shared: Path, name: str)
     assert found.pr_ms is None and "P wave" in found.reasons["pr_ms"]
 
 
+def test_each_beat_has_jt_and_its_qtc_by_the_rr_before_it() -> None:
+    found = measure(simulate(Heart(rate_bpm=80, rr_cv=0.05, qt_ms=360), seed=3)[0])
+    first, *rest = found.beats
+    assert first.qtc_bazett_ms is None and first.qtc_hodges_ms is None  # there is no RR before it
+    whole = [beat for beat in rest if beat.qt_ms is not None]
+    assert len(whole) >= 8
+    for beat in whole:
+        assert beat.qt_ms is not None and beat.qrs_ms is not None and beat.rr_before_ms is not None
+        rr = beat.rr_before_ms / 1000
+        assert beat.jt_ms == pytest.approx(beat.qt_ms - beat.qrs_ms, abs=0.11)
+        assert beat.qtc_bazett_ms == pytest.approx(beat.qt_ms / rr**0.5, abs=0.2)
+        assert beat.qtc_fridericia_ms == pytest.approx(beat.qt_ms / rr ** (1 / 3), abs=0.2)
+        assert beat.qtc_framingham_ms == pytest.approx(beat.qt_ms + 154 * (1 - rr), abs=0.2)
+        assert beat.qtc_hodges_ms == pytest.approx(beat.qt_ms + 1.75 * (60 / rr - 60), abs=0.2)
+    assert all(beat.jt_ms is None for beat in rest if beat.qt_ms is None)
+
+
 def test_unusable_recordings_never_raise_and_explain_themselves(shared: Path) -> None:
     signals = np.load(shared / "data/cinc2011/signals_500hz_int16.npy", mmap_mode="r")
     for row in range(80, 120, 4):

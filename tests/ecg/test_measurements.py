@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,9 @@ SOME = Measurements(
 
 def test_round_trip_through_json() -> None:
     assert Measurements.from_dict(json.loads(json.dumps(SOME.to_dict()))) == SOME
+    why = replace(SOME.leads["V1"], reasons={"r_mv": "the lead is flat"}, spread={"st60_mv": 0.02})
+    whole = replace(SOME, leads={"V1": why}, beats=(BeatMeasurements(0.5, jt_ms=280.0, qtc_hodges_ms=411.0),))
+    assert Measurements.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
 
 
 def test_an_unknown_key_is_refused() -> None:
@@ -87,3 +91,13 @@ def test_what_lies_beyond_its_reference_is_flagged() -> None:
     assert line(pr_ms=160.0) == "PR interval         160 ms        (120 to 200)"
     assert line(qrs_ms=150.0) == "QRS duration        150*ms        (up to 110)"
     assert "60 ms after it" in SOME.table()
+
+
+def test_an_older_json_without_the_newer_fields_is_read() -> None:
+    older = SOME.to_dict()
+    for beat in older["beats"]:
+        for name in ("jt_ms", "qtc_bazett_ms", "qtc_fridericia_ms", "qtc_framingham_ms", "qtc_hodges_ms"):
+            del beat[name]
+    for lead in older["leads"].values():
+        del lead["reasons"], lead["spread"]
+    assert Measurements.from_dict(older) == SOME

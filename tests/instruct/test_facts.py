@@ -70,10 +70,13 @@ def test_without_volts_no_amplitude_is_known(given: Given) -> None:
         *(whole.heart_rate_bpm, whole.pr_ms, whole.qrs_ms, whole.qt_ms),
     )
     assert whole.axis_deg is not None and bare.axis_deg is None and bare.reasons["axis_deg"] == NO_VOLTS
+    assert "axis_deg" in whole.spread and "axis_deg" not in bare.spread and "qt_ms" in bare.spread
     for lead in bare.leads.values():
-        known = {name for name, value in vars(lead).items() if value not in (None, "") and name != "per_beat"}
+        beside = ("per_beat", "reasons", "spread")
+        known = {name for name, value in vars(lead).items() if value not in (None, "") and name not in beside}
         assert known <= {"p_present", "p_ms", "pr_ms", "qrs_ms", "t_ms", "qt_ms", "quality"}
         assert not [name for name in lead.per_beat if name.endswith("_mv")]
+        assert lead.reasons["st60_mv"] == NO_VOLTS and not lead.spread
     for name in ("ST elevation", "T inversion", "left bundle branch block", "left ventricular hypertrophy by voltage"):
         assert whole.findings[name].present is not None and bare.findings[name].present is None
 
