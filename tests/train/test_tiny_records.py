@@ -166,6 +166,9 @@ def test_real_sources_and_their_splits() -> None:
     assert {source.split for source in found["cinc2021"]} == {"test"} and len(found["cinc2021"]) == 50
     splits = [source.split for source in found["ptbxl"]]
     assert (splits.count("test"), splits.count("val"), len(splits)) == (183, 160, 1625)
+    told = next(sources.challenge_2011(SHARED / "cinc2011")).recording
+    first, second, avl, avf = (told.signal[told.leads.index(lead)] for lead in ("I", "II", "aVL", "aVF"))
+    assert np.corrcoef(avl, first - second / 2)[0, 1] > 0.99 and np.corrcoef(avf, second - first / 2)[0, 1] > 0.99
     blocks = [source for source in found["ptbxl"] if source.labels.get("left bundle branch block")]
     assert len(blocks) == 52 and all(source.labels["CD"] for source in blocks)
     spread = found["ptbxl"][0].recording.signal[6:].std(axis=1)

@@ -22,6 +22,8 @@ from llava_ecg.ecg.scaled import with_limb_ratios
 from llava_ecg.ecg.simulate import draw, simulate
 from llava_ecg.errors import InputError
 
+CHALLENGE_2011 = (*STANDARD[:4], "aVF", "aVL", *STANDARD[6:])
+"""The leads of that challenge as they stand in its array: only so do aVL = I - II / 2 and aVF = II - I / 2 hold."""
 LABELS = (
     "NORM",
     "MI",
@@ -151,7 +153,8 @@ def challenge_2011(folder: Path) -> Iterator[Source]:
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["quality"] == "acceptable"]
     for row in rows:
-        recording = Recording((signals[int(row["row"])] / 200).astype(np.float32), 500.0, STANDARD)
+        signal = (signals[int(row["row"])] / 200).astype(np.float32)
+        recording = Recording(signal[[CHALLENGE_2011.index(lead) for lead in STANDARD]], 500.0, STANDARD)
         yield Source(f"cinc2011-{row['id']}", "train", recording)
 
 
