@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_it_is_gem_in_small_and_fits_in_git() -> None:
     assert find("gem-tiny") == FOLDER
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 40e6
     assert not [path for path in FOLDER.rglob("*") if path.suffix in (".bin", ".pt", ".gguf")]
+
+
+def test_the_card_s_table_is_what_was_measured() -> None:
+    root = FOLDER.parent.parent
+    card = runpy.run_path(str(root / "scripts/bench/card.py"))
+    measured = json.loads((root / "scripts/bench/results/tiny_quality.json").read_text(encoding="utf-8"))
+    assert card["table"](measured) in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_architecture(assistant: Assistant) -> None:
