@@ -46,7 +46,7 @@ def test_the_first_command_trains_and_its_result_answers(tmp_path: Path) -> None
     [trained] = [text for text in said if "saved to " in text]
     losses = [float(loss) for loss in re.findall(r"'loss': '([\d.]+)'", trained)]
     assert len(losses) == 2
-    assert all(0 < loss < 2 for loss in losses)  # it knows this kind of text
+    assert all(0 < loss < 2.5 for loss in losses)  # it knows this kind of text; one that knows nothing begins near 11
     assert "6 conversations from " in trained
     assert "bpm" in said[-1]
 
