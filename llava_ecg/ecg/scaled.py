@@ -44,11 +44,15 @@ def limb_scales(signal: np.ndarray) -> np.ndarray:
 
 def with_limb_ratios(signal: np.ndarray, leads: Sequence[str]) -> np.ndarray:
     """A signal [L, T] without its leads' means, whose limb leads, where all six are there, agree with each other again;
-    its scale stays arbitrary."""
-    signal = signal - signal.mean(axis=1, keepdims=True)
+    its scale stays arbitrary. NaN, where nothing was recorded, stays."""
+    there = np.isfinite(signal)
+    many = np.maximum(1, there.sum(axis=1, keepdims=True)).astype(signal.dtype)
+    signal = signal - np.where(there, signal, 0).sum(axis=1, keepdims=True) / many
     if set(LIMBS) <= set(leads):
         rows = [list(leads).index(lead) for lead in LIMBS]
-        signal[rows] *= limb_scales(signal[rows])[:, None].astype(signal.dtype)
+        all_there = there[rows].all(axis=0)
+        if all_there.any():
+            signal[rows] *= limb_scales(signal[rows][:, all_there])[:, None].astype(signal.dtype)
     return signal
 
 

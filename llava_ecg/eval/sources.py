@@ -2,7 +2,7 @@
 
 {"ecg": "a.hea", "image": "a.png"}                       files, either or both
 {"ecg": "signals.npy", "row": 7, "rate": 250, "unit": 0.001, "leads": ["I", ...]}     one of a table [N, L, T]
-{"ecg": "signals.npy", ..., "scaled": true}              whose leads were scaled one by one: no volts are measured
+{"ecg": "a.hea", "scaled": true}         whose leads were scaled one by one: no volts are measured
 {"ecg": "a.hea", "show": ["image"]}                      measured by the signal, and the model sees the page alone
 """
 
@@ -89,6 +89,8 @@ def _one(block: Mapping[str, Any]) -> Case:
     recording = None
     if signal:
         recording = _of_table(Path(signal), block) if "row" in block else read(signal)
+        if block.get("scaled"):
+            recording = replace(recording, signal=with_limb_ratios(recording.signal, recording.leads))
     image = None if not picture else read_image(Path(picture))
     if (show := block.get("show")) is None:
         return Case(recording, image)
@@ -107,9 +109,8 @@ def _of_table(path: Path, block: Mapping[str, Any]) -> Recording:
         raise InputError(f"{path} can't be read as a table of signals: {error}") from error
     if signals.ndim != 3 or not 0 <= block["row"] < len(signals):
         raise InputError(f"{path} has the shape {signals.shape} and no row {block['row']} of [ECG, lead, sample]")
-    values = np.asarray(signals[block["row"]], dtype=np.float32) * np.float32(block["unit"])
     return Recording(
-        with_limb_ratios(values, block["leads"]) if block.get("scaled") else values,
+        np.asarray(signals[block["row"]], dtype=np.float32) * np.float32(block["unit"]),
         float(block["rate"]),
         tuple(block["leads"]),
         source=f"{path}[{block['row']}]",

@@ -85,7 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("json", type=Path)
-    print(table(json.loads(parser.parse_args(argv).json.read_text(encoding="utf-8"))))
+    path = parser.parse_args(argv).json
+    try:
+        print(table(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"{path} is nothing that scripts/bench/tiny_quality.py --json wrote ({error})")
     return 0
 
 

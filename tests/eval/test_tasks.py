@@ -13,6 +13,7 @@ import pytest
 
 from llava_ecg import plugins
 from llava_ecg.ecg.measure import measure
+from llava_ecg.ecg.scaled import with_limb_ratios
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 from llava_ecg.eval import fingerprint
@@ -103,6 +104,18 @@ def test_leads_that_were_scaled_one_by_one_have_their_axis_and_no_volts(data: Pa
     assert said and set(said.values()) <= {Status.UNMEASURABLE, Status.NOT_CHECKED}
     volts = {verdict.status for verdict in held("Interpret.", text, [block | {"scaled": False}]).verdicts}
     assert Status.CONTRADICTED in volts  # where the same numbers are taken for millivolts
+
+
+def test_gaps_of_leads_that_were_scaled_stay_gaps() -> None:
+    recording, _ = simulate(Heart(axis_deg=-20, muscle_mv=0.01), seed=1)
+    scaled = recording.signal / recording.signal.std(axis=1, keepdims=True)
+    whole = with_limb_ratios(scaled, recording.leads)
+    gap = scaled.copy()
+    gap[1, :500], gap[8] = np.nan, np.nan
+    found = with_limb_ratios(gap, recording.leads)
+    assert np.array_equal(np.isnan(found), np.isnan(gap)) and found.dtype == scaled.dtype
+    spread = (found[:6, 500:].std(axis=1), whole[:6, 500:].std(axis=1))
+    assert spread[0] / spread[0].sum() == pytest.approx(spread[1] / spread[1].sum(), rel=0.01)
 
 
 def test_rhythms(data: Path) -> None:
