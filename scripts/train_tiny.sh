@@ -5,7 +5,7 @@
 # alignment 9, conversations 4, language model 50). Memory: 8 GB. Disk: 5 GB.
 #
 #   bash scripts/train_tiny.sh                                    simulated ECGs, and ../shared/data where it lies beside the checkout
-#   FROM=gem-tiny bash scripts/train_tiny.sh             the towers and projectors of a checkpoint, and a new LoRA: an hour
+#   FROM=gem-tiny bash scripts/train_tiny.sh             the towers and projectors of a checkpoint, and its LoRA trained on: an hour
 #   OUT=/tmp/mine TRIAL=1 bash scripts/train_tiny.sh     a short trial: minutes of each step, for its way and not its result
 #   bash scripts/train_tiny.sh --use_cpu false --bf16             flags go to the last step, `python -m llava_ecg.train`
 #
@@ -57,10 +57,14 @@ step "$OUT/lines/train.json" "writing conversations" \
     "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --out "$OUT/lines" \
     --count "${LINES:-2080}" --seed 7
 say "training the LoRA"
-"$PY" -m llava_ecg.train \
-    --model_name_or_path smollm2-135m-instruct --version ecg_chatml \
-    --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --ecg_projector_type linear --mm_projector_type mlp2x_gelu \
-    --pretrain_mm_mlp_adapter "$OUT/aligned/projectors.safetensors" --mm_projector_lr 0 \
+if [ -n "${FROM:-}" ]; then # its LoRA is gone on with
+    model=(--model_name_or_path "$FROM")
+else
+    model=(--model_name_or_path smollm2-135m-instruct --version ecg_chatml
+        --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --ecg_projector_type linear --mm_projector_type mlp2x_gelu
+        --pretrain_mm_mlp_adapter "$OUT/aligned/projectors.safetensors")
+fi
+"$PY" -m llava_ecg.train "${model[@]}" --mm_projector_lr 0 \
     --lora_enable --lora_r 16 --lora_alpha 32 --lora_dropout 0.0 \
     --data_path "$OUT/lines/train.json" --ecg_folder "$OUT/lines" --image_folder "$OUT/lines" \
     --model_max_length 1024 --per_device_train_batch_size 4 --num_train_epochs 1 \

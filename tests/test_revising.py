@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,5 +100,8 @@ def test_the_sentence(case: Case) -> None:
         "Measured: rhythm regular, P waves present. Keep to these values."
     )
     pr = f"{measured.pr_ms:.0f}"
-    assert told("First-degree AV block.").startswith(f"Measured: PR {pr} ms")
+    assert told("First-degree AV block.") == told("The PR interval is prolonged.")
     assert told("The PR interval is prolonged.") == f"Measured: PR {pr} ms. Keep to these values."
+    wide = dataclasses.replace(measured, qrs_ms=160.0)
+    normal = correction([audit("Impression: sinus rhythm, a normal ECG.", wide)], wide)
+    assert normal == "Measured: no normal ECG. Keep to these values."

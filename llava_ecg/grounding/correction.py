@@ -73,5 +73,11 @@ def _denied(verdict: Verdict) -> str:
     told = verdict.measured if isinstance(verdict.measured, str) else ""
     if not isinstance(claim.value, str):
         return f"{claim.text}: {told}" if told else ""
+    if claim.quantity == "response" or (claim.quantity, claim.value) == ("av_block", "first degree"):
+        return ""
+    if claim.quantity == "normal_ecg":
+        return "no normal ECG" if claim.value == "normal" and not claim.negated else ""
+    if claim.quantity == "av_block" and not claim.negated:
+        return f"no {claim.text}"
     where = f" in {claim.where}" if claim.leads or claim.territory else ""
     return f"{'' if claim.negated else 'no '}{claim.value}{where}"

@@ -35,6 +35,8 @@ from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.scaled import without_volts
 from llava_ecg.eval.intervals import Figure, bootstrap
 from llava_ecg.eval.measured import NORMAL, Heard, grounding
+from llava_ecg.eval.parsers import Label
+from llava_ecg.eval.parsers import labels as read_labels
 from llava_ecg.eval.samples import INTERPRET, SUPERCLASSES
 from llava_ecg.eval.scorers import macro_auc, macro_f1
 from llava_ecg.eval.sources import Partly
@@ -109,9 +111,7 @@ def superclasses(found: Sequence[Record], way: str) -> dict[str, Figure]:
     """Macro F1 of the labels named, macro AUC of how likely they are said to be."""
     asked = [record for record in found if ("superclasses", way) in record.answers]
     is_so = np.array([[record.source.labels[name] for name in LABELS] for record in asked])
-    said = np.array(
-        [[bool(re.search(rf"\b{name}\b", text(record, "superclasses", way))) for name in LABELS] for record in asked]
-    )
+    said = np.array([named(record, way) for record in asked])
     scores = np.array([[likely(text(record, "likely", way), name) for name in LABELS] for record in asked])
     groups = [record.name for record in asked]
     return {
@@ -126,7 +126,7 @@ def floors(found: Sequence[Record]) -> dict[str, float | None]:
     is_so = np.array([[record.source.labels[name] for name in LABELS] for record in asked])
     rng = np.random.default_rng(0)
     drawn = [macro_f1(rng.random(is_so.shape) < is_so.mean(axis=0), is_so) or 0.0 for _ in range(200)]
-    said = np.array([[name in text(record, "superclasses", "both") for name in LABELS] for record in asked])
+    said = np.array([named(record, "both") for record in asked])
     mixed = [macro_f1(said[rng.permutation(len(said))], is_so) or 0.0 for _ in range(200)]
     rows = [tuple(row) for row in is_so.tolist()]
     commonest = np.array([max(set(rows), key=rows.count)] * len(rows))
@@ -140,6 +140,12 @@ def floors(found: Sequence[Record]) -> dict[str, float | None]:
 def text(record: Record, what: str, way: str = "both") -> str:
     """An answer's text."""
     return record.answers[what, way].text
+
+
+def named(record: Record, way: str) -> list[bool]:
+    """Which of the superclasses an answer gives, as `llava-ecg eval` reads it."""
+    found = read_labels(text(record, "superclasses", way), [Label(name) for name in LABELS]) or frozenset()
+    return [name in found for name in LABELS]
 
 
 def likely(said: str, name: str) -> float:

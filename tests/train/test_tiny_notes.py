@@ -3,14 +3,17 @@ to."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from llava_ecg.ecg.measurements import Measurements
+from llava_ecg.eval.parsers import Label, final, labels
 from llava_ecg.grounding.audit import Status, audit
 from llava_ecg.train.tiny.notes import (
+    PRESENT,
     axis_word,
     conduction_answer,
     findings,
@@ -19,8 +22,9 @@ from llava_ecg.train.tiny.notes import (
     note,
     readings,
     rhythm_answer,
+    superclasses,
 )
-from llava_ecg.train.tiny.questions import LIKELIHOODS, SUPERCLASSES, conversation, corrected
+from llava_ecg.train.tiny.questions import LIKELIHOODS, SUPERCLASSES, about_labels, conversation, corrected
 from llava_ecg.train.tiny.sources import LABELS
 
 
@@ -114,5 +118,35 @@ def test_a_conversation_asks_nothing_twice() -> None:
     for seed in range(50):
         asked = [question for question, _ in conversation(facts(), np.random.default_rng(seed))]
         assert len(set(asked)) == len(asked)
-        about_labels = sum(question in (SUPERCLASSES[0], LIKELIHOODS[0]) for question in asked)
-        assert about_labels == 2 or (len(asked) == 1 and "Measured: " in asked[0])
+        about = sum(question in (SUPERCLASSES[0], LIKELIHOODS[0]) for question in asked)
+        assert about == 1 or (len(asked) == 1 and "Measured: " in asked[0])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_label_is_asked_about_once_and_what_is_said_is_what_the_caption_says(seed: int) -> None:
+    told = drawn(seed)
+    digits: list[int] = []
+    for question, answer in about_labels(told, np.random.default_rng(seed)):
+        said = [int(digit) for digit in re.findall(r"\b0\.(\d)\b", answer)]
+        digits += said
+        if "Options: " in question and question not in SUPERCLASSES:
+            options = question.split("Options: ")[1].split(", ")
+            there = [option for option, digit in zip(options, said, strict=False) if digit >= PRESENT]
+            wanted = ("yes" if there else "no") if options[0] == "yes" else ", ".join(there) or "none"
+            assert final(answer).strip() == wanted
+    assert sorted(digits) == sorted(told[label] for label in LABELS)
+
+
+def test_superclasses_are_those_that_are_likely_and_are_read_behind_answer() -> None:
+    known = [Label(name) for name in LABELS[:5]]
+    assert labels(superclasses(facts()), known) == {"NORM"}
+    assert labels(superclasses(facts(NORM=5, CD=9, HYP=6)), known) == {"CD", "HYP"}
+    assert labels(superclasses(facts(NORM=1, MI=3)), known) == {"MI"}
+
+
+def test_where_no_p_wave_is_read_half_of_the_corrections_tell_of_them() -> None:
+    texts = [corrected(facts(p_present=False, pr_ms=None), np.random.default_rng(seed))[1] for seed in range(200)]
+    assert 60 < sum("P waves present" in text for text in texts) < 140
+    normal = [corrected(facts(), np.random.default_rng(seed)) for seed in range(200)]
+    denied = [other for other, text in normal if "no normal ECG" in text]
+    assert denied and all("a normal ECG" not in note(other) for other in denied)

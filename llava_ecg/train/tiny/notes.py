@@ -30,6 +30,11 @@ def rate_word(facts: Facts) -> str:
     return around(facts["heart_rate_bpm"], 60, 100, 1, ("slow", "normal", "fast"))
 
 
+def is_likely(facts: Facts, label: str) -> bool:
+    """Whether a label's digit says that it is there."""
+    return (facts[label] or 0) >= PRESENT
+
+
 def has(facts: Facts, label: str, least: int = PRESENT) -> bool:
     """Whether a label is at least so likely, and agrees with the numbers that it rests on."""
     if (facts[label] or 0) < least:
@@ -168,12 +173,14 @@ def note(facts: Facts) -> str:
 
 
 def superclasses(facts: Facts) -> str:
-    """PTB-XL's superclasses, those that are there, else the likeliest."""
+    """PTB-XL's superclasses, those that are there, else the likeliest; how likely each is stands before, since the
+    language model then has only to compare what it has just read."""
     names = ("NORM", "MI", "STTC", "CD", "HYP")
-    there = [name for name in names if (facts[name] or 0) >= PRESENT]
+    there = [name for name in names if is_likely(facts, name)]
     if len(there) > 1 and "NORM" in there and (facts["NORM"] or 0) <= max(facts[name] or 0 for name in there[1:]):
         there.remove("NORM")
-    return ", ".join(there or [max(names, key=lambda name: facts[name] or 0)])
+    named = ", ".join(there or [max(names, key=lambda name: facts[name] or 0)])
+    return f"{likelihoods(facts)}. Answer: {named}"
 
 
 def readings(facts: Facts) -> str:

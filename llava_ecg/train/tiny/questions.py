@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from llava_ecg.train.tiny.notes import (
     conduction_answer,
     fibrillation_answer,
     has,
+    impression,
     impression_answer,
+    is_likely,
     label_answer,
     likelihoods,
     normal_answer,
@@ -54,7 +56,7 @@ ASKED_LABELS = {
     "st-t changes": "STTC",
     "conduction disturbance": "CD",
     "hypertrophy": "HYP",
-    "left ventricular hypertrophy": "HYP",
+    "left ventricular hypertrophy": "left ventricular hypertrophy",
     "atrial fibrillation": "atrial fibrillation",
     "left bundle branch block": "left bundle branch block",
     "right bundle branch block": "right bundle branch block",
@@ -62,25 +64,59 @@ ASKED_LABELS = {
     "left anterior fascicular block": "left anterior fascicular block",
     "anterior infarction": "anterior infarction",
     "inferior infarction": "inferior infarction",
+    "premature beats": "premature beats",
 }
-"""How questions with options name a label."""
+"""How a question names a label."""
+NAMED_AT_ONCE = ("NORM", "MI", "STTC", "CD", "HYP")
 VERIFY = ("Does this ECG show {}?", "Is there {} in this ECG?", "Does this ECG show symptoms of {}?")
 CHOOSE = ("Which symptom does this ECG show, {} or {}?", "Does this ECG show {} or {}?")
+HOW_LIKELY = ("How likely: {}?", "How likely, from 0 to 1, is each of these: {}?", "Likelihood of {}?")
+
+
+def verified(facts: Facts, name: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Whether a label is there, in ECG-QA's form. Its likelihood stands before the answer, as in `superclasses`."""
+    label = ASKED_LABELS[name]
+    told = f"0.{facts[label] or 0}. Answer: {'yes' if is_likely(facts, label) else 'no'}"
+    return f"{str(rng.choice(VERIFY)).format(name)} Options: yes, no", told
+
+
+def chosen_of(facts: Facts, names: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
+    """Which of two labels is there, in ECG-QA's form, their likelihoods first."""
+    right = [name for name in names if is_likely(facts, ASKED_LABELS[name])]
+    told = ", ".join(f"0.{facts[ASKED_LABELS[name]] or 0}" for name in names)
+    asked = str(rng.choice(CHOOSE)).format(*names)
+    return f"{asked} Options: {', '.join(names)}, none", f"{told}. Answer: {', '.join(right) or 'none'}"
 
 
 def with_options(facts: Facts, rng: np.random.Generator) -> tuple[str, str]:
-    """A question with options in ECG-QA's form, to verify or to choose, and its exact answer."""
+    """A question with options, to verify or to choose, and its answer; half of them ask for what is there."""
     names = list(ASKED_LABELS)
-    likely = [name for name in names if has(facts, ASKED_LABELS[name])]
+    likely = [name for name in names if is_likely(facts, ASKED_LABELS[name])]
     first = str(rng.choice(likely)) if likely and rng.random() < 0.5 else str(rng.choice(names))
     if rng.random() < 0.6:
-        asked = str(rng.choice(VERIFY)).format(first)
-        return f"{asked} Options: yes, no", "yes" if has(facts, ASKED_LABELS[first]) else "no"
-    second = str(rng.choice([name for name in names if ASKED_LABELS[name] != ASKED_LABELS[first]]))
-    both = [first, second] if rng.random() < 0.5 else [second, first]
-    right = [name for name in both if has(facts, ASKED_LABELS[name])]
-    asked = str(rng.choice(CHOOSE)).format(*both)
-    return f"{asked} Options: {both[0]}, {both[1]}, none", ", ".join(right) or "none"
+        return verified(facts, first, rng)
+    second = str(rng.choice([name for name in names if name != first]))
+    return chosen_of(facts, [first, second] if rng.random() < 0.5 else [second, first], rng)
+
+
+def about_labels(facts: Facts, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Questions about every label of a caption, each asked about once and in any order, so that an answer can be had
+    from the caption alone: in conversations that begin with an interpretation the labels are copied from it, and the
+    language model did not learn to look them up."""
+    rest = [str(name) for name in rng.permutation(list(ASKED_LABELS))]
+    out: list[tuple[str, str]] = []
+    if rng.random() < 0.5:
+        first = (SUPERCLASSES[0], superclasses(facts)) if rng.random() < 0.6 else (LIKELIHOODS[0], likelihoods(facts))
+        out, rest = [first], [name for name in rest if ASKED_LABELS[name] not in NAMED_AT_ONCE]
+    while rest:
+        size = int(rng.choice((1, 2, 3, 4), p=(0.3, 0.3, 0.2, 0.2)))
+        names, rest = rest[:size], rest[size:]
+        if len(names) < 3 and rng.random() < 0.7:
+            out.append(verified(facts, names[0], rng) if len(names) == 1 else chosen_of(facts, names, rng))
+        else:
+            told = ", ".join(f"{name} 0.{facts[ASKED_LABELS[name]] or 0}" for name in names)
+            out.append((str(rng.choice(HOW_LIKELY)).format(", ".join(names)), told))
+    return out
 
 
 def _always(text: str) -> Callable[[Facts], str]:
@@ -205,8 +241,13 @@ def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], s
         "qtc_bazett_ms": (350, 540),
         "axis_deg": (-179, 181),
     }
+    if not facts["p_present"] and rng.random() < 0.5:  # few have none, and most answers that stay wrong are theirs
+        chosen = [name for name in names if name in {*chosen, "p_present", "rhythm_regular"}]
     for name in chosen:
-        other[name] = not facts[name] if name not in ranges else int(rng.integers(*ranges[name]))
+        if name in ranges:
+            other[name] = int(rng.integers(*ranges[name]))
+        else:  # what was right is often told beside what was wrong
+            other[name] = facts[name] != bool(rng.random() < (0.8 if name == "p_present" else 0.5))
     if "p_present" in chosen and not other["p_present"]:
         chosen = [name for name in chosen if name != "pr_ms"]
         other["pr_ms"] = None
@@ -221,33 +262,34 @@ def corrected(facts: Facts, rng: np.random.Generator) -> tuple[dict[str, Any], s
         label = str(rng.choice(there))
         other[label] = 0
         parts.append(f"no {NAMES[label]}")
+    if "a normal ECG" in impression(other) and rng.random() < 0.5:
+        other["NORM"] = 0
+        parts.append("no normal ECG")
     return other, sentence(parts)
 
 
 def conversation(facts: Facts, rng: np.random.Generator, short: int = 3) -> list[tuple[str, str]]:
     """Questions and answers about one ECG, the first mostly an interpretation; none is asked twice.
 
-    The superclasses and how likely each is are asked about in every conversation that is not about corrected values:
-    their answers are few words, which the long notes drown. With both in a sixth of the conversations the language
-    model learned the numbers of the towers' captions and not their labels.
+    The superclasses or how likely each is are asked about in every conversation that is not about corrected values.
 
     Args:
         facts: what the towers tell.
         rng: draws the questions.
         short: how many short questions follow.
     """
-    labels = [(SUPERCLASSES[0], superclasses(facts)), (LIKELIHOODS[0], likelihoods(facts))]
-    draw = rng.random()
-    if draw < 0.2:  # after corrected values the caption is no guide any more, so nothing follows
+    labels = (SUPERCLASSES[0], superclasses(facts)) if rng.random() < 0.6 else (LIKELIHOODS[0], likelihoods(facts))
+    draw, hard = rng.random(), not facts["p_present"] or any(has(facts, label) for label in DENIABLE[:2])
+    if draw < (0.4 if hard else 0.2):  # after corrected values the caption is no guide any more, so nothing follows
         other, text = corrected(facts, rng)
         return [(f"{rng.choice(INTERPRET)} {text}", note(other))]
-    if draw < 0.6:
+    if draw < 0.65:
         out = [(str(rng.choice(INTERPRET)), note(facts))]
-    elif draw < 0.7:
+    elif draw < 0.75:
         out = [(str(rng.choice(READINGS)), readings(facts))]
     else:
-        out = [labels.pop(int(rng.integers(2)))]
+        out = [labels]
     pool = [*SHORT, *(each for each in APART if rng.random() < 0.5)]
     behind = [(str(rng.choice(pool[at][0])), pool[at][1](facts)) for at in rng.choice(len(pool), short, replace=False)]
-    behind += [*labels, with_options(facts, rng)]
+    behind += [*([labels] if labels not in out else []), with_options(facts, rng)]
     return out + [behind[at] for at in rng.permutation(len(behind))]

@@ -31,7 +31,7 @@ from llava_ecg.model.loading import tower_stream
 from llava_ecg.train.tiny.augment import Batch, augmented
 from llava_ecg.train.tiny.captions import read_caption
 from llava_ecg.train.tiny.probe import Probe, load_probe
-from llava_ecg.train.tiny.questions import conversation
+from llava_ecg.train.tiny.questions import about_labels, conversation
 from llava_ecg.train.tiny.records import RATE
 from llava_ecg.train.tiny.sets import DPI, Signals, load
 from llava_ecg.train.tiny.towers import SIZES, build_probe
@@ -42,6 +42,8 @@ FROM_PAGE = ("heart_rate_bpm", "rhythm_regular")
 """What is read off the page where both are shown: a patch of the page is long enough for a beat and the next, a token
 of the signal is not."""
 REAL = 0.6
+ABOUT_LABELS = 0.5
+"""How many of the conversations ask about labels alone."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ def line(number: int, readers: Mapping[str, Reader], records: Signals, args: Any
         seen = readers["image"].read(page)
         facts = joined(facts, seen) if kind == "both" else seen
     turns = []
-    for asked, answer in conversation(facts, rng):
+    for asked, answer in about_labels(facts, rng) if rng.random() < ABOUT_LABELS else conversation(facts, rng):
         turns += [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
     turns[0]["value"] = "<image>\n" + turns[0]["value"]
     return {**out, "conversations": turns}
