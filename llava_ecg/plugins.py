@@ -14,6 +14,7 @@ readers = Registry(
         "hdf5": "llava_ecg.ecg.formats.hdf5:Hdf5",
         "parquet": "llava_ecg.ecg.formats.parquet:Parquet",
         "ishne": "llava_ecg.ecg.formats.ishne:Ishne",
+        "mfer": "llava_ecg.ecg.formats.mfer:Mfer",
         "vendor": "llava_ecg.ecg.formats.vendor:Vendor",
         "numpy": "llava_ecg.ecg.formats.arrays:Numpy",
         "csv": "llava_ecg.ecg.formats.arrays:Csv",

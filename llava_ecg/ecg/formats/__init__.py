@@ -49,7 +49,7 @@ def read(
         leads: names in the order of the file, as a sequence or ``"I, II, V2"``; ``"standard"`` for I II III aVR aVL aVF
             V1 ... V6.
         start: where to begin, s; little more than the part that is asked for is held, where the format allows it (WFDB,
-            EDF, ISHNE, DICOM, tables as text, Parquet, HDF5, NumPy).
+            EDF, ISHNE, MFER, DICOM, tables as text, Parquet, HDF5, NumPy).
         seconds: how much to read from there; the rest where it is None.
         reader: the name of a format in `llava_ecg.plugins.readers`; by content, then by suffix where it is None.
 

@@ -8,18 +8,16 @@ a lead that had come off, -32768, is a missing sample.
 from __future__ import annotations
 
 import struct
-import tempfile
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from llava_ecg.ecg.formats.reader import Options
-from llava_ecg.ecg.formats.vendor import Vendor
+from llava_ecg.ecg.formats.vendor import Vendor, read_as
+from llava_ecg.ecg.formats.windows import begun, span_of
 from llava_ecg.ecg.recording import Recording
-from llava_ecg.errors import InputError
 
 _MAGIC = b"ISHNE1.0"
 _HEADER, _LEADS, _RATE = 522, 156, 272  # bytes: its length, and where the number of leads and the rate stand
@@ -54,32 +52,14 @@ class Ishne:
         layout = _layout(path)
         if layout is None:  # the library says what is wrong
             return Vendor().read(path, options)
-        rate = options.rate or layout.rate
-        first = round(options.start * rate)
-        last = layout.frames if options.seconds is None else min(layout.frames, first + round(options.seconds * rate))
-        if first >= last:
-            raise InputError(
-                f"{path} is {layout.frames / rate:.1f} s long, so nothing is there from {options.start:g} s on"
-            )
+        first, last = span_of(path, options, options.rate or layout.rate, layout.frames)
         size = 2 * layout.leads
         with path.open("rb") as file:
             header = file.read(layout.begin)
             file.seek(layout.begin + first * size)
             frames = file.read((last - first) * size)
-        if options.whole:
-            recording = Vendor().read(path, options)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                part = Path(folder) / "part.ecg"
-                part.write_bytes(header + frames)
-                try:
-                    recording = Vendor().read(part, options)
-                except InputError as error:
-                    raise InputError(str(error).replace(str(part), str(path))) from error
-        start = recording.start
-        if start is not None and options.start:
-            recording = replace(recording, start=start + timedelta(seconds=options.start))
-        return without_faults(recording, np.frombuffer(frames, "<i2").reshape(-1, layout.leads))
+        recording = Vendor().read(path, options) if options.whole else read_as(path, header + frames, options)
+        return without_faults(begun(recording, options), np.frombuffer(frames, "<i2").reshape(-1, layout.leads))
 
     def seconds(self, path: Path) -> float | None:
         """How long a recording is, by the length of the file."""

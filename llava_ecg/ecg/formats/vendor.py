@@ -11,13 +11,14 @@ import json
 import math
 import re
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -67,7 +68,7 @@ _PULSE_MV = 1.0
 class Vendor:
     """The reader of what ecgdatakit parses."""
 
-    suffixes = (".xml", ".scp", ".mwf", ".mfer", ".mfr", ".ecg", ".json")
+    suffixes = (".xml", ".scp", ".ecg", ".json")
 
     def recognises(self, head: bytes, path: Path) -> bool:
         """By the root element, the magic number or the first sections; see `kind_of`."""
@@ -92,6 +93,21 @@ class Vendor:
             _check_scp(path)
         record, said = _parsed(path, kind)
         return _recording(path, record, kind, said, options)
+
+
+def read_as(path: Path, content: bytes, options: Options) -> Recording:
+    """A recording of these bytes, a part of those of the file ``path``, by which errors name it.
+
+    Raises:
+        InputError: as of `Vendor.read`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / f"part{path.suffix}"
+        part.write_bytes(content)
+        try:
+            return Vendor().read(part, options)
+        except InputError as error:
+            raise InputError(str(error).replace(str(part), str(path))) from error
 
 
 def kind_of(head: bytes) -> str | None:
@@ -224,8 +240,9 @@ def _of_kardia(content: bytes) -> Iterator[float]:
 
 
 def _of_mfer(content: bytes) -> Iterator[float]:
-    """The sampling interval (tag 0x0B): 0 Hz or 1 seconds, an exponent of ten, and the number (ISO 22077-1)."""
-    at, order = 0, "big"
+    """By the sampling interval (tag 0x0B; ISO 22077-1)."""
+    at = 0
+    order: Literal["big", "little"] = "big"
     while at + 2 <= len(content) and content[at] not in (0x1E, 0x80):  # up to the samples or the end
         tag, length = content[at], content[at + 1]
         at += 2
@@ -237,11 +254,16 @@ def _of_mfer(content: bytes) -> Iterator[float]:
         at += length
         if tag == 0x01 and value:
             order = "little" if value[0] else "big"
-        if tag == 0x0B and length > 2:
-            number = Fraction(int.from_bytes(value[2:], order))  # type: ignore[arg-type]
-            number *= Fraction(10) ** int.from_bytes(value[1:2], "big", signed=True)
-            if number > 0:
-                yield float(number if value[0] == 0 else 1 / number)
+        if tag == 0x0B and (rate := mfer_rate(value, order)):
+            yield rate
+
+
+def mfer_rate(value: bytes, order: Literal["big", "little"]) -> float | None:
+    """Hz, of a sampling interval of MFER: 0 for Hz or 1 for seconds, an exponent of ten, and the number."""
+    if len(value) < 3:
+        return None
+    number = Fraction(int.from_bytes(value[2:], order)) * Fraction(10) ** int.from_bytes(value[1:2], "big", signed=True)
+    return float(number if value[0] == 0 else 1 / number) if number > 0 else None
 
 
 _RATES: dict[str, Callable[[bytes], Iterator[float]]] = {
