@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from llava_ecg.train.tiny.sources import SUPERCLASSES
+
 Facts = Mapping[str, Any]
 """What `llava_ecg.train.tiny.captions.read_caption` gives."""
 PRESENT, SURE = 5, 7
@@ -172,15 +174,15 @@ def note(facts: Facts) -> str:
     return " ".join(part(facts) for part in said)
 
 
+def judged(facts: Facts, label: str, name: str) -> str:
+    """A label with its likelihood before it, and "no" between them where that is small: every word follows from the one
+    before it. Likelihoods first and then the names of all that are likely was not learned in 280 steps."""
+    return f"0.{facts[label] or 0} {'' if is_likely(facts, label) else 'no '}{name}"
+
+
 def superclasses(facts: Facts) -> str:
-    """PTB-XL's superclasses, those that are there, else the likeliest; how likely each is stands before, since the
-    language model then has only to compare what it has just read."""
-    names = ("NORM", "MI", "STTC", "CD", "HYP")
-    there = [name for name in names if is_likely(facts, name)]
-    if len(there) > 1 and "NORM" in there and (facts["NORM"] or 0) <= max(facts[name] or 0 for name in there[1:]):
-        there.remove("NORM")
-    named = ", ".join(there or [max(names, key=lambda name: facts[name] or 0)])
-    return f"{likelihoods(facts)}. Answer: {named}"
+    """PTB-XL's superclasses, those that are there and those that are not."""
+    return ", ".join(judged(facts, name, name) for name in SUPERCLASSES)
 
 
 def readings(facts: Facts) -> str:
@@ -194,7 +196,7 @@ def readings(facts: Facts) -> str:
 
 def likelihoods(facts: Facts) -> str:
     """How likely each superclass is, to a tenth."""
-    return ", ".join(f"{name} 0.{facts[name] or 0}" for name in ("NORM", "MI", "STTC", "CD", "HYP"))
+    return ", ".join(f"{name} 0.{facts[name] or 0}" for name in SUPERCLASSES)
 
 
 def block_answer(facts: Facts) -> str:

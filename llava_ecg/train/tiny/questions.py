@@ -19,6 +19,7 @@ from llava_ecg.train.tiny.notes import (
     impression,
     impression_answer,
     is_likely,
+    judged,
     label_answer,
     likelihoods,
     normal_answer,
@@ -33,6 +34,7 @@ from llava_ecg.train.tiny.notes import (
     superclasses,
     wave_answer,
 )
+from llava_ecg.train.tiny.sources import SUPERCLASSES as NAMED_AT_ONCE
 
 IDENTITY = (
     "I am gem-tiny, a small research model of the llava-ecg project that reads ECGs. I am no doctor and no medical "
@@ -67,25 +69,24 @@ ASKED_LABELS = {
     "premature beats": "premature beats",
 }
 """How a question names a label."""
-NAMED_AT_ONCE = ("NORM", "MI", "STTC", "CD", "HYP")
 VERIFY = ("Does this ECG show {}?", "Is there {} in this ECG?", "Does this ECG show symptoms of {}?")
 CHOOSE = ("Which symptom does this ECG show, {} or {}?", "Does this ECG show {} or {}?")
 HOW_LIKELY = ("How likely: {}?", "How likely, from 0 to 1, is each of these: {}?", "Likelihood of {}?")
 
 
 def verified(facts: Facts, name: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Whether a label is there, in ECG-QA's form. Its likelihood stands before the answer, as in `superclasses`."""
+    """Whether a label is there, in ECG-QA's form. Its likelihood stands before the answer."""
     label = ASKED_LABELS[name]
     told = f"0.{facts[label] or 0}. Answer: {'yes' if is_likely(facts, label) else 'no'}"
     return f"{str(rng.choice(VERIFY)).format(name)} Options: yes, no", told
 
 
 def chosen_of(facts: Facts, names: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
-    """Which of two labels is there, in ECG-QA's form, their likelihoods first."""
-    right = [name for name in names if is_likely(facts, ASKED_LABELS[name])]
-    told = ", ".join(f"0.{facts[ASKED_LABELS[name]] or 0}" for name in names)
+    """Which of two labels is there, in ECG-QA's form, each with its likelihood."""
+    told = ", ".join(judged(facts, ASKED_LABELS[name], name) for name in names)
     asked = str(rng.choice(CHOOSE)).format(*names)
-    return f"{asked} Options: {', '.join(names)}, none", f"{told}. Answer: {', '.join(right) or 'none'}"
+    none = "" if any(is_likely(facts, ASKED_LABELS[name]) for name in names) else ": none"
+    return f"{asked} Options: {', '.join(names)}, none", told + none
 
 
 def with_options(facts: Facts, rng: np.random.Generator) -> tuple[str, str]:
