@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes gem-tiny from nothing: a set of measured and labelled ECGs, two towers, their alignment with the language model's embedding,
 # then a LoRA of SmolLM2-135M-Instruct that reads what they write.
-# Hardware: two CPU cores. Time: about four hours on an idle machine (set 6 minutes, the signal's tower 106, pages and their tower 58,
-# alignment 9, conversations 4, language model 50). Memory: 8 GB. Disk: 5 GB.
+# Hardware: two CPU cores. Time: about four and a half hours on an idle machine (set 6 minutes, the signal's tower 106, pages and their tower 58,
+# alignment 9, conversations 4, language model 75). Memory: 8 GB. Disk: 5 GB.
 #
 #   bash scripts/train_tiny.sh                                    simulated ECGs, and ../shared/data where it lies beside the checkout
 #   FROM=gem-tiny bash scripts/train_tiny.sh             the towers and projectors of a checkpoint, and its LoRA trained on: an hour
+#   FROM=... CONVERSATIONS=960 SEED=13 ...                       fewer conversations, others
 #   OUT=/tmp/mine TRIAL=1 bash scripts/train_tiny.sh     a short trial: minutes of each step, for its way and not its result
 #   bash scripts/train_tiny.sh --use_cpu false --bf16             flags go to the last step, `python -m llava_ecg.train`
 #
@@ -17,7 +18,7 @@ EXTRA=train
 cd "$ROOT"
 OUT="${OUT:-$ROOT/playground/tiny}"
 if [ -n "${TRIAL:-}" ]; then
-    : "${COUNT:=200}" "${ECG_MINUTES:=1}" "${ECG_WRITE_MINUTES:=1}" "${IMAGE_MINUTES:=1}" "${IMAGE_WRITE_MINUTES:=1}" "${ALIGN_MINUTES:=1}" "${LINES:=24}"
+    : "${COUNT:=200}" "${ECG_MINUTES:=1}" "${ECG_WRITE_MINUTES:=1}" "${IMAGE_MINUTES:=1}" "${IMAGE_WRITE_MINUTES:=1}" "${ALIGN_MINUTES:=1}" "${CONVERSATIONS:=24}"
 fi
 DATA="$ROOT/../shared/data"
 step() { # step DONE WORDS COMMAND...: run the command unless DONE is there
@@ -55,7 +56,7 @@ else
 fi
 step "$OUT/lines/train.json" "writing conversations" \
     "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --out "$OUT/lines" \
-    --count "${LINES:-2080}" --seed 7
+    --count "${CONVERSATIONS:-$([ -n "${FROM:-}" ] && echo 2080 || echo 3120)}" --seed "${SEED:-7}"
 say "training the LoRA"
 if [ -n "${FROM:-}" ]; then # its LoRA is gone on with
     model=(--model_name_or_path "$FROM")

@@ -6,6 +6,7 @@ The rules are the tables below. A new top-level module is added to `FLOORS` when
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import warnings
@@ -467,3 +468,11 @@ def test_reading_and_measuring_load_no_torch() -> None:
     names = [name for name in modules(ROOT) if part(name) in ("", "auto", "ecg", "grounding", "files", "report")]
     assert f"{PACKAGE}.ecg.recording" in names
     assert not loaded_by("\n".join(f"import {name}" for name in names)) & {"torch", "transformers"}
+
+
+def test_scripts_ask_for_no_variable_that_bash_sets_itself() -> None:
+    """In a terminal bash sets LINES and COLUMNS to its size after every command, in scripts as well."""
+    own = re.compile(r"\$\{?(LINES|COLUMNS|RANDOM|HOSTNAME|UID|GROUPS|PPID|SHLVL|OPTIND|REPLY|DIRSTACK)\b")
+    assert own.search('--count "${LINES:-2080}"')
+    for script in sorted(ROOT.rglob("scripts/**/*.sh")):
+        assert not own.search(script.read_text(encoding="utf-8")), script
