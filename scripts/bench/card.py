@@ -40,15 +40,20 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
             "its mean absolute error there; on all",
             f"{told(rate[error], 1, rate[error]['value'] > 4)}; {told(everywhere[error], 1)} bpm",
             "4 bpm",
-            "",
+            _floors(figures, ("cinc2021", "all"), ("heart_rate_bpm",), 1),
         ),
         (
             "slow, normal or fast, cinc2021; on all: share right",
             f"{_least(rate['category right'], 0.95)}; {told(everywhere['category right'])}",
             "0.95",
-            "",
+            _floors(figures, ("cinc2021", "all"), ("category right",), 2),
         ),
-        ("PR, QRS, QT, mean absolute error", f"{numbers} ms", "20, 14, 25 ms", ""),
+        (
+            "PR, QRS, QT, mean absolute error",
+            f"{numbers} ms",
+            "20, 14, 25 ms",
+            _floors(figures, ("all",), ("pr_ms", "qrs_ms", "qt_ms"), 1),
+        ),
         (
             "measured grounding: supported of the claims that are settled",
             _least(ground["score"], 0.9),
@@ -69,6 +74,19 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         ),
         ("empty, repetitive or ill-formed answers", f"{broken} of {answers:,}", "0", ""),
     ]
+
+
+def _floors(figures: Mapping[str, Any], of: Sequence[str], names: Sequence[str], digits: int) -> str:
+    """What one normal text for all reaches, and shuffled answers; a dash where it says no such number."""
+    held = figures["numbers, floors"]
+    both = {
+        kind: "; ".join(
+            ", ".join("-" if (at := held[where][kind][name]) is None else f"{at:.{digits}f}" for name in names)
+            for where in of
+        )
+        for kind in ("normal", "shuffled")
+    }
+    return f"one normal text for all {both['normal']}; shuffled {both['shuffled']}"
 
 
 def _least(figure: Mapping[str, float], target: float) -> str:

@@ -154,20 +154,20 @@ def likely(said: str, name: str) -> float:
     return float(number[1]) if number else 0.5
 
 
-def said_values(record: Record) -> dict[str, Any]:
-    """Quantity -> the first value of the interpretation."""
+def values_of(note: str) -> dict[str, Any]:
+    """Quantity -> the first value of an interpretation."""
     out: dict[str, Any] = {}
-    for claim in find_claims(text(record, "note")):
+    for claim in find_claims(note):
         if claim.value is not None:
             out.setdefault(claim.quantity, claim.value)
     return out
 
 
-def yes_no(found: Sequence[Record], label: Callable[[Record], bool | None], told: Callable[[Record], bool]) -> Figure:
+def yes_no(found: Sequence[Record], label: Callable[[Record], bool | None], told: Callable[[str], bool]) -> Figure:
     """F1 of a finding in the interpretations, over the records of which it is known."""
     known = [record for record in found if label(record) is not None]
     truth = np.array([[bool(label(record))] for record in known])
-    said = np.array([[told(record)] for record in known])
+    said = np.array([[told(text(record, "note"))] for record in known])
     return bootstrap(lambda at: macro_f1(said[at], truth[at]), len(known))
 
 
@@ -178,7 +178,7 @@ def category(rate: float) -> str:
 
 def rates(found: Sequence[Record]) -> dict[str, Figure]:
     """How often a rate is stated, how far it is off, and whether its category is right."""
-    said = [said_values(record).get("heart_rate_bpm") for record in found]
+    said = [values_of(text(record, "note")).get("heart_rate_bpm") for record in found]
     true = [float(record.measured.heart_rate_bpm or 0) for record in found]
     off = np.array(
         [math.nan if value is None else abs(float(value) - rate) for value, rate in zip(said, true, strict=True)]
@@ -195,13 +195,35 @@ def rates(found: Sequence[Record]) -> dict[str, Figure]:
 
 def interval(found: Sequence[Record], name: str) -> Figure:
     """Mean absolute error of a stated interval, ms, where it was measured and stated."""
-    off = []
-    for record in found:
-        value, true = said_values(record).get(name), getattr(record.measured, name)
-        if value is not None and true is not None:
-            off.append(abs(float(value) - true))
-    errors = np.array(off)
+    errors = np.array(_errors(found, [values_of(text(record, "note")) for record in found], name))
     return bootstrap(lambda at: _mean(errors[at]), len(errors))
+
+
+def _errors(found: Sequence[Record], said: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """How far stated values are off, where one was measured and stated."""
+    pairs = [(values.get(name), getattr(record.measured, name)) for values, record in zip(said, found, strict=True)]
+    return [abs(float(value) - true) for value, true in pairs if value is not None and true is not None]
+
+
+def number_floors(found: Sequence[Record]) -> dict[str, dict[str, float | None]]:
+    """Mean absolute errors, and the share of right categories, of the constant normal text and of shuffled notes."""
+    notes = [values_of(text(record, "note")) for record in found]
+    rng = np.random.default_rng(0)
+    mixed = [[notes[place] for place in rng.permutation(len(notes))] for _ in range(50)]
+    out = {}
+    for kind, draws in (("normal", [[values_of(NORMAL)] * len(found)]), ("shuffled", mixed)):
+        errors = {
+            name: _mean(np.array([error for said in draws for error in _errors(found, said, name)]))
+            for name in ("heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms")
+        }
+        right = [
+            category(float(values.get("heart_rate_bpm", math.nan))) == category(record.measured.heart_rate_bpm or 0)
+            for said in draws
+            for values, record in zip(said, found, strict=True)
+            if "heart_rate_bpm" in values
+        ]
+        out[kind] = {**errors, "category right": statistics.mean(right) if right else None}
+    return out
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -239,14 +261,13 @@ def figures(found: Sequence[Record], ways: Sequence[str]) -> dict[str, Any]:
         "atrial fibrillation, F1": yes_no(
             noted,
             lambda record: record.source.labels.get("atrial fibrillation"),
-            lambda record: "atrial fibrillation" in text(record, "note"),
+            lambda note: "atrial fibrillation" in note,
         ),
-        "complete bundle branch block, F1": yes_no(
-            noted, block, lambda record: bool(BLOCK.search(text(record, "note")))
-        ),
+        "complete bundle branch block, F1": yes_no(noted, block, lambda note: bool(BLOCK.search(note))),
         "rate, cinc2021": rates(own),
         "rate, all": rates(noted),
         **{f"{name}, error": interval(noted, name) for name in ("pr_ms", "qrs_ms", "qt_ms")},
+        "numbers, floors": {"cinc2021": number_floors(own), "all": number_floors(noted)},
         "grounding": {
             "score": grounded.score,
             "lift": grounded.lift,
