@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_ecg import cli
+from llava_ecg import cli, files
 from llava_ecg.case import Case
 from llava_ecg.cli.flags import DEFAULT_MODEL
 from llava_ecg.ecg.simulate import Heart, simulate
@@ -275,3 +275,15 @@ def test_revising_needs_one_signal(run: Run, tmp_path: Any) -> None:
         run("ask", "--ecg", "a.hea", "--revise", "-1"),
         "argument --revise: revise must be a whole number from 0 to 9, not '-1'",
     )
+
+
+@pytest.mark.parametrize("named", ["x", "x.dat", "x.hea"])
+def test_a_record_is_not_written_over_by_a_part_of_it(
+    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = simulate(Heart(rate_bpm=70), seed=1, seconds=10.0)[0]
+    files.write_recording(recording, tmp_path / "x.hea")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert cli.main(["convert-ecg", str(tmp_path / named), str(tmp_path / "x.hea"), "--seconds", "2"]) == 2
+    assert "would be written over itself" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -277,12 +277,19 @@ def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:
     from llava_ecg import files, report
 
     target = files.check_target(arguments.output, ECG_SUFFIXES)
-    if target.exists() and arguments.file.exists() and target.samefile(arguments.file):
+    if _is_written_over(arguments.file, target):
         raise InputError(f"{target} would be written over itself; choose another name")
     recording = files.read_recording(arguments.file, **flags.reading(arguments))
     made = files.write_recording(recording, target)
     show(*report.recording_lines(recording), "", " ".join(f"{path} ({size:,} bytes)" for path, size in made.items()))
     return 0
+
+
+def _is_written_over(source: Path, target: Path) -> bool:
+    """Whether writing the target replaces a file of the source: itself, its header, its signal file."""
+    of_it = (source, Path(f"{source}.hea"), source.with_suffix(".hea"), source.with_suffix(".dat"))
+    written = (target, target.with_suffix(".dat")) if target.suffix.lower() == ".hea" else (target,)
+    return any(one.exists() and other.exists() and one.samefile(other) for one in of_it for other in written)
 
 
 def _heading(recording: Recording, arguments: argparse.Namespace) -> tuple[str, ...]:

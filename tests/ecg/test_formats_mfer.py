@@ -142,6 +142,11 @@ def test_frames_may_tell_where_they_begin_and_what_happened(tmp_path: Path, size
     assert sizes[0] < sizes[1] / 4
 
 
+def test_an_interval_of_more_bytes_than_the_standard_has_is_no_rate(tmp_path: Path) -> None:
+    assert vendor.mfer_rate(b"\0\0" + b"\x7f" * 200, "big") is None
+    assert vendor.mfer_rate(b"\0\xff\x02\x71", "big") == 62.5
+
+
 CONTENT: list[bytes] = []
 
 

@@ -283,3 +283,12 @@ def test_every_sample_format_that_wfdb_writes(tmp_path: Path) -> None:
         columns = np.column_stack([wave, wave * 2])
         wfdb.wrsamp("p", 500, ["mV", "mV"], ["I", "II"], columns, fmt=[form, form], write_dir=str(tmp_path))
         assert np.abs(read(tmp_path / "p").signal - columns.T).max() < step, form
+
+
+@pytest.mark.parametrize("rate", ["abc", "1e400", "1e308", "-5"])
+@pytest.mark.parametrize("part", [{}, {"start": 1.0}, {"seconds": 1.0}])
+def test_a_rate_that_is_none_is_a_sentence_of_a_part_too(rate: str, part: dict[str, float], tmp_path: Path) -> None:
+    np.zeros(1000, "<i2").tofile(tmp_path / "x.dat")
+    (tmp_path / "x.hea").write_text(f"x 1 {rate} 1000\nx.dat 16 200/mV 16 0 0 0 0 II\n")
+    with pytest.raises(InputError):
+        read(tmp_path / "x.hea", **part)

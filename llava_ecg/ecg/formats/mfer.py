@@ -59,12 +59,14 @@ class _Layout:
         head: the bytes before the first waveform data.
         order: ``"big"`` or ``"little"``.
         values: tag -> the value in force.
+        samples: of a channel, in all frames.
     """
 
     head: bytes = b""
     order: Literal["big", "little"] = "big"
     values: dict[int, bytes] = field(default_factory=dict)
     frames: list[_Frame] = field(default_factory=list)
+    samples: int = 0
 
     def number(self, tag: int, otherwise: int) -> int:
         """A definition as a number; ``otherwise`` where it is not there."""
@@ -91,9 +93,10 @@ class _Layout:
             raise _Other
         return float(rate)
 
-    @property
-    def samples(self) -> int:
-        return sum(frame.samples for frame in self.frames)
+    def add(self, frame: _Frame) -> None:
+        """Another frame behind the last."""
+        self.frames.append(frame)
+        self.samples += frame.samples
 
 
 class Mfer:
@@ -192,7 +195,7 @@ def _take(layout: _Layout, file: IO[bytes], at: int, tag: int, begin: int, lengt
                 raise _Other
             file.seek(0)
             layout.head = file.read(at)
-        layout.frames.append(_frame(layout, begin, length))
+        layout.add(_frame(layout, begin, length))
         layout.values.pop(_POINTER, None)
         return
     if layout.frames and tag not in _BETWEEN:

@@ -33,6 +33,7 @@ from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
 _AROUND_S = 2.0
+_IMPOSSIBLE = 1e9  # Hz
 _AGE_SEX_DX = re.compile(r"^#\s*<?(age|sex|dx)>?\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -65,9 +66,9 @@ class Wfdb:
         span = _span(header, frame_rate, options)
         channels = _read_segments(header, options, span) if header.segments else read_signals(header, span)
         values, frame, notes = _same_rate(channels, options)
-        if not options.whole:
-            begin = 0 if span is None else span[0] * frame
-            values = _cut(header_path, values, options.rate or frame_rate * frame, begin, options)
+        rate = options.rate or frame_rate * frame
+        if not options.whole and 0 < rate < _IMPOSSIBLE:  # of another the end says what is wrong
+            values = _cut(header_path, values, rate, 0 if span is None else span[0] * frame, options)
         if header.rate is None:
             notes.insert(0, f"the header names no sampling rate: {DEFAULT_RATE:g} Hz by WFDB's default")
         if any(signal.gain == 0 and signal.file != NO_FILE for signal in header.signals):
@@ -98,7 +99,7 @@ def _span(header: Header, rate: float, options: Options) -> tuple[int, int] | No
 
     A slower lead is resampled, and needs some of what is around the part.
     """
-    if options.whole or not rate > 0 or options.rate is not None:
+    if options.whole or not 0 < rate < _IMPOSSIBLE or options.rate is not None:
         return None
     frames = sum(samples for _, samples in header.segments) if header.segments else length(header)
     if frames is None:

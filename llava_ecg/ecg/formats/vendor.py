@@ -262,6 +262,8 @@ def mfer_rate(value: bytes, order: Literal["big", "little"]) -> float | None:
     """Hz, of a sampling interval of MFER: 0 for Hz or 1 for seconds, an exponent of ten, and the number."""
     if len(value) < 3:
         return None
+    if len(value) > 6:  # the standard has at most 4 bytes of the number
+        return None
     number = Fraction(int.from_bytes(value[2:], order)) * Fraction(10) ** int.from_bytes(value[1:2], "big", signed=True)
     return float(number if value[0] == 0 else 1 / number) if number > 0 else None
 
