@@ -2,7 +2,7 @@ r"""What the embedded model costs on a laptop: opening, one answer of signal and
 
 Hardware: two CPU cores. Time: a minute. Memory: 2 GB. Each repetition is a process of its own; medians are told.
 
-    python scripts/bench/tiny_limits.py --ecg ../shared/data/ptbxl100/00001_lr.hea \
+    python scripts/bench/tiny_limits.py --ecg ../shared/data/cinc2021/A0001.hea \
         --json scripts/bench/results/tiny_limits.json
 """
 
@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if not options.ecg.exists():
+        parser.error(f"--ecg {options.ecg}: no such file")
+    if options.repeats < 1:
+        parser.error("--repeats has to be 1 or more")
     if options.once:
         print(json.dumps(once(options.model, options.ecg)))
         return

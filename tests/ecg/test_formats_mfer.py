@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_ecg.ecg.formats import mfer, parts_of, read, vendor
+from llava_ecg.ecg.formats.mfer_definitions import rate_of, rates
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -142,9 +143,14 @@ def test_frames_may_tell_where_they_begin_and_what_happened(tmp_path: Path, size
     assert sizes[0] < sizes[1] / 4
 
 
-def test_an_interval_of_more_bytes_than_the_standard_has_is_no_rate(tmp_path: Path) -> None:
-    assert vendor.mfer_rate(b"\0\0" + b"\x7f" * 200, "big") is None
-    assert vendor.mfer_rate(b"\0\xff\x02\x71", "big") == 62.5
+def test_an_interval_of_more_bytes_than_the_standard_has_is_no_rate() -> None:
+    assert rate_of(b"\0\0" + b"\x7f" * 200, "big") is None
+    assert rate_of(b"\0\xff\x02\x71", "big") == 62.5
+
+
+@pytest.mark.parametrize("before", [b"\0", b"\x3f\x00\x03\x09\x01\x02", tag(0x16, b"note")])
+def test_the_rate_is_found_behind_whatever_is_defined_before_it(before: bytes) -> None:
+    assert list(rates(tag(0x01, b"\0") + before + tag(0x0B, b"\0\xff\x02\x71") + tag(0x1E, b"\0\0"))) == [62.5]
 
 
 CONTENT: list[bytes] = []

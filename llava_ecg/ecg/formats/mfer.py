@@ -16,13 +16,22 @@ from typing import IO, Literal
 
 import numpy as np
 
+from llava_ecg.ecg.formats.mfer_definitions import (
+    CHANNEL,
+    END,
+    INTERVAL,
+    ORDER,
+    WAVEFORM,
+    NotEven,
+    definitions,
+    rate_of,
+)
 from llava_ecg.ecg.formats.reader import Options
-from llava_ecg.ecg.formats.vendor import Vendor, kind_of, mfer_rate, read_as
+from llava_ecg.ecg.formats.vendor import Vendor, kind_of, read_as
 from llava_ecg.ecg.formats.windows import begun, part_of, span_of
 from llava_ecg.ecg.recording import Recording
 
-_ORDER, _BLOCK, _CHANNELS, _SEQUENCES, _POINTER, _TYPE, _INTERVAL = 0x01, 0x04, 0x05, 0x06, 0x07, 0x0A, 0x0B
-_WAVEFORM, _CHANNEL, _PREAMBLE, _GROUP, _END = 0x1E, 0x3F, 0x40, 0x67, 0x80
+_BLOCK, _CHANNELS, _SEQUENCES, _POINTER, _TYPE, _PREAMBLE, _GROUP = 0x04, 0x05, 0x06, 0x07, 0x0A, 0x40, 0x67
 _TOLD_OF_A_CHANNEL = {0x09, 0x0C, 0x0D, 0x12}
 """What may be defined for one channel: its lead, the size of its steps, their zero, and what stands for no value."""
 _BETWEEN = {_SEQUENCES, _BLOCK, _POINTER, 0x16, 0x41, 0x42}
@@ -32,10 +41,6 @@ _BYTES = {0: 2, 1: 2, 2: 4, 3: 1, 4: 2, 5: 1, 6: 4, 7: 4, 8: 8}
 _LONGEST_HEAD = 1 << 20
 _AT_ONCE = 1 << 20
 """Bytes of a sequence up to which the sequences that the part lies in are read whole."""
-
-
-class _Other(Exception):
-    """The file is laid out in a way that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,15 @@ class _Layout:
         """Bytes of a sample."""
         size = _BYTES.get(self.number(_TYPE, 0))
         if size is None:
-            raise _Other
+            raise NotEven
         return size
 
     @property
     def rate(self) -> float:
         """Hz."""
-        rate = mfer_rate(self.values.get(_INTERVAL, b""), self.order)
+        rate = rate_of(self.values.get(INTERVAL, b""), self.order)
         if rate is None:
-            raise _Other
+            raise NotEven
         return float(rate)
 
     def add(self, frame: _Frame) -> None:
@@ -127,8 +132,8 @@ class Mfer:
                 layout.head,
                 _definition(_BLOCK, (last - first).to_bytes(4, layout.order)),
                 _definition(_SEQUENCES, (1).to_bytes(2, layout.order)),
-                _definition(_WAVEFORM, samples),
-                bytes((_END, 0)),
+                _definition(WAVEFORM, samples),
+                bytes((END, 0)),
             )
         )
         return begun(read_as(path, content, options), options)
@@ -148,70 +153,43 @@ def _layout(path: Path) -> _Layout | None:
     layout = _Layout()
     try:
         with path.open("rb") as file:
-            for at, tag, begin, length in _definitions(file, path.stat().st_size):
+            for at, tag, begin, length in definitions(file, path.stat().st_size):
                 _take(layout, file, at, tag, begin, length)
         rate, width = layout.rate, layout.width
-    except _Other:
+    except NotEven:
         return None
     return layout if layout.frames and rate and width else None
-
-
-def _definitions(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int, int]]:
-    """(first byte, tag, first byte of the value, its length) of one definition after the other.
-
-    Raises:
-        _Other: a definition without a length, or one beyond the end of the file.
-    """
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(10)
-        if head[0] == 0:
-            at += 1
-            continue
-        if head[0] == _END:
-            return
-        place = 2 if head[0] == _CHANNEL else 1
-        if len(head) <= place or (head[0] == _CHANNEL and head[1] >= 0x80) or head[place] == 0x80:
-            raise _Other
-        long = max(0, head[place] - 0x80)
-        length = int.from_bytes(head[place + 1 : place + 1 + long], "big") if long else head[place]
-        begin = at + place + 1 + long
-        if long > 4 or begin + length > size:
-            raise _Other
-        yield at, head[0], begin, length
-        at = begin + length
 
 
 def _take(layout: _Layout, file: IO[bytes], at: int, tag: int, begin: int, length: int) -> None:
     """Add a definition to what is known.
 
     Raises:
-        _Other: it makes channels or frames differ.
+        NotEven: it makes channels or frames differ.
     """
-    if tag == _WAVEFORM:
+    if tag == WAVEFORM:
         if not layout.frames:
             if at > _LONGEST_HEAD:
-                raise _Other
+                raise NotEven
             file.seek(0)
             layout.head = file.read(at)
         layout.add(_frame(layout, begin, length))
         layout.values.pop(_POINTER, None)
         return
     if layout.frames and tag not in _BETWEEN:
-        raise _Other
-    if tag == _GROUP or length > _LONGEST_HEAD or (tag == _ORDER and layout.values.keys() - {_PREAMBLE}):
-        raise _Other
+        raise NotEven
+    if tag == _GROUP or length > _LONGEST_HEAD or (tag == ORDER and layout.values.keys() - {_PREAMBLE}):
+        raise NotEven
     file.seek(begin)
     value = file.read(length)
-    if tag == _CHANNEL:
+    if tag == CHANNEL:
         inner = bytearray(value)
         while inner:
             if len(inner) < 2 or inner[0] not in _TOLD_OF_A_CHANNEL or inner[1] >= 0x80:
-                raise _Other
+                raise NotEven
             del inner[: 2 + inner[1]]
         return
-    if tag == _ORDER:
+    if tag == ORDER:
         layout.order = "little" if value[:1] == b"\1" else "big"
     layout.values[tag] = value
 
@@ -220,14 +198,14 @@ def _frame(layout: _Layout, begin: int, length: int) -> _Frame:
     """The frame of waveform data under the definitions in force.
 
     Raises:
-        _Other: its data are more or less than these tell, or it does not begin where the one before it ends.
+        NotEven: its data are more or less than these tell, or it does not begin where the one before it ends.
     """
     block, size = layout.number(_BLOCK, 1), layout.channels * layout.width * layout.number(_BLOCK, 1)
     sequences = layout.number(_SEQUENCES, length // size if size else 0)
     if not size or not sequences or sequences * size != length:
-        raise _Other
+        raise NotEven
     if layout.frames and layout.number(_POINTER, layout.samples) != layout.samples:
-        raise _Other
+        raise NotEven
     return _Frame(begin, sequences, block)
 
 

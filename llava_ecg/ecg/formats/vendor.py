@@ -18,10 +18,11 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from llava_ecg.ecg.formats import mfer_definitions
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -239,39 +240,10 @@ def _of_kardia(content: bytes) -> Iterator[float]:
         yield float(rate)
 
 
-def _of_mfer(content: bytes) -> Iterator[float]:
-    """By the sampling interval (tag 0x0B; ISO 22077-1)."""
-    at = 0
-    order: Literal["big", "little"] = "big"
-    while at + 2 <= len(content) and content[at] not in (0x1E, 0x80):  # up to the samples or the end
-        tag, length = content[at], content[at + 1]
-        at += 2
-        if length > 0x7F:
-            more = length - 0x80
-            length = int.from_bytes(content[at : at + more], "big")
-            at += more
-        value = content[at : at + length]
-        at += length
-        if tag == 0x01 and value:
-            order = "little" if value[0] else "big"
-        if tag == 0x0B and (rate := mfer_rate(value, order)):
-            yield rate
-
-
-def mfer_rate(value: bytes, order: Literal["big", "little"]) -> float | None:
-    """Hz, of a sampling interval of MFER: 0 for Hz or 1 for seconds, an exponent of ten, and the number."""
-    if len(value) < 3:
-        return None
-    if len(value) > 6:  # the standard has at most 4 bytes of the number
-        return None
-    number = Fraction(int.from_bytes(value[2:], order)) * Fraction(10) ** int.from_bytes(value[1:2], "big", signed=True)
-    return float(number if value[0] == 0 else 1 / number) if number > 0 else None
-
-
 _RATES: dict[str, Callable[[bytes], Iterator[float]]] = {
     "hl7_aecg": _of_aecg,
     "alivecor_kardia": _of_kardia,
-    "mfer": _of_mfer,
+    "mfer": mfer_definitions.rates,
 }
 
 
