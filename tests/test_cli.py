@@ -428,6 +428,13 @@ def test_too_short_to_measure(tmp_path: Path, signal: np.ndarray, run: Any) -> N
     assert code == 2 and "short.npy" in err and not stand_in.opened
 
 
+def test_a_part_is_asked_about(ecg: list[str], run: Any) -> None:
+    stand_in = Assistant()
+    code, out, _ = run(["ask", *ecg, "--start", "2", "--seconds", "5"], stand_in)
+    assert code == 0 and "read from 2 s to 7 s" in out
+    assert stand_in.given["case"].recording.duration == 5.0
+
+
 def test_render(ecg: list[str], run: Any, tmp_path: Path) -> None:
     code, out, _ = run(["render", *ecg[1:], "-o", tmp_path / "p.png", "--dpi", "100"])
     assert code == 0 and "1100 x 850" in out

@@ -65,6 +65,7 @@ def add(commands: Any) -> None:
         metavar="PAGE",
         help=f"draw the page with the cited waves marked: {', '.join(PAGE_SUFFIXES)}",
     )
+    flags.add_part(audit)
     flags.add_reading(audit)
     audit.set_defaults(run=run_audit)
 

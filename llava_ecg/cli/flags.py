@@ -122,7 +122,7 @@ def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags of `add_reading`, and of `add_part` where the command has them, as keyword arguments of
     `files.read_recording`."""
     given = vars(arguments)
-    part = {name: given[name] for name in ("start", "seconds")} if "seconds" in given else {}
+    part = {name: given[name] for name in ("start", "seconds") if given[name]} if "seconds" in given else {}
     return {"rate": arguments.rate, "unit": arguments.unit, "leads": arguments.leads} | part
 
 
@@ -185,6 +185,7 @@ def add_case(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
         default="refuse",
         help="what to do if some of the 12 leads are absent (default: %(default)s)",
     )
+    add_part(parser)
     add_reading(parser)
 
 

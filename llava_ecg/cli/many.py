@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from llava_ecg.terminal import RESEARCH_USE, show, show_json
 
 if TYPE_CHECKING:
     from llava_ecg.ecg.measurements import Measurements
-    from llava_ecg.ecg.recording import Recording
 
 _COLUMNS = {
     "heart_rate_bpm": "rate",
@@ -54,7 +53,9 @@ def measure_many(arguments: argparse.Namespace) -> int:
     failed = 0
     if not arguments.json:
         show(f"{'':<{_NAME_WIDTH}}" + "".join(f"{head:>6}" for head in _COLUMNS.values()) + "  rhythm")
-    for path, recording, error in _each(arguments, quiet=arguments.json):
+    for path, recording, error in _each(
+        arguments, lambda path: files.read_recording(path, **flags.reading(arguments)), quiet=arguments.json
+    ):
         measured = None
         if recording is not None:
             try:
@@ -75,11 +76,12 @@ def measure_many(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def render_many(arguments: argparse.Namespace, draw: Any) -> int:
+def render_many(arguments: argparse.Namespace, read: Callable[[Path], Any], draw: Any) -> int:
     """A page for each, under the name of its ECG in the folder ``--output``. Exit code 1 where one can't be drawn.
 
     Args:
-        draw: a recording and its name -> its page and where its leads are.
+        read: a path -> what is drawn of it.
+        draw: that and its name -> its page and where its leads are.
     """
     target: Path = arguments.output
     if target.suffix:
@@ -91,7 +93,7 @@ def render_many(arguments: argparse.Namespace, draw: Any) -> int:
     drawn, failed = 0, 0
     made: set[Path] = set()
     root = arguments.file if arguments.file.is_dir() else None
-    for path, recording, error in _each(arguments, quiet=False):
+    for path, recording, error in _each(arguments, read, quiet=False):
         if recording is None:
             failed += 1
             show(str(error), file=sys.stderr)
@@ -114,15 +116,17 @@ def render_many(arguments: argparse.Namespace, draw: Any) -> int:
     return 1 if failed else 0
 
 
-def _each(arguments: argparse.Namespace, *, quiet: bool) -> Iterator[tuple[Path, Recording | None, str | None]]:
-    """Every ECG that is meant: its recording, or why it can't be read."""
+def _each(
+    arguments: argparse.Namespace, read: Callable[[Path], Any], *, quiet: bool
+) -> Iterator[tuple[Path, Any, str | None]]:
+    """Every ECG that is meant: what `read` gives of it, or why it can't be read."""
     paths = files.records_of(arguments.file)
     if not paths:
         raise InputError(f"{arguments.file} holds no ECG that can be read; give a folder, a pattern or a list of files")
     bar = None if quiet or sys.stdout.isatty() or not sys.stderr.isatty() else Bar()
     for done, path in enumerate(paths, 1):
         try:
-            yield path, files.read_recording(path, **flags.reading(arguments)), None
+            yield path, read(path), None
         except InputError as error:
             yield path, None, str(error)
         if bar is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llava_ecg.cli import flags, many
 from llava_ecg.cli.flags import Opener
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ECG_SUFFIXES = (".hea", ".dcm", ".csv", ".npz", ".edf")
+PAGE_MM = 250.0  # so much of the paper is a page's trace
 TITLE_LETTERS = 40  # more would run into the heading
 
 
@@ -213,11 +215,13 @@ def run_render(arguments: argparse.Namespace, _: Opener | None) -> int:
 
     _check_page(arguments)
     if many.is_many(arguments.file):
-        return many.render_many(arguments, lambda recording, name: _page(recording, arguments, name))
+        return many.render_many(
+            arguments, lambda path: _shown(path, arguments), lambda shown, name: _page(shown, arguments, name)
+        )
     files.check_target(arguments.output, PAGE_SUFFIXES)
     if arguments.boxes is not None:
         files.check_target(arguments.boxes, (".json",))
-    page, boxes = _page(files.read_recording(arguments.file, **flags.reading(arguments)), arguments)
+    page, boxes = _page(_shown(arguments.file, arguments), arguments)
     files.write_image(arguments.output, page)
     show(f"{arguments.output} ({page.width} x {page.height} pixels)")
     if arguments.boxes is not None:
@@ -240,7 +244,30 @@ def _check_page(arguments: argparse.Namespace) -> None:
         raise InputError(f"--title is one line of up to {TITLE_LETTERS} letters, not {arguments.title!r}; shorten it")
 
 
-def _page(recording: Recording, arguments: argparse.Namespace, name: str = "") -> tuple[Image, dict[str, Any]]:
+class Shown(NamedTuple):
+    """What a page needs of a recording: the part of it, where in the whole it begins and how long the whole is, s."""
+
+    recording: Recording
+    begin: float
+    duration: float
+
+
+def _shown(path: Path, arguments: argparse.Namespace) -> Shown:
+    """Read no more than the page shows, from a full second on, so that samples lie where they do in the whole.
+
+    Raises:
+        InputError: the recording can't be read, or ends before the page begins.
+    """
+    from llava_ecg.ecg.formats import parts_of
+
+    duration, part = parts_of(path, **flags.reading(arguments))
+    if arguments.start >= duration:
+        raise InputError(f"the page can't begin at {arguments.start:g} s: the recording is {duration:.1f} s long")
+    begin = math.floor(arguments.start)
+    return Shown(part(begin, arguments.start - begin + PAGE_MM / arguments.speed + 1), begin, duration)
+
+
+def _page(shown: Shown, arguments: argparse.Namespace, name: str = "") -> tuple[Image, dict[str, Any]]:
     """The page of a recording and where its leads are, as the flags say.
 
     Args:
@@ -251,21 +278,19 @@ def _page(recording: Recording, arguments: argparse.Namespace, name: str = "") -
     from llava_ecg.ecg.distort import distort
     from llava_ecg.ecg.render import draw_page
 
-    if arguments.start >= recording.duration:
-        raise InputError(
-            f"the page can't begin at {arguments.start:g} s: the recording is {recording.duration:.1f} s long"
-        )
+    start = arguments.start - shown.begin
     page = draw_page(
-        recording,
+        shown.recording,
         dpi=arguments.dpi,
         layout=arguments.layout,
         paper=arguments.paper,
         colour=arguments.colour,
         gain=arguments.gain,
         speed=arguments.speed,
-        start=arguments.start,
+        start=start,
         title=arguments.title,
-        heading=_heading(recording, arguments),
+        heading=_heading(shown.recording.window(start, PAGE_MM / arguments.speed), arguments),
+        part_of=(shown.begin, shown.duration),
     )
     seed = (arguments.seed or 0) + (zlib.crc32(name.encode("utf-8", "surrogateescape")) if name else 0)
     made = distort(page, seed, arguments.distort or 0.0, arguments.kinds)
@@ -292,12 +317,11 @@ def _is_written_over(source: Path, target: Path) -> bool:
     return any(one.exists() and other.exists() and one.samefile(other) for one in of_it for other in written)
 
 
-def _heading(recording: Recording, arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The lines at the top of the page; none unless they were asked for."""
+def _heading(shown: Recording, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The lines at the top of the page, of what it shows; none unless they were asked for."""
     if not arguments.heading:
         return ()
     from llava_ecg.ecg.heading import heading
     from llava_ecg.ecg.measure import measure
 
-    shown = recording.window(arguments.start, 250.0 / arguments.speed)
-    return heading(recording, measure(shown), person=arguments.person)
+    return heading(shown, measure(shown), person=arguments.person)

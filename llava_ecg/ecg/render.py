@@ -45,8 +45,8 @@ class Box:
         x0, x1: left and right end, pixels.
         baseline: the pixel row of `level_mv`.
         t0, t1: the part of the recording that is shown, seconds from its start.
-        level_mv: the millivolts that lie on the baseline: the median of the lead, as paper machines take away a
-            constant offset.
+        level_mv: the millivolts that lie on the baseline: the median of what the page covers of the lead, as paper
+            machines take away an offset.
         rhythm: whether it is the rhythm strip.
         recorded: False where the recording has no such lead, or no sample of it in this time.
         clipped: whether its trace leaves the row, runs into the heading or leaves the sheet even at the smallest gain,
@@ -132,6 +132,7 @@ def draw_page(
     heading: tuple[str, ...] = (),
     gain: float | None = None,
     speed: float = 25.0,
+    part_of: tuple[float, float] | None = None,
 ) -> Page:
     """Draw a part of a recording on landscape ECG paper, ten seconds at 25 mm/s.
 
@@ -152,6 +153,8 @@ def draw_page(
         gain: mm/mV; None takes 10, or 5 or 2.5 where a trace would run over its neighbours, into the heading or off the
             sheet. What does so all the same is cut there, and its name says so.
         speed: mm/s, one of `SPEEDS`.
+        part_of: the recording was read from a longer one: the second of that at which it begins, and the length of that
+            in seconds. The times of the boxes and of the foot are then of the longer one.
 
     Raises:
         InputError: unknown layout, paper, colour or speed, a dpi outside 20-1200, a gain outside 0.5-80, or a letter of
@@ -184,12 +187,11 @@ def draw_page(
     scale = Scale(dpi / 25.4, speed, gain)
     pairs = zip(boxes, needed[::2], needed[1::2], strict=True)
     boxes = [replace(box, clipped=max(up, down) * gain > 1) for box, up, down in pairs]
-    end = start + _SHOWN_MM / speed
-    part = (
-        f"   {start:g} to {min(end, whole.duration):g} s of {whole.duration:.1f} s"
-        if start > 0 or whole.duration > end + 0.5
-        else ""
-    )
+    before, duration = part_of or (0.0, whole.duration)
+    begin, end = before + start, before + start + _SHOWN_MM / speed
+    part = ""
+    if begin > 0 or duration > end + 0.5:
+        part = f"   {_clock(begin)} to {_clock(min(end, duration))} s of {duration:.1f} s"
     words = Words(
         tuple(_named(box, whole.derived) for box in boxes), title, heading, f"{speed:g} mm/s   {gain:g} mm/mV{part}"
     )
@@ -199,8 +201,14 @@ def draw_page(
     height, width = pixels.shape[:2]
     image = Image.frombytes("RGB", (width, height), pixels.data, "raw", "RGBX")
     image.info["dpi"] = (dpi, dpi)
-    image.info["ecg_seconds"] = (start, end)
-    return Page(image, scale, tuple(boxes), plan.pitch)
+    image.info["ecg_seconds"] = (begin, end)
+    placed = tuple(replace(box, t0=before + box.t0, t1=before + box.t1) for box in boxes)
+    return Page(image, scale, placed, plan.pitch)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds to the millisecond, without zeros at the end."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, start: float) -> list[Box]:
@@ -238,7 +246,8 @@ def _box(
     recorded, level = False, 0.0
     if name in recording.leads:
         lead = recording.lead(name)
-        finite = lead[np.isfinite(lead)]
+        page = lead[_samples(recording, start, start + _SHOWN_MM / scale.mm_per_s)]
+        finite = page[np.isfinite(page)]
         level = float(np.median(finite)) if len(finite) else 0.0
         recorded = bool(np.isfinite(lead[_samples(recording, t0, t1)]).any())
     x0, x1 = (

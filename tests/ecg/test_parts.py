@@ -11,12 +11,14 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from llava_ecg import plugins
 from llava_ecg.cli import main
 from llava_ecg.ecg.formats import Options, npy, parts_of, read, wfdb_signals
 from llava_ecg.ecg.formats.write import written
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.render import draw_page
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.ecg.trend import trend, trend_lines, trend_plot
 from llava_ecg.errors import InputError
@@ -219,6 +221,51 @@ def test_the_commands(record: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is 300.0 s long" in capsys.readouterr().err
     assert main(["convert-ecg", str(record), str(tmp_path / "part.npz"), "--start", "10", "--seconds", "2"]) == 0
     assert read(tmp_path / "part.npz").duration == 2.0
+
+
+def test_a_page_reads_no_more_than_it_shows(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--start", "150.5", "--dpi", "100", "--title", "page"]
+    counts: list[int] = []
+    steps = wfdb_signals.read_steps
+
+    def counted(file: Path, count: int, offset: int, frames: int) -> np.ndarray:
+        counts.append(frames)
+        return steps(file, count, offset, frames)
+
+    monkeypatch.setattr(wfdb_signals, "read_steps", counted)
+    boxes = tmp_path / "page.json"
+    assert main(["render", str(record), "-o", str(tmp_path / "page.png"), "--boxes", str(boxes), *given]) == 0
+    assert counts == [5750]
+    whole = draw_page(read(record), start=150.5, dpi=100, title="page")
+    with Image.open(tmp_path / "page.png") as page:
+        np.testing.assert_array_equal(np.asarray(page), np.asarray(whole.image))
+    told = [(each["t0_s"], each["t1_s"]) for each in json.loads(boxes.read_text())["boxes"]]
+    assert told == [(round(box.t0, 4), round(box.t1, 4)) for box in whole.boxes]
+    capsys.readouterr()
+    assert main(["render", str(record), "-o", str(tmp_path / "no.png"), "--start", "300"]) == 2
+    assert "can't begin at 300 s: the recording is 300.0 s long" in capsys.readouterr().err
+
+
+def test_a_page_of_a_part_tells_of_the_whole(long: Recording) -> None:
+    whole, part = (
+        draw_page(long, start=130.25),
+        draw_page(long.window(120.0, 30.0), start=10.25, part_of=(120.0, 300.0)),
+    )
+    np.testing.assert_array_equal(np.asarray(part.image), np.asarray(whole.image))
+    assert part.image.info["ecg_seconds"] == whole.image.info["ecg_seconds"] == (130.25, 140.25)
+    assert part.boxes == whole.boxes
+
+
+def test_a_part_is_audited(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.txt").write_text("The heart rate is 100 bpm.")
+    audit = ["audit", "--ecg", str(record), "--text", str(tmp_path / "text.txt"), "--json"]
+    for part, status in ((("--start", "130"), "supported"), ((), "contradicted")):
+        assert main([*audit, *part, "--seconds", "10"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [each["status"] for each in told["audit"]["verdicts"]] == [status]
+    assert "read from 0 s to 10 s" in told["recording"]["notes"]
 
 
 def test_a_reader_of_a_third_party_may_read_parts_and_hold_many(
