@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,7 +23,7 @@ from llava_ecg.train.tiny import align, reading, records, towers
 from llava_ecg.train.tiny.captions import FORM, LABEL_WORDS, WORDS, borders_of, caption, captions, read_caption
 from llava_ecg.train.tiny.grow import grow, layers_used
 from llava_ecg.train.tiny.probe import load_heads, load_probe, writing_loss
-from llava_ecg.train.tiny.sets import Pages, load
+from llava_ecg.train.tiny.sets import Pages, Signals, load
 from llava_ecg.train.tiny.sources import LABELS
 from llava_ecg.train.tiny.targets import OUTPUTS, QUANTITIES, YES_NO, Told
 
@@ -330,6 +331,20 @@ def test_rate_and_regularity_of_signal_and_page_are_the_page_s() -> None:
     assert (both["p_present"], both["pr_ms"], both["qrs_ms"]) == (True, 160, 95)
     assert reading.joined(page, signal)["pr_ms"] is None
     assert reading.joined(signal | {"pr_ms": None}, page | {"pr_ms": 180.0})["pr_ms"] == 180
+
+
+def test_records_with_rare_labels_are_drawn_often() -> None:
+    count, rng = 400, np.random.default_rng(0)
+    targets = torch.full((count, len(QUANTITIES) + len(YES_NO)), torch.nan)
+    targets[:, len(QUANTITIES) :] = 0.0
+    for row, label in enumerate(reading.RARE):
+        targets[row * 2 : row * 2 + 2, len(QUANTITIES) + YES_NO.index(label)] = 1.0
+    names, splits = [str(row) for row in range(count)], ["train"] * (count - 1) + ["test"]
+    records = Signals(names, splits, [row % 2 == 1 for row in range(count)], torch.zeros(count), targets)
+    rows = np.bincount([reading.drawn(records, rng) for _ in range(3000)], minlength=count)
+    for row in range(0, 2 * len(reading.RARE), 2):
+        assert abs(rows[row : row + 2].sum() / 3000 - reading.OFTEN / len(reading.RARE)) < 0.03
+    assert abs(rows[::2].sum() / 3000 - reading.REAL) < 0.03 and rows[-1] == 0
 
 
 def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811

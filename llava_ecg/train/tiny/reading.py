@@ -34,6 +34,7 @@ from llava_ecg.train.tiny.probe import Probe, load_probe
 from llava_ecg.train.tiny.questions import about_labels, conversation
 from llava_ecg.train.tiny.records import RATE
 from llava_ecg.train.tiny.sets import DPI, Signals, load
+from llava_ecg.train.tiny.targets import QUANTITIES, YES_NO
 from llava_ecg.train.tiny.towers import SIZES, build_probe
 
 KINDS, SHARES = ("signal", "both", "page"), (0.45, 0.3, 0.25)
@@ -42,8 +43,10 @@ FROM_PAGE = ("heart_rate_bpm", "rhythm_regular")
 """What is read off the page where both are shown: a patch of the page is long enough for a beat and the next, a token
 of the signal is not."""
 REAL = 0.6
-ABOUT_LABELS = 0.5
-"""How many of the conversations ask about labels alone."""
+ABOUT_LABELS = 0.25
+"""How many of the conversations ask about labels alone. At a half, the notes had become worse."""
+RARE, OFTEN = ("atrial fibrillation", "left bundle branch block", "right bundle branch block"), 0.4
+"""Labels that few records have and notes have to name, and how many of the lines are drawn from records with one."""
 
 
 @dataclass
@@ -82,12 +85,20 @@ def joined(signal: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def drawn(records: Signals, rng: np.random.Generator) -> int:
+    """The record of a line: for `OFTEN` of them one with a label of `RARE`, each of these as often; real for `REAL`."""
+    pool = records.rows("train")
+    if rng.random() < OFTEN:
+        column = len(QUANTITIES) + YES_NO.index(str(rng.choice(RARE)))
+        pool = [row for row in pool if records.targets[row, column] > 0.5] or pool
+    simulated = bool(rng.random() >= REAL)
+    return int(rng.choice([row for row in pool if records.simulated[row] == simulated] or pool))
+
+
 def line(number: int, readers: Mapping[str, Reader], records: Signals, args: Any) -> dict[str, Any]:
     """One conversation with its files written; it depends on the number alone."""
     rng, generator = np.random.default_rng([args.seed, number]), torch.Generator().manual_seed(args.seed + number)
-    wanted = bool(rng.random() >= REAL)
-    pool = [row for row in records.rows("train") if records.simulated[row] == wanted] or records.rows("train")
-    row = torch.tensor([int(rng.choice(pool))])
+    row = torch.tensor([drawn(records, rng)])
     marks = torch.from_numpy(records.marks[row.numpy()])
     batch = Batch(records.values(row), marks, records.targets[row], records.scaled[row])
     if rng.random() < 0.6:
