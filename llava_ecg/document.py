@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llava_ecg import __version__, display
 from llava_ecg.display import RESEARCH_USE, items, paragraph, table, text
-from llava_ecg.ecg.displayed import facts, findings, lead_table, named, value_table
+from llava_ecg.ecg.displayed import device, facts, findings, lead_table, named, value_table
 from llava_ecg.ecg.measurement_table import rows
 from llava_ecg.ecg.quality import describe_quality, quality
 from llava_ecg.ecg.trend import Stretch, trend_plot
@@ -71,6 +71,7 @@ def document(
         _page(case, exchanges[0].answer if exchanges else None),
         *(_exchange(number, each, len(exchanges)) for number, each in enumerate(exchanges, 1)),
         _comparison(case, other) if other is not None else _measurements(case),
+        _device(case, other),
         _trend(stretches) if stretches else "",
         _leads(case),
         _findings(case),
@@ -174,6 +175,18 @@ def _difference(one: str, two: str, unit: str) -> str:
         change = (change + 180) % 360 - 180
     places = len(one.partition(".")[2])
     return f"{change:+.{places}f}" if abs(change) >= 0.5 * 10.0**-places else "0"
+
+
+def _device(case: Case, other: Case | None) -> str:
+    """What the devices measured and stated, of each recording whose file has it."""
+    told = []
+    for each in (case, other):
+        recording: Any = None if each is None else each.recording
+        measured: Any = None if each is None else each.measurements
+        found = "" if recording is None else device(measured, recording.metadata)
+        if found:
+            told += [f"<h3>{text(named(recording))}</h3>"] * (other is not None) + [found]
+    return _section("device", "Measured and stated by the device", *told) if told else ""
 
 
 def _trend(stretches: Sequence[Stretch]) -> str:

@@ -120,6 +120,24 @@ def test_two_recordings_side_by_side() -> None:
     assert len([tag for tag, _ in parts.elements if tag == "img"]) == 2
 
 
+def told_by_its_device(of: Case) -> Case:
+    assert of.recording is not None
+    told = {"device_measurements": {"qt_ms": 402.0, "qtc_ms": 440.0}, "device_statements": ["<b>LVH</b>"]}
+    return Case(replace(of.recording, metadata=told))
+
+
+def test_what_the_device_said_stands_beside_ours() -> None:
+    assert "the device" not in document(case()), "which said nothing"
+    of = told_by_its_device(case())
+    parts = Parts(document(of))
+    assert "Measured and stated by the device" in parts.words["h2"]
+    assert of.measurements is not None
+    assert re.search(rf"QT interval\s*402\s*{of.measurements.qt_ms:.0f}\s*ms", parts.words["table"])
+    assert re.search(r"QTc, no formula\s*440\s*\d+ Bazett, \d+ Fridericia", parts.words["table"])
+    assert "<b>LVH</b>" in parts.words["li"], "as text"
+    assert "Doe_John_2.hea" in Parts(document(case(), other=told_by_its_device(case(2)))).words["h3"]
+
+
 def test_a_difference_of_angles_goes_the_short_way() -> None:
     from llava_ecg.document import _difference
 

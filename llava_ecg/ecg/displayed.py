@@ -5,11 +5,12 @@ Names, ids, age, sex and the folders of a file stay out, as they do everywhere e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llava_ecg import display
-from llava_ecg.ecg.measurement_table import lead_rows, rows
+from llava_ecg.ecg.measurement_table import device_rows, lead_rows, rows
 from llava_ecg.ecg.quality import describe_quality, quality
 from llava_ecg.errors import InputError
 
@@ -94,6 +95,17 @@ def value_table(measured: Measurements) -> str:
     told = "Of the whole recording. Bold with * lies beyond the reference of healthy adults, which is no diagnosis."
     heads = ("Measurement", "Value", "Unit", "Beats vary by", "Reference")
     return display.table(told, heads, body, {1}, {number for number, row in enumerate(shown) if row.flagged})
+
+
+def device(measured: Measurements, metadata: Mapping[str, Any]) -> str:
+    """What the device that recorded the ECG measured, beside ours, and what it stated; empty where the file has
+    neither."""
+    body = [(row.label, row.device, row.ours, row.unit) for row in device_rows(measured, metadata)]
+    told = "As the file has it, beside what is measured here."
+    values = display.table(told, ("Measurement", "Device", "Ours", "Unit"), body, {1, 2}) if body else ""
+    said = display.items(metadata.get("device_statements", []))
+    about = display.paragraph("Stated by the device, or by who read the ECG; none of it is checked here.", "quiet")
+    return "\n".join(filter(None, (values, f"{about}\n{said}" if said else "")))
 
 
 def lead_table(measured: Measurements) -> str:

@@ -29,6 +29,11 @@ _ROWS = {  # field -> (label, unit, format)
     "cornell_mv": ("Cornell", "mV", ".2f"),
     "r_progression": ("R progression", "", ""),
 }
+_OF_DEVICES = {  # what a file may have of its device beyond these
+    "qtc_ms": ("QTc, no formula", "ms", ".0f"),
+    "qtc_framingham_ms": ("QTc, Framingham", "ms", ".0f"),
+    "qtc_hodges_ms": ("QTc, Hodges", "ms", ".0f"),
+}
 _REFERENCE: dict[
     str, tuple[float | None, float]
 ] = {  # field -> low, high of healthy adults, as the thresholds of docs/measure.md; None where there is none
@@ -155,21 +160,54 @@ def table(measured: Measurements) -> str:
     return "\n".join(lines)
 
 
-def device_table(measured: Measurements, metadata: Mapping[str, Any]) -> str:
-    """What the device that recorded the ECG measured, beside ours, and what it said; empty where the file has neither.
+class DeviceRow(NamedTuple):
+    """A value of the device that recorded the ECG, beside ours.
+
+    Attributes:
+        label, unit: for a person.
+        device: its value.
+        ours: ``-`` where we have none; both of ours where the device does not say by which formula it corrected QT.
+    """
+
+    label: str
+    device: str
+    unit: str
+    ours: str
+
+
+def device_rows(measured: Measurements, metadata: Mapping[str, Any]) -> list[DeviceRow]:
+    """What the device measured, beside ours; empty where the file has none of it.
 
     Args:
-        metadata: a recording's; ``device_measurements`` by our names of them, ``device_statements``.
+        metadata: a recording's, see `llava_ecg.ecg.formats.device`.
     """
-    values, said = metadata.get("device_measurements", {}), metadata.get("device_statements", [])
+    known = {**_ROWS, **_OF_DEVICES}
+    return [
+        DeviceRow(known[name][0], f"{value:g}", known[name][1], _ours(measured, name, known[name][2]))
+        for name, value in metadata.get("device_measurements", {}).items()
+        if name in known
+    ]
+
+
+def _ours(measured: Measurements, name: str, spec: str) -> str:
+    if name == "qtc_ms":
+        told = {"Bazett": measured.qtc_bazett_ms, "Fridericia": measured.qtc_fridericia_ms}
+        return ", ".join(f"{value:.0f} {formula}" for formula, value in told.items() if value is not None) or "-"
+    value = getattr(measured, name)
+    return "-" if value is None else format(value, spec)
+
+
+def device_table(measured: Measurements, metadata: Mapping[str, Any]) -> str:
+    """What the device measured, beside ours, and what it stated; empty where the file has neither.
+
+    Args:
+        metadata: as for `device_rows`.
+    """
+    values, said = device_rows(measured, metadata), metadata.get("device_statements", [])
     if not values and not said:
         return ""
     lines = [f"{'of the device':<16}{'device':>7}     {'ours':>7}"] if values else ["of the device"]
-    for name, (label, unit, spec) in _ROWS.items():
-        if name in values:
-            ours = getattr(measured, name)
-            shown = "-" if ours is None else format(ours, spec)
-            lines.append(f"{label:<16}{values[name]:>7g} {unit:<4}{shown:>7}")
+    lines += [f"{row.label:<16}{row.device:>7} {row.unit:<4}{row.ours:>7}" for row in values]
     for text in said:
         lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)

@@ -180,3 +180,9 @@ def test_every_stretch_is_read_alone(tmp_path: Path, few: list[bool]) -> None:
     assert few == [True, True]
     turns = written(tmp_path / "b.dcm", GROUPS["in turn"])
     assert dicom.Dicom().seconds(turns) is None and parts_of(turns)[0] == 11.5, "which leads are asked for counts"
+
+
+def test_a_part_has_what_the_device_said(tmp_path: Path, few: list[bool]) -> None:
+    path = written(tmp_path / "a.dcm", GROUPS["as it is"])
+    assert read(path, start=1, seconds=2).metadata == read(path).metadata
+    assert any(few) and read(path).metadata["device_measurements"]["qtc_ms"] == 370.0

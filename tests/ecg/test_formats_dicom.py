@@ -183,3 +183,122 @@ def test_the_file_meta_without_its_preamble(tmp_path: Path, whole: np.ndarray, c
     """Also with the mark alone in front."""
     (tmp_path / "ecg").write_bytes(Path(source()).read_bytes()[cut:])
     assert np.array_equal(read(tmp_path / "ecg").signal, whole)
+
+
+# -- what the device said ----------------------------------------------------------------------------------------------
+
+
+def annotation(
+    meaning: str = "",
+    value: float | str | None = None,
+    unit: str = "ms",
+    *,
+    code: str = "",
+    text: str = "",
+    **given: Any,
+) -> Any:
+    """An annotation of the whole first group, unless ``given`` says another."""
+    from pydicom import Dataset
+
+    def coded(value: str, meaning: str) -> list[Any]:
+        item = Dataset()
+        item.CodeValue, item.CodeMeaning = value, meaning
+        return [item]
+
+    made = Dataset()
+    made.ReferencedWaveformChannels = [1, 0]
+    if meaning or code:
+        made.ConceptNameCodeSequence = coded(code, meaning)
+    if value is not None:
+        made.NumericValue = value
+        made.MeasurementUnitsCodeSequence = coded(unit, "")
+    if text:
+        made.UnformattedTextValue = text
+    for name, each in given.items():
+        setattr(made, name, each)
+    return made
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The metadata of a file with these annotations."""
+
+    def make(*annotations: Any, groups: Callable[[Any, Any], list[Any]] | None = None) -> dict[str, Any]:
+        import pydicom
+
+        file = pydicom.dcmread(source())
+        file.WaveformAnnotationSequence = list(annotations)
+        if groups is not None:
+            file.WaveformSequence = groups(*file.WaveformSequence)
+        file.save_as(tmp_path / "told.dcm")
+        return dict(read(tmp_path / "told.dcm").metadata)
+
+    return make
+
+
+def test_what_the_device_of_a_file_said() -> None:
+    """A zero PP interval, the places of waves and the patient stay out."""
+    assert read(source()).metadata == {
+        "age": 42.0,
+        "sex": "female",
+        "device": "Mortara Instrument, Inc. el250",
+        "device_measurements": {
+            "rr_ms": 982.0,
+            "pr_ms": 161.0,
+            "qrs_ms": 75.0,
+            "qt_ms": 368.0,
+            "qtc_ms": 370.0,
+            "axis_deg": 52.0,
+            "p_axis_deg": 74.0,
+            "t_axis_deg": 57.0,
+        },
+        "device_statements": ["RITMO SINUSALE", "ECG NORMALE"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"),
+    [
+        (annotation(value=0.161, unit="s", code="2:15872"), {"pr_ms": 161.0}),
+        (annotation("PR Interval", 161, "deg", code="5.13.5-7"), {}),
+        (annotation("PR Interval", 161, "", code="5.13.5-7"), {}),
+        (annotation("PR Interval", 0, code="5.13.5-7"), {}),
+        (annotation("Heart rate", 61, "{beats}/min", code="8867-4"), {"heart_rate_bpm": 61.0}),
+        (annotation("Ventricular Heart Rate", 61, "/min", code="own-1"), {"heart_rate_bpm": 61.0}),
+        (annotation("QTc Interval", 400, code="2:15876"), {"qtc_ms": 400.0}),
+        (annotation("QTc global using Fredericia formula", 400, code="2:15892"), {"qtc_fridericia_ms": 400.0}),
+        (annotation("QTc (Hodges)", 400, code="own-2"), {"qtc_hodges_ms": 400.0}),
+        (annotation(value=400, code="MDC_ECG_TIME_PD_QTcB"), {"qtc_bazett_ms": 400.0}),
+        (annotation("QRS axis", -61, "deg", code="2:16132"), {"axis_deg": -61.0}),
+        (annotation("PR interval per lead", 161, code="2:7168"), {}),
+        (annotation("PR Interval", 161, ReferencedWaveformChannels=[1, 3]), {}),
+        (annotation("PR Interval", 161, ReferencedWaveformChannels=[2, 0]), {"pr_ms": 161.0}),  # of the median beat
+        (annotation("PR Interval", 161, TemporalRangeType="POINT", ReferencedSamplePositions=[5]), {}),
+        (annotation("PR Interval", "161\\162"), {}),  # damaged
+        (annotation("PR Interval", 161, ReferencedWaveformChannels=[1]), {}),
+    ],
+)
+def test_a_measurement_is_taken_by_its_code_and_unit(told: Any, made: Any, kept: dict[str, float]) -> None:
+    assert told(made).get("device_measurements", {}) == kept
+
+
+def test_the_first_of_two_values_is_taken_and_none_of_another_recording(told: Any) -> None:
+    twice = [annotation("QT Interval", 368), annotation("QT Interval", 370, ReferencedWaveformChannels=[2, 0])]
+    assert told(*twice)["device_measurements"] == {"qt_ms": 368.0}
+
+    def apart(group: Any, _: Any) -> list[Any]:
+        return [part(group, range(12), 0, 5000, 60_000), part(group, range(12), 0, 5001, 0)]
+
+    found = told(*twice, annotation(text="LVH"), annotation(text="AF", ReferencedWaveformChannels=[2, 0]), groups=apart)
+    assert found["device_measurements"] == {"qt_ms": 370.0} and found["device_statements"] == ["AF"]
+
+
+def test_a_statement_that_may_name_somebody_is_dropped_whole(told: Any) -> None:
+    found = told(
+        annotation(text="Sinus rhythm\r\nLow voltage"),
+        annotation(text="Normal ECG\r\nBefundet von\r\nErika Meier"),
+        annotation("Overreading Physician", text="Erika Meier"),
+        annotation("Rhythm", text="Sinus rhythm"),
+        annotation(text="V", ReferencedSamplePositions=[5], TemporalRangeType="POINT"),
+    )
+    assert found["device_statements"] == ["Sinus rhythm", "Low voltage"]

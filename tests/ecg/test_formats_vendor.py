@@ -9,6 +9,7 @@ import struct
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -80,6 +81,7 @@ def test_what_the_device_said_stands_beside_ours(shared: Path, capsys: pytest.Ca
     assert re.search(r"^of the device +device +ours$", out, re.MULTILINE)
     assert re.search(r"^heart rate +41 bpm +4\d\.\d$", out, re.MULTILINE)
     assert "- Sinus bradycardia (rate< 50)" in out
+    assert re.search(r"^QTc, no formula +393 ms +\d+ Bazett, \d+ Fridericia$", out, re.MULTILINE)
 
 
 def test_a_type_that_is_not_known_is_one_sentence(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,13 +287,56 @@ def test_the_kind_is_told_from_the_content(head: bytes, kind: str | None) -> Non
     assert vendor.kind_of(head) == kind
 
 
-def test_who_looked_at_it_is_no_statement() -> None:
-    from types import SimpleNamespace
-
-    said = [("Sinus rhythm", ""), ("Confirmed by DR. A. NAME", ""), ("Long QT", "QTc > 480"), ("", "")]
-    record = SimpleNamespace(
-        interpretation=SimpleNamespace(statements=said),
-        measurements=SimpleNamespace(**dict.fromkeys(vendor._MEASURED)),
+def parsed(statements: list[tuple[str, str]] | None = None, **given: Any) -> Any:
+    """What the library makes of a file, as far as the metadata go by it."""
+    told: dict[str, Any] = {"annotations": {}, "raw_metadata": {}} | given
+    return SimpleNamespace(
+        interpretation=SimpleNamespace(statements=statements or []),
+        measurements=SimpleNamespace(**dict.fromkeys(vendor._MEASURED) | told.pop("measurements", {})),
         patient=SimpleNamespace(age=None, sex=""),
+        **told,
     )
-    assert vendor._metadata(record) == {"device_statements": ["Sinus rhythm", "Long QT (QTc > 480)"]}
+
+
+def test_who_looked_at_it_is_no_statement() -> None:
+    said = [("Sinus rhythm", ""), ("Confirmed by DR. A. NAME", ""), ("Long QT", "QTc > 480"), ("", "")]
+    told = vendor._metadata(parsed(said), "ge_muse_xml")
+    assert told == {"device_statements": ["Sinus rhythm", "Long QT (QTc > 480)"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "kept"),
+    [
+        ("ge_muse_xml", {"annotations": {"QTCorrected": "417"}}, {"qtc_ms": 417.0}),
+        ("scp_ecg", {"annotations": {"qtc": "431 ms (formula code 2)"}}, {"qtc_hodges_ms": 431.0}),
+        ("scp_ecg", {"annotations": {"qtc": "431 ms (formula code 200)"}}, {"qtc_ms": 431.0}),
+        ("sierra_xml", {"annotations": {"qtc": "393 ms (formula not stated)"}}, {"qtc_ms": 393.0}),
+        ("mortara_el250", {"raw_metadata": {"qtc": 402}}, {"qtc_ms": 402.0}),
+        ("hl7_aecg", {"annotations": {"MDC_ECG_TIME_PD_QTc_GL": "0.443 s"}}, {"qtc_ms": 443.0}),
+        ("hl7_aecg", {"annotations": {"MDC_ECG_TIME_PD_QTc": "443"}}, {}),  # of what?
+        ("hl7_aecg", {"annotations": {"MDC_ECG_TIME_PD_QTc": "44 deg"}}, {}),
+        ("hl7_aecg", {"annotations": {"MDC_ECG_TIME_PD_P": "102 ms"}}, {"p_ms": 102.0}),
+        ("ge_muse_xml", {"measurements": {"pr_interval": 0, "qrs_axis": 0}}, {"axis_deg": 0.0}),  # no P wave
+        ("scp_ecg", {"measurements": {"p_axis": 29999, "rr_interval": 820}}, {"rr_ms": 820.0}),
+        (
+            "sierra_xml",
+            {"measurements": {"qtc_bazett": 466}, "annotations": {"qtc": "466 ms (formula not stated)"}},
+            {"qtc_bazett_ms": 466.0},
+        ),
+    ],
+)
+def test_what_the_device_measured(kind: str, told: dict[str, Any], kept: dict[str, float]) -> None:
+    assert vendor._metadata(parsed(**told), kind).get("device_measurements", {}) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("muse_guangxi_teaching_sinus_rhythm.xml", 417.0), ("hl7_aecg_example.xml", 443.0)],
+)
+def test_the_corrected_qt_of_a_file_is_kept(shared: Path, name: str, value: float) -> None:
+    assert read(shared / "data" / "formats" / name).metadata["device_measurements"]["qtc_ms"] == value
+
+
+def test_an_aecg_states_its_rhythm(shared: Path) -> None:
+    told = read(shared / "data" / "formats" / "hl7_aecg_example.xml").metadata
+    assert told["device_statements"] == ["Sinus Rhythm"]

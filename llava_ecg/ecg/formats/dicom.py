@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+from llava_ecg.ecg.formats.dicom_annotations import annotated
 from llava_ecg.ecg.formats.dicom_groups import (
     begin_s,
     choose,
@@ -221,7 +222,7 @@ def _read(path: Path, options: Options, file: Any, little_endian: bool) -> Recor
     if len(chosen) > 1 and options.leads is not None and len(options.leads) != len(put.leads):
         chosen = [choose(sequence)]  # the names given are those of one group's channels
         put = put_together([group_of(path, sequence[chosen[0]], little_endian)], span)
-    others = [other for index, other in enumerate(sequence) if index not in chosen and is_original(other)]
+    others = [index for index, other in enumerate(sequence) if index not in chosen and is_original(other)]
     notes = [f"{len(others)} more recorded waveform{'s'[: len(others) > 1]} of the file left out"] if others else []
     if len({begin_s(sequence[index]) for index in chosen}) > 1:
         notes.insert(0, f"the leads were recorded in turn, in {len(chosen)} waveforms of the file")
@@ -236,7 +237,7 @@ def _read(path: Path, options: Options, file: Any, little_endian: bool) -> Recor
         units=put.units,
         leads=put.leads,
         start=None if start is None else start + timedelta(seconds=put.begin_s),
-        metadata=_metadata(file),
+        metadata=_metadata(file) | annotated(file, {index + 1 for index in others}),
         notes=notes,
     )
     return begun(recording, options)

@@ -8,12 +8,11 @@ to get it.
 from __future__ import annotations
 
 import json
-import math
 import re
 import struct
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats import mfer_definitions
+from llava_ecg.ecg.formats import device, mfer_definitions
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -50,6 +49,7 @@ _INCREMENT = re.compile(rb'<(?:\w+:)?increment\s[^>]*?value="([0-9.eE+-]+)"[^>]*
 _SECONDS = {b"s": Fraction(1), b"ms": Fraction(1, 1000), b"us": Fraction(1, 1_000_000)}
 _MEASURED = {
     "heart_rate": "heart_rate_bpm",
+    "rr_interval": "rr_ms",
     "pr_interval": "pr_ms",
     "qrs_duration": "qrs_ms",
     "qt_interval": "qt_ms",
@@ -59,10 +59,19 @@ _MEASURED = {
     "qrs_axis": "axis_deg",
     "t_axis": "t_axis_deg",
 }
-_NAMED = re.compile(
-    r"confirm|overread|review|referred|technician|physician|doctor|\bdr\b|\bmd\b|electronically|signed", re.I
-)
-"""Statements that tell who looked at the ECG, not what it shows."""
+# The library knows fields for two formulas of QTc and notes other values under names of the formats.
+_NOTED = {
+    "QTCorrected": "qtc_ms",  # MUSE, which does not say by which formula
+    "qtc": "qtc_ms",  # Sierra, SCP-ECG, Mortara
+    "MDC_ECG_TIME_PD_P": "p_ms",
+    "MDC_ECG_TIME_PD_QTc": "qtc_ms",
+    "MDC_ECG_TIME_PD_QTcB": "qtc_bazett_ms",
+    "MDC_ECG_TIME_PD_QTcF": "qtc_fridericia_ms",
+    "MDC_ECG_TIME_PD_QTcH": "qtc_hodges_ms",
+}
+_IN_MS = ("QTCorrected", "qtc")  # where they come without a unit
+_NOTE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?([a-z]*)(?: \(formula code (\d+)\)| \(formula not stated\))?")
+_FORMULAS = {"1": "qtc_bazett_ms", "2": "qtc_hodges_ms"}  # SCP-ECG, EN 1064, 5.10.2.5
 _PULSE_MV = 1.0
 
 
@@ -212,7 +221,7 @@ def _recording(path: Path, record: Any, kind: str, said: list[str], options: Opt
         units=[None if lead.is_raw or not lead.units else str(lead.units) for lead in leads],
         leads=[str(lead.label) or None for lead in leads],
         start=record.recording.date,
-        metadata=_metadata(record),
+        metadata=_metadata(record, kind),
         notes=notes,
     )
     return replace(made, format=NAMES[kind])
@@ -275,21 +284,32 @@ def _notes(said: Sequence[str], kind: str) -> list[str]:
     return damaged + others
 
 
-def _metadata(record: Any) -> dict[str, Any]:
+def _metadata(record: Any, kind: str) -> dict[str, Any]:
     """Age and sex, and what the device measured and said; nothing that names a person."""
-    measured = {
-        ours: float(value)
-        for theirs, ours in _MEASURED.items()
-        if (value := getattr(record.measurements, theirs)) is not None and math.isfinite(value)
-    }
-    statements = [
-        " ".join(f"{text} ({reason})".split()) if reason else " ".join(str(text).split())
-        for text, reason in record.interpretation.statements
-        if text and not _NAMED.search(f"{text} {reason}")
-    ]
+    measured = {ours: getattr(record.measurements, theirs) for theirs, ours in _MEASURED.items()}
+    said = [f"{text} ({reason})" if reason else str(text) for text, reason in record.interpretation.statements if text]
+    if kind == "hl7_aecg" and record.annotations.get("rhythm"):
+        said.insert(0, str(record.annotations["rhythm"]))
     told: dict[str, Any] = {"age": record.patient.age, "sex": record.patient.sex}
-    if measured:
-        told["device_measurements"] = measured
-    if statements:
-        told["device_statements"] = statements
-    return {key: value for key, value in told.items() if value not in (None, "")}
+    told = {key: value for key, value in told.items() if value not in (None, "")}
+    return told | device.metadata({**_noted(record), **_known(measured)}, said)
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _noted(record: Any) -> dict[str, float | None]:
+    """What the library has no field for, by our names. A QTc whose formula is not stated is told where it is none of
+    those whose formula is."""
+    found: dict[str, float | None] = {}
+    for theirs, ours in _NOTED.items():
+        for key in (theirs, f"{theirs}_GL"):
+            note = _NOTE.fullmatch(str(record.annotations.get(key, record.raw_metadata.get(key, ""))).strip())
+            if note is None:
+                continue
+            name = _FORMULAS.get(note[3] or "", ours)
+            unit = note[2] or ("ms" if theirs in _IN_MS else "")
+            found.setdefault(name, device.converted(name, float(note[1]), unit))
+    known = (record.measurements.qtc_bazett, record.measurements.qtc_fridericia)
+    return {name: value for name, value in found.items() if name != "qtc_ms" or value not in known}
