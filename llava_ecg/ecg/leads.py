@@ -34,6 +34,7 @@ _BY_KEY = {name.lower(): name for name in STANDARD} | {
 _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
 _STRAY = " \t,;:.|/'\"`*\u2018\u2019\u201c\u201d"
+_LAYERS = 9  # of brackets around a name; each takes a look at all of it
 # a hyphen after a blank is a sign ("Lead -aVR" is inverted), one without a blank joins the words ("Lead-II")
 _JOIN = r"(?:[\s_:.]+|-)?"
 _PREFIX = re.compile(
@@ -69,7 +70,7 @@ def canonical(name: str) -> str:
 
 def _bare(name: str) -> str:
     """The name without stray punctuation, quotes or brackets around it; as it was if nothing else is left."""
-    while name:
+    for _ in range(_LAYERS):
         inner = name.strip(_STRAY)
         if len(inner) > 1 and inner[0] + inner[-1] in ("()", "[]", "{}", "<>"):
             inner = inner[1:-1]

@@ -44,11 +44,11 @@ SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
 # of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate:
 # 72"
 _RATE_LINE = re.compile(
-    r"(?:\bsampl\w*[ _-]*(?:rate|freq\w*)|\bfs|^\W*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)",
+    r"(?:\bsampl\w{0,40}[ _-]{0,40}(?:rate|freq\w*)|\bfs|^[^\w\n]*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)",
     re.IGNORECASE | re.MULTILINE,
 )
-_UNIT_LINE = re.compile(r"^\W*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
-_LEAD_LINE = re.compile(r"^\W*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
+_UNIT_LINE = re.compile(r"^[^\w\n]*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
+_LEAD_LINE = re.compile(r"^[^\w\n]*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)

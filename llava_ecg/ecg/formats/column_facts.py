@@ -127,7 +127,7 @@ class _Times:
 
     def _by_clock(self, values: np.ndarray, texts: list[str] | None) -> np.ndarray | None:
         if texts is not None:
-            values = np.array([columns.moment(text, value) for text, value in zip(texts, values, strict=True)])
+            values = columns.moments(texts, values)
         self._finite = bool(np.isfinite(values).all())
         if not self._finite:
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +42,7 @@ _COUNTER = re.compile(
     r"samples?|rows?|row[ .]?names?|frames?|packets?|seq(?:uence)?|n|level \d+|line)$"
 )
 _DATE = re.compile(r"^(?:date|datum|day)$")
-_WITH_UNIT = re.compile(r"^(.*?)[\s_]*[(\[{]([^)\]}]*)[)\]}]$")  # "V1 (mV)", "time [ms]", "time_(s)"
+_WITH_UNIT = re.compile(r"^(.*?)[\s_]*[(\[{]([^()\[\]{}]*)[)\]}]$")  # "V1 (mV)", "time [ms]", "time_(s)"
 _AND_UNIT = re.compile(
     r"^(.*?)(?:[\s_]+(?:in[\s_]+)?|\s*[/,:]\s*|-|\.)([a-z\u00b5\u03bc]+)$", re.IGNORECASE
 )  # "time_ms", "ECG/mV", "t, s"
@@ -52,6 +52,7 @@ _DATE_FORMS = (
     *(f"{date} %H:%M:%S{part}" for date in ("%d.%m.%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y") for part in (".%f", "")),
     *(f"%H:%M:%S{part} {date}" for date in ("%d/%m/%Y", "%Y-%m-%d") for part in (".%f", "")),
 )
+_RUN = re.compile(r"([\s_])[\s_]+")  # which the two patterns above would try from each of its places
 EVEN = 0.95  # of the steps of a counter or clock are alike; a counter of packets begins anew now and then
 
 
@@ -146,6 +147,7 @@ def _spaced(name: str) -> str:
 def _split(title: str, below: str | None) -> tuple[str, str | None]:
     """(name, unit) of a column: the unit from the row below, in brackets, or after the name if it is one of time or
     voltage."""
+    title = _RUN.sub(r"\1", title)
     match = _WITH_UNIT.match(title)
     if match and (match[1].strip() or not match[2].strip()):
         name, unit = match[1].strip(), match[2].strip()
@@ -239,7 +241,7 @@ def _seconds(path: Path, table: Table, column: int, key: str, unit: str | None) 
     with times."""
     times = table.values[:, column]
     if column in table.faults:
-        times = np.array([moment(text, number) for text, number in zip(table.texts[column], times, strict=True)])
+        times = moments(table.texts[column], times)
         if np.isfinite(times).all():
             times = times + 86400.0 * np.cumsum(np.concatenate([[0], np.diff(times) < -43200]))  # past midnight
             return times, 1.0
@@ -271,22 +273,41 @@ def epoch_scale(size: float) -> float:
     return next((10.0**-power for power in (9, 6, 3) if 5e8 < size * 10.0**-power < 5e9), 1.0)
 
 
-def moment(text: str, number: float) -> float:
-    """Seconds of a cell; NaN where it is none."""
-    if math.isfinite(number):
-        return number
+def moments(texts: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+    """Seconds of the cells of a column; NaN from the first one on that is no time, since such a column is none.
+
+    Args:
+        texts: of the cells.
+        numbers: those that they are; NaN for one that is no number.
+    """
+    found = np.full(len(texts), np.nan)
+    form: str | None = None
+    for row, (text, number) in enumerate(zip(texts, numbers.tolist(), strict=True)):
+        found[row], form = (number, form) if math.isfinite(number) else _moment(text, form)
+        if math.isnan(found[row]):
+            break
+    return found
+
+
+def _moment(text: str, usual: str | None) -> tuple[float, str | None]:
+    """(seconds of a cell, the form in which it is written), NaN where it is no time.
+
+    Args:
+        usual: the form of the cell above, which is tried first; no text is written in two of them.
+    """
     text = re.sub(r"^-?0 days?,? \+?", "", text.strip("[]' \""))  # pandas writes spans of time so
     clock = _CLOCK.match(text.split(" ")[0])
     if clock:
-        return 3600.0 * int(clock[1] or 0) + 60.0 * int(clock[2]) + float(clock[3].replace(",", "."))
+        return 3600.0 * int(clock[1] or 0) + 60.0 * int(clock[2]) + float(clock[3].replace(",", ".")), usual
     text = re.sub(r"(\d{2}:\d{2}:\d{2}),(\d+)$", r"\1.\2", text)
-    for form in (None, *_DATE_FORMS):
+    forms: Iterable[str | None] = (usual, None, *_DATE_FORMS)
+    for form in forms:
         try:
             moment = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)
-            return (moment.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+            return (moment.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds(), form
         except ValueError:
             continue
-    return math.nan
+    return math.nan, usual
 
 
 def _rate(path: Path, times: np.ndarray, unit: float) -> float:

@@ -44,7 +44,7 @@ class Dialect:
     @classmethod
     def of(cls, line: str, separator: str | None) -> Dialect:
         """By a file's first line; what stands in quotes does not count."""
-        quote = "'" if re.search(r"(?:^|[,;\t|])\s*'", line) else '"'
+        quote = "'" if re.search(r"(?:^|[,;\t|])[^\S\t]*'", line) else '"'
         outside = re.sub(f"{quote}[^{quote}]*{quote}", "", line)
         if separator is None:
             separator = next((mark for mark in _SEPARATORS if mark in outside), None)

@@ -273,7 +273,7 @@ def _lead(channel: Any) -> str | None:
     match = _LEAD_CODE.match(str(sources[0].get("CodeValue", "")))
     if match and int(match[1]) in _LEAD_BY_CODE:
         return _LEAD_BY_CODE[int(match[1])]
-    meaning = re.sub(r"\(.*?\)", "", str(sources[0].get("CodeMeaning", ""))).strip()
+    meaning = re.sub(r"\([^()]*\)", "", str(sources[0].get("CodeMeaning", ""))).strip()
     return lead_names.canonical(meaning or str(channel.get("ChannelLabel", ""))) or None
 
 

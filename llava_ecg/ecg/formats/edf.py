@@ -73,8 +73,7 @@ def _recording(path: Path, edf: Any, options: Options) -> Recording:
         kept = [row for row in kept if millivolts_per(_unit(signals[row]) or "") is not None] or kept
         notes += [
             f"{named[row]} is left out: {_unit(signals[row]) or 'no unit'} is no unit of voltage"
-            for row in range(len(signals))
-            if row not in kept
+            for row in sorted({*range(len(signals))} - {*kept})
         ]
     fastest = max(float(signals[row].sampling_frequency) for row in kept)
     rows = (_placed if interrupted(edf) else _part)(path, edf, kept, fastest, options, notes)
@@ -96,7 +95,8 @@ def _part(
     path: Path, edf: Any, kept: Sequence[int], fastest: float, options: Options, notes: list[str]
 ) -> list[np.ndarray]:
     """The part that is asked for, of each signal that is kept, at the rate of the fastest."""
-    signals = [edf.signals[row] for row in kept]
+    every = edf.signals  # which edfio makes anew each time
+    signals = [every[row] for row in kept]
     span = _span(path, edf, signals, options)
     rows = [_at(signal, fastest, str(signal.label).strip(), notes, span) for signal in signals]
     rate = options.rate or fastest
@@ -125,7 +125,8 @@ def _placed(
         notes.append(
             f"the recording was interrupted: {len(found)} pieces, {missing:g} s between them were not recorded"
         )
-    return placed(path, edf, [edf.signals[row] for row in kept], found, first, last)
+    every = edf.signals  # which edfio makes anew each time
+    return placed(path, edf, [every[row] for row in kept], found, first, last)
 
 
 def _unit(signal: Any) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -237,7 +238,7 @@ def assemble(
     scales = [millivolts_per(unit) for unit in units]  # type: ignore[arg-type]
     voltages = [row for row, scale in enumerate(scales) if scale is not None]
     others = [] if options.leads is not None else [row for row in voltages if lead_names.is_other_signal(names[row])]
-    kept = [row for row in voltages if row not in others]
+    kept = sorted({*voltages} - {*others})  # by sets: a file may name many thousands of signals
     if voltages and not kept:
         raise InputError(
             f"{path} holds no ECG, only {', '.join(names)}; if they are leads, name them as in --leads II,V5"
@@ -248,12 +249,12 @@ def assemble(
         )
     notes += [
         f"{names[row]} is left out: {units[row]} is no unit of voltage"
-        for row in range(len(units))
-        if row not in voltages
+        for row, scale in enumerate(scales)
+        if scale is None
     ]
     notes += [f"{names[row]} is left out: it is no ECG lead by its name" for row in others]
     names = tuple(names[row] for row in kept)
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{path} names {', '.join(twice)} more than once; name its {values.shape[0]} leads as in --leads I,II,V1"

@@ -45,7 +45,8 @@ NAMES = {
 }
 """The library's name of a format -> ours."""
 _ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s>/]")
-_INCREMENT = re.compile(rb'<(?:\w+:)?increment\s[^>]*?value="([0-9.eE+-]+)"[^>]*?unit="(s|ms|us)"')
+_INCREMENT = re.compile(rb"<(?:\w+:)?increment\s([^<>]*)>")
+_ATTRIBUTE = re.compile(rb'\b(value|unit)="([^"]*)"')
 _SECONDS = {b"s": Fraction(1), b"ms": Fraction(1, 1000), b"us": Fraction(1, 1_000_000)}
 _MEASURED = {
     "heart_rate": "heart_rate_bpm",
@@ -133,7 +134,7 @@ def kind_of(head: bytes) -> str | None:
         return "alivecor_kardia"
     if not text.startswith("<"):
         return None
-    bare = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\])?[^>]*>", "", text, flags=re.DOTALL)
+    bare = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^<>\[]*(\[[^\]]*\])?[^<>]*>", "", text, flags=re.DOTALL)
     root = _ROOT.search(bare)
     kind = _ROOTS.get(root[1].lower()) if root else None
     if kind == "mortara_el250" and not re.search(r"mortara|<channel|eli", bare, re.IGNORECASE):
@@ -156,15 +157,19 @@ def _is_scp(head: bytes) -> bool:
 
 
 def _check_scp(path: Path) -> None:
-    """Raise where section 3 promises more samples than the file has bits: the library takes memory for all of them."""
+    """Raise where section 3 promises more samples than the file has bits: the library takes memory for all of them.
+
+    Of several sections of a number, the library takes the last.
+    """
     content = path.read_bytes()
     pointers = content[22 : 6 + int.from_bytes(content[10:14], "little")]
-    for number, length, place in struct.iter_unpack("<HII", pointers[: len(pointers) // 10 * 10]):
-        leads = content[place + 17 : place - 1 + length] if number == 3 else b""  # behind its header, count and flags
-        ranges = struct.iter_unpack("<IIB", leads[: len(leads) // 9 * 9])
-        promised = sum(max(0, last - first + 1) for first, last, _ in ranges)
-        if promised > 8 * len(content):
-            raise InputError(f"{path} is damaged: it promises {promised:,} samples and is {len(content):,} bytes long")
+    sections = struct.iter_unpack("<HII", pointers[: len(pointers) // 10 * 10])
+    length, place = {number: (length, place) for number, length, place in sections if length}.get(3, (0, 0))
+    leads = content[place + 17 : place - 1 + length] if place else b""  # behind its header, count and flags
+    ranges = struct.iter_unpack("<IIB", leads[: len(leads) // 9 * 9])
+    promised = sum(max(0, last - first + 1) for first, last, _ in ranges)
+    if promised > 8 * len(content):
+        raise InputError(f"{path} is damaged: it promises {promised:,} samples and is {len(content):,} bytes long")
 
 
 def _text(head: bytes) -> str:
@@ -234,13 +239,14 @@ def _rate(path: Path, kind: str, rounded: float) -> float:
 
 
 def _of_aecg(content: bytes) -> Iterator[float]:
-    for value, unit in _INCREMENT.findall(content):
-        try:
-            step = Fraction(value.decode()) * _SECONDS[unit]
+    for tag in _INCREMENT.finditer(content):
+        told = dict(_ATTRIBUTE.findall(tag[1]))
+        value, unit = told.get(b"value", b"").decode("ascii", "replace"), told.get(b"unit", b"")
+        try:  # as float first: a Fraction of 1e-999999999 would have a thousand million digits
+            if unit in _SECONDS and 0 < float(value) < 1e9:
+                yield float(1 / (Fraction(value) * _SECONDS[unit]))
         except ValueError:
             continue
-        if step > 0:
-            yield float(1 / step)
 
 
 def _of_kardia(content: bytes) -> Iterator[float]:
@@ -277,7 +283,7 @@ def _without_pulse(values: np.ndarray, rate: float) -> tuple[np.ndarray, list[st
 def _notes(said: Sequence[str], kind: str) -> list[str]:
     """The library's warnings, those that are one for each lead together."""
     checks = [text for text in said if text.startswith("CRC32 mismatch")]
-    others = [f"{NAMES[kind]}: {text}" for text in dict.fromkeys(said) if text not in checks]
+    others = [f"{NAMES[kind]}: {text}" for text in dict.fromkeys(said) if not text.startswith("CRC32 mismatch")]
     damaged = (
         [f"the checksums of {len(checks)} waveforms in the file are wrong, so it may be damaged"] if checks else []
     )
