@@ -1,6 +1,7 @@
-"""The table of gem-tiny's card, from what `tiny_quality.py` wrote; a target that is missed is in bold.
+"""The tables of gem-tiny's card: of its answers, from what `tiny_quality.py` wrote, a missed target in bold; and of its
+towers' heads beside the plain CNN, from what ``python -m llava_ecg.train.tiny.towers`` printed of each.
 
-python scripts/bench/card.py scripts/bench/results/tiny_quality.json
+python scripts/bench/card.py scripts/bench/results/tiny_quality.json --towers scripts/bench/results/tiny_towers.json
 """
 
 from __future__ import annotations
@@ -99,15 +100,38 @@ def table(content: Mapping[str, Any]) -> str:
     return "\n".join([HEAD, *lines])
 
 
+TOWERS = {"ecg": "signal", "image": "page at 200 dpi", "cnn": "plain CNN of the signal"}
+TOLD = (
+    (("macro F1",), 2, "PTB-XL superclasses, macro F1", ""),
+    (("macro AUC",), 2, "the same, macro AUC", ""),
+    (("atrial fibrillation", "rhythm_regular", "p_present"), 2, "fibrillation, regular, P waves, AUC", ""),
+    (("left bundle branch block", "right bundle branch block"), 2, "left and right bundle branch block, AUC", ""),
+    (("heart_rate_bpm",), 1, "mean absolute error of the rate", " bpm"),
+    (("pr_ms", "qrs_ms", "qt_ms"), 1, "of PR, QRS, QT", " ms"),
+)
+
+
+def heads_table(content: Mapping[str, Any]) -> str:
+    """What the heads of the towers tell, as Markdown."""
+    lines = [f"| | {' | '.join(TOWERS.values())} |", "|---" * (len(TOWERS) + 1) + "|"]
+    for names, digits, row, unit in TOLD:
+        cells = (", ".join(f"{content['test'][tower][name]:.{digits}f}" for name in names) + unit for tower in TOWERS)
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("json", type=Path)
-    path = parser.parse_args(argv).json
-    try:
-        print(table(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        parser.error(f"{path} is nothing that scripts/bench/tiny_quality.py --json wrote ({error})")
+    parser.add_argument("json", type=Path, help="by scripts/bench/tiny_quality.py")
+    parser.add_argument("--towers", type=Path, help='JSON: what each training printed last, under "test"')
+    options = parser.parse_args(argv)
+    for path, made in ((options.json, table), (options.towers, heads_table)):
+        try:
+            if path is not None:
+                print(made(json.loads(path.read_text(encoding="utf-8"))), end="\n\n")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{path} holds no such figures ({error})")
     return 0
 
 
