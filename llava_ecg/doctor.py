@@ -191,7 +191,7 @@ def devices() -> Iterator[Finding]:
 
 
 def attention() -> Iterator[Finding]:
-    """What attention of packed sequences and of decoding runs on."""
+    """What attention of packed sequences, of what follows on what was read, and of decoding runs on."""
     import torch
 
     from llava_ecg.engine.attention import ROLES, choose
@@ -200,6 +200,7 @@ def attention() -> Iterator[Finding]:
     kind = torch.bfloat16 if device == "cuda" else torch.float32
     brings = {
         "varlen": ("packed", "torch 2.11 or newer has flash attention for packs"),
+        "extend": ("continuing", "torch 2.11 or newer has flash attention for what follows on what was read"),
         "decode": ("decoding", "pip install triton (torch for CUDA brings it)"),
     }
     for role, (label, how) in brings.items():

@@ -25,6 +25,7 @@ def found(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[tu
 def test_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     _, told = found(capsys)
     assert {area for area, _ in told} >= {"program", "packages", "devices", "attention", "storage", "model"}
+    assert {name for area, name in told if area == "attention"} == {"packed", "continuing", "decoding"}
     assert told["packages", "base"]["status"] == "ok"
     assert told["devices", "cpu"]["values"]["memory"] > told["devices", "cpu"]["values"]["free"] > 0
     for one in told.values():
