@@ -26,7 +26,7 @@ import numpy as np
 
 from llava_ecg.data.conversation import STREAMS, Conversation
 from llava_ecg.data.records import Records
-from llava_ecg.errors import InputError
+from llava_ecg.errors import InputError, refuse_streams
 
 SUFFIXES = (".yaml", ".yml")
 _LARGEST = 1000.0
@@ -162,6 +162,7 @@ def read_sets(path: Path, streams: tuple[str, ...] = STREAMS) -> list[dict[str, 
     """
     import yaml
 
+    refuse_streams(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 
 from llava_ecg.data.conversation import STREAMS, Conversation, parse
-from llava_ecg.errors import InputError
+from llava_ecg.errors import InputError, refuse_streams
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _BOM = b"\xef\xbb\xbf"
@@ -51,6 +51,7 @@ def scan(path: Path) -> Iterator[Entry]:
     Raises:
         InputError: the file can't be opened, or is no list.
     """
+    refuse_streams(path)
     try:
         with path.open("rb") as file:
             yield from _lines(file) if path.suffix.lower() == ".jsonl" else _elements(path, file.read())

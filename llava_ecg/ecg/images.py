@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_ecg.errors import InputError
+from llava_ecg.errors import InputError, refuse_streams
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +34,7 @@ def read_image(path: Path) -> Image:
             raise InputError(f"{path} is a folder; give the image file itself")
         if not path.exists():
             raise InputError(f"no such image: {path}")
+        refuse_streams(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below says it
             # from memory: a part of a PNG may promise 4 GB, which is asked for where a file on disk is read

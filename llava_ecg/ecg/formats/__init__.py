@@ -22,7 +22,7 @@ from llava_ecg.ecg.formats.reader import (
 from llava_ecg.ecg.formats.windows import part_of
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
-from llava_ecg.errors import InputError
+from llava_ecg.errors import InputError, refuse_streams
 from llava_ecg.plugins import readers
 
 __all__ = ["Options", "Reader", "read"]
@@ -139,6 +139,7 @@ def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:
             found = header
         if found.is_dir():
             raise InputError(f"{shown} is a folder; give one ECG file in it")
+        refuse_streams(found)
         with found.open("rb") as file:
             return found, file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
