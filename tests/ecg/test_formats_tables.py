@@ -238,7 +238,7 @@ def test_a_lead_in_each_line(tmp_path: Path, ecg: np.ndarray) -> None:
         for name, lead in zip(("I", "Lead II"), ecg, strict=True)
     ]
     assert same(written(tmp_path, "\n".join(rows), **GIVEN), ecg)
-    with pytest.raises(InputError, match="has 'x' in line 2, column 1501"):
+    with pytest.raises(InputError, match="has text in line 2, column 1501"):
         written(tmp_path, rows[0] + "\n" + rows[1].rpartition(",")[0] + ",x", **GIVEN)
 
 
@@ -288,13 +288,18 @@ def test_columns_of_text(tmp_path: Path, ecg: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"has '\.' in line 2, column 2, where a number must be"):
         written(tmp_path, "Time;I;II\n" + text(TIME, marks, ecg[1], separator=";"), unit="mV")
     bad = ["x" if n == 9 else f"{value:.4f}" for n, value in enumerate(ecg[0])]
-    with pytest.raises(InputError, match="has 'x' in line 11, column 1"):
+    with pytest.raises(InputError, match="has text in line 11, column 1"):
         written(tmp_path, "Nehb (mV),II\n" + text(bad, ecg[1]), **GIVEN)
 
 
 APPLE = (
-    "Name,Erika\nRecorded Date,2019-05-05 10:10:10 +0200\nSymptoms,\nSoftware Version,1.90\n"
+    "Name,Erika\nDate of Birth,5 May 1955\nRecorded Date,2019-05-05 10:10:10 +0200\n"
+    "Classification,Sinus Rhythm\nSymptoms,\nSoftware Version,1.90\n"
     'Device,"Watch4,1"\nSample Rate,250 hertz\n'
+)
+APPLE_IN_GERMAN = (
+    "Name,Erika\nGeburtsdatum,05.05.1955\nAufgezeichnet am,2019-05-05 10:10:10 +0200\n"
+    "Klassifizierung,Sinusrhythmus\nSymptome,\nSoftwareversion,1.90\n"
 )
 OPENBCI = "%OpenBCI Raw EXG Data\n%Number of channels = 2\n%Sample Rate = 250 Hz\n"
 
@@ -318,6 +323,12 @@ def test_exports_of_devices(tmp_path: Path, ecg: np.ndarray) -> None:
     recording = written(tmp_path, f"{APPLE}\n\nLead,Lead II\nUnit,\u00b5V\n\n" + text(1000 * ecg[1], form="{:.3f}"))
     assert recording.leads == ("II",) and recording.rate == 250 and np.allclose(recording.signal[0], ecg[1], atol=1e-5)
     assert "Erika" not in repr(recording)
+    assert recording.metadata == {"device_statements": ["Sinus Rhythm"]}
+    body = text(ecg[1], form="{:.3f}")
+    recording = written(tmp_path, f"{APPLE_IN_GERMAN}\n\n{body}", rate=250, unit="mV", leads="II")
+    assert recording.metadata == {"device_statements": ["Sinusrhythmus"]}
+    part = read(tmp_path / "table.csv", rate=250, unit="mV", leads="II", start=1, seconds=2)
+    assert part.metadata == recording.metadata
     count = [str(n % 256) for n in range(SIZE)]
     titles = "Sample Index, EXG Channel 0, EXG Channel 1, Accel Channel 0, Timestamp, Timestamp (Formatted)\n"
     stamps = [f"{1.6e9 + t:.6f}" for t in TIME]
@@ -331,12 +342,32 @@ def test_the_heart_rate_above_a_table_is_no_sampling_rate(tmp_path: Path, ecg: n
 
 
 @pytest.mark.parametrize(
+    "above", ["Name,Erika", "Patient,Erika Meier", "Name,Erika\nDate of birth,1955-03-01", "patient_name,Erika"]
+)
+def test_who_the_patient_is_titles_no_column(tmp_path: Path, ecg: np.ndarray, above: str) -> None:
+    """A line about the patient right above the numbers, with as many cells."""
+    body = text(*ecg)
+    with pytest.raises(InputError, match="does not say its sampling rate, unit and leads") as found:
+        written(tmp_path, f"{above}\n{body}")
+    assert "Erika" not in str(found.value) and "1955" not in str(found.value)
+    recording = written(tmp_path, f"{above}\n{body}", **GIVEN, leads="I,II")
+    assert same(recording, ecg) and recording.notes == ()
+    assert written(tmp_path, f"name,ch1,ch2\n{text(range(SIZE), *ecg)}", **GIVEN).leads == ("ch1", "ch2")
+
+
+@pytest.mark.parametrize("title", ["Read by Erika Meier", "Erika " * 9])
+def test_a_title_that_may_name_somebody_is_told_by_its_place(tmp_path: Path, ecg: np.ndarray, title: str) -> None:
+    (note,) = written(tmp_path, f"I,II,{title}\n" + text(*ecg, ["x"] * SIZE), **GIVEN).notes
+    assert note.startswith("column 3 is left out: ")
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("ecg\n0.1\nbad\n", "'bad' in line 3, column 1"),
-        ("I,II\n0.1,0.2\nbad,bad\n", "'bad' in line 3, column 1"),
-        ("time,II\n0.0,0.1\nbad,bad\n", "'bad' in line 3, column 2"),
-        ("V1,V2\nfoo,bar\n", "'foo' in line 2, column 1"),
+        ("ecg\n0.1\nbad\n", "has text in line 3, column 1"),
+        ("I,II\n0.1,0.2\nbad,bad\n", "has text in line 3, column 1"),
+        ("time,II\n0.0,0.1\nbad,bad\n", "has text in line 3, column 2"),
+        ("V1,V2\nfoo,bar\n", "has text in line 2, column 1"),
         ("I,II\n0.1\n", "has 1 cells in line 2, the first line 2"),
     ],
 )

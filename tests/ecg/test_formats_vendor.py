@@ -340,3 +340,7 @@ def test_the_corrected_qt_of_a_file_is_kept(shared: Path, name: str, value: floa
 def test_an_aecg_states_its_rhythm(shared: Path) -> None:
     told = read(shared / "data" / "formats" / "hl7_aecg_example.xml").metadata
     assert told["device_statements"] == ["Sinus Rhythm"]
+
+
+def test_a_note_quotes_no_birthday() -> None:
+    assert vendor._notes(["MFER: invalid birth date 1955-13-1"], "mfer") == ["MFER: MFER: invalid birth date"]

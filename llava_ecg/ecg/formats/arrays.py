@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats import columns, long_tables, npy, tables
+from llava_ecg.ecg.formats import columns, device, long_tables, npy, tables
 from llava_ecg.ecg.formats.reader import (
     HEAD_BYTES,
     HIGHEST_RATE,
@@ -49,6 +49,11 @@ _RATE_LINE = re.compile(
 )
 _UNIT_LINE = re.compile(r"^[^\w\n]*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
 _LEAD_LINE = re.compile(r"^[^\w\n]*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
+# of Apple's export, in its languages
+_CLASS_LINE = re.compile(
+    r"^[^\w\n]*(?:classification|klassifizierung|clasificaci[o\u00f3]n|classificazione)[ \t]*[,;:\t]([^\n]{1,120})$",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -212,12 +217,15 @@ def from_columns(path: Path, table: tables.Table, options: Options, inside: Said
 
 
 def _said_before(table: tables.Table) -> Said:
-    """The rate, the unit and, for a single column, the lead that the lines before a table give."""
+    """The rate, the unit, what the device stated and, for a single column, the lead that the lines before a table
+    give."""
     rate, unit, lead = (pattern.search(table.before) for pattern in (_RATE_LINE, _UNIT_LINE, _LEAD_LINE))
+    stated = _CLASS_LINE.search(table.before)
     return Said(
         rate=float(rate[1].replace(",", ".")) or None if rate else None,
         unit=unit[1] if unit and millivolts_per(unit[1]) is not None else None,
         leads=(canonical(lead[1]),) if lead and table.values.shape[1] == 1 and canonical(lead[1]) in STANDARD else None,
+        metadata=device.metadata({}, [stated[1].strip(' \t",;')] if stated else []),
     )
 
 

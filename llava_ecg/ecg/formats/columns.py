@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
+from llava_ecg.ecg.formats.quoting import quoted
 from llava_ecg.ecg.formats.reader import Options, millivolts_per
+from llava_ecg.ecg.formats.statements import may_name
 from llava_ecg.ecg.formats.tables import Table
 from llava_ecg.errors import InputError
 
@@ -53,6 +55,7 @@ _DATE_FORMS = (
     *(f"%H:%M:%S{part} {date}" for date in ("%d/%m/%Y", "%Y-%m-%d") for part in (".%f", "")),
 )
 _RUN = re.compile(r"([\s_])[\s_]+")  # which the two patterns above would try from each of its places
+_TITLE = 40  # letters; what is longer is no title but text, which may be about anybody
 EVEN = 0.95  # of the steps of a counter or clock are alike; a counter of packets begins anew now and then
 
 
@@ -114,7 +117,7 @@ def check_cells(path: Path, table: Table, column: int) -> None:
     fault = table.faults.get(column)
     if fault is not None:
         raise InputError(
-            f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be"
+            f"{path} has {quoted(fault.text)} in line {fault.line}, column {column + 1}, where a number must be"
         )
 
 
@@ -203,7 +206,8 @@ def _leads(
         if why is None:
             kept.append(column)
         else:
-            notes.append(f"{name or f'column {column + 1}'} is left out: {why}")
+            told = name if name and len(name) <= _TITLE and not may_name(name) else f"column {column + 1}"
+            notes.append(f"{told} is left out: {why}")
     if not kept and columns:  # nothing is a lead by its name: let the reader say what is missing
         numbers = [column for column in columns if column not in table.faults]
         return numbers or list(columns), []

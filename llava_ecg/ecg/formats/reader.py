@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llava_ecg.ecg import leads as lead_names
+from llava_ecg.ecg.formats.quoting import without_values
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
@@ -180,7 +181,7 @@ def looks_like(head: bytes) -> str:
 
 def one_line(error: BaseException) -> str:
     """A library's message on one line, short enough to stand in a sentence."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return without_values(" ".join(str(error).split()))[:160] or type(error).__name__
 
 
 def assemble(

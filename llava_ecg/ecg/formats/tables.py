@@ -17,13 +17,19 @@ from typing import Protocol
 import numpy as np
 
 from llava_ecg.ecg.formats.dialect import MISSING, Dialect
+from llava_ecg.ecg.formats.quoting import quoted
 from llava_ecg.ecg.formats.reader import looks_like
-from llava_ecg.ecg.leads import STANDARD, canonical
+from llava_ecg.ecg.leads import STANDARD, canonical, may_be_lead
 from llava_ecg.errors import InputError
 
 _UNITS = re.compile(
     r"^(?:[numk\u00b5\u03bc]?v|(?:nano|micro|milli)?volts?|s|secs?|seconds?|ms|msecs?|milliseconds?|us|\u00b5s|\u03bcs|ns|"
     r"h*:?mm:ss(?:[.:,]m*s*)?|hh:mm:ss\S*)$",
+    re.IGNORECASE,
+)
+_PERSON = re.compile(
+    r"\W*(?:patient\w*|pat|paciente|paziente|(?:(?:first|last|given|family)[ _-]?|vor|nach|sur|fore)?names?|dob|mrn|nom"
+    r"|birth\w*|date of birth|geburts\w*|nombre|apellidos?|nome|cognome|姓名|患者)(?:\b|_)",
     re.IGNORECASE,
 )
 _LEADS = 20  # at most so many lines are leads
@@ -193,6 +199,8 @@ def layout_of(path: Path, lines: Sequence[Line], comments: Sequence[str], separa
                 units, body = [cell or None for cell in bare], body[1:]
     if not body:
         raise InputError(f"{path} holds no samples")
+    if header is not None and _PERSON.match(header[0]) and not any(map(may_be_lead, header)):
+        header, units = None, [None] * len(cells)  # a line about the patient right above the numbers, no titles
     if header is not None:
         below = len(dialect.cells(body[0][1]))
         if below == len(header) + 1 and not body[0][1].rstrip().endswith(dialect.separator or "\0"):
@@ -208,7 +216,7 @@ def _sideways(path: Path, lines: Sequence[Line], dialect: Dialect, width: int, b
     for column in set(table.faults) - {0}:
         fault = table.faults[column]
         raise InputError(
-            f"{path} has {fault.text[:20]!r} in line {fault.line}, column {column + 1}, where a number must be"
+            f"{path} has {quoted(fault.text)} in line {fault.line}, column {column + 1}, where a number must be"
         )
     names = [dialect.cells(line)[0] for _, line in lines]
     return Table(names, [None] * len(names), table.values[:, 1:].T, before=before)

@@ -281,7 +281,8 @@ def _without_pulse(values: np.ndarray, rate: float) -> tuple[np.ndarray, list[st
 
 
 def _notes(said: Sequence[str], kind: str) -> list[str]:
-    """The library's warnings, those that are one for each lead together."""
+    """The library's warnings, those that are one for each lead together, without the date that one quotes."""
+    said = [re.sub(r"(birth date) .*", r"\1", text) for text in said]
     checks = [text for text in said if text.startswith("CRC32 mismatch")]
     others = [f"{NAMES[kind]}: {text}" for text in dict.fromkeys(said) if not text.startswith("CRC32 mismatch")]
     damaged = (
