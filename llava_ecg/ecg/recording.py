@@ -32,8 +32,8 @@ class Recording:
         format: the name of the reader, such as ``wfdb``.
         start: when the recording began, where the file says so.
         metadata: what else the file says that is not about the patient's identity (``age`` in years as a float, ``sex``
-            as ``male`` or ``female``, each only where it is known; codes, device). `llava_ecg.ecg.person` types what
-            readers find.
+            as ``male`` or ``female``, each only where it is known; codes, device, what it measured and stated, see
+            `llava_ecg.ecg.formats.device`). `llava_ecg.ecg.person` types what readers find.
         notes: sentences about the reading that a user should see.
     """
 
