@@ -1,5 +1,5 @@
 """A pipe or a device where a file must be is one sentence, and is not waited for. No test opens one itself, and one that
-waited would end after a minute."""
+waits ends after a minute."""
 
 from __future__ import annotations
 

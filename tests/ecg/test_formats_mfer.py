@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_ecg.ecg.formats import mfer, parts_of, read, vendor
-from llava_ecg.ecg.formats.mfer_definitions import rate_of, rates
+from llava_ecg.ecg.formats.mfer_definitions import definitions, rate_of, rates
+from llava_ecg.ecg.formats.mfer_work import MOST_CHANNELS
 from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.errors import InputError
 
@@ -151,6 +153,105 @@ def test_an_interval_of_more_bytes_than_the_standard_has_is_no_rate() -> None:
 @pytest.mark.parametrize("before", [b"\0", b"\x3f\x00\x03\x09\x01\x02", tag(0x16, b"note")])
 def test_the_rate_is_found_behind_whatever_is_defined_before_it(before: bytes) -> None:
     assert list(rates(tag(0x01, b"\0") + before + tag(0x0B, b"\0\xff\x02\x71") + tag(0x1E, b"\0\0"))) == [62.5]
+
+
+def plain(channels: int, *more: bytes) -> bytes:
+    """A file of int8 samples at 250 Hz, with these definitions behind the usual ones."""
+    told = (
+        tag(0x40, b"MFR  x\0"),
+        tag(0x0B, b"\0\0" + RATE.to_bytes(2, "big")),
+        tag(0x0C, b"\x00\xfa\0\5"),
+        tag(0x0A, b"\5"),
+        tag(0x05, channels.to_bytes(4, "big")),
+    )
+    return b"".join((*told, *more, b"\x80\0"))
+
+
+def test_a_long_recording_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def counted(file: IO[bytes], size: int) -> Any:
+        looks.append(size)
+        return definitions(file, size)
+
+    monkeypatch.setattr(mfer, "definitions", counted)
+    path = write(tmp_path / "a.mwf", steps(20), RATE, 4)
+    _, part = parts_of(path)
+    found = [part(at, 2).signal for at in range(0, 20, 2)]
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), read(path).signal)
+    assert len(looks) == 1
+    write(path, steps(10), RATE, 2)
+    assert parts_of(path)[0] == 10.0, "another file of the same name is another one"
+
+
+def test_the_type_of_samples_is_the_first_byte_of_its_definition(tmp_path: Path) -> None:
+    values = steps(4)[0].astype(">i2").tobytes()
+    (tmp_path / "a.mwf").write_bytes(plain(1, tag(0x0A, b"\0\2"), tag(0x1E, values)))
+    whole, (seconds, part) = read(tmp_path / "a.mwf"), parts_of(tmp_path / "a.mwf")
+    assert whole.duration == seconds == 4.0
+    np.testing.assert_array_equal(part(1, 2).signal, whole.window(1, 2).signal)
+
+
+SAMPLES = tag(0x1E, bytes(range(100)) * 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (plain(MOST_CHANNELS + 1, tag(0x1E, bytes(8 * MOST_CHANNELS))), "promises 1,025 channels, where at most 1,024"),
+        (plain(1, tag(0x67, tag(0x05, b"\0\xff\0\0")), tag(0x1E, bytes(1 << 20))), "promises 16,711,680 channels"),
+        (plain(1, tag(0x16, b"") * 600_000, SAMPLES), "has more definitions and frames than 1,201,"),
+        (plain(1, tag(0x42, b"") * 150_000, SAMPLES), "has more definitions and frames"),
+        (plain(1, b"\x3f\5\0" * 60_000, SAMPLES), "has more definitions and frames"),
+        (plain(1, tag(0x1E, b"\1") * 14_000), "has more definitions and frames"),
+        (plain(1, b"\x67\x80" * 9 + b"\0\0" * 9, SAMPLES), "has definitions in definitions, more than 8 deep"),
+    ],
+)
+def test_what_would_keep_the_library_busy_is_refused_before_it_begins(
+    content: bytes, said: str, tmp_path: Path, sizes: list[int]
+) -> None:
+    (tmp_path / "a.mwf").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read(tmp_path / "a.mwf")
+    assert sizes == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        plain(1, bytes(1 << 20), SAMPLES),
+        plain(1, tag(0x16, b"") * 10_000, SAMPLES, bytes(1 << 20)),
+        plain(1, b"\x67\x80" + tag(0x16, b"a") + b"\0\0", SAMPLES),
+        plain(2, b"\x3f\0\4" + tag(0x09, b"\0\1"), SAMPLES),
+        plain(MOST_CHANNELS, tag(0x1E, bytes(range(1, 5)) * MOST_CHANNELS)),
+    ],
+)
+def test_what_is_unusual_is_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mwf").write_bytes(content)
+    whole = read(tmp_path / "a.mwf")
+    np.testing.assert_array_equal(read(tmp_path / "a.mwf", start=0, seconds=1).signal, whole.window(0, 1).signal)
+
+
+class Counted(BytesIO):
+    """Bytes that tell how often, and how many of them, were asked for."""
+
+    calls = taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.calls, self.taken = self.calls + 1, self.taken + len(found)
+        return found
+
+
+def test_zeros_are_passed_over_in_a_few_steps() -> None:
+    for content in (bytes(4 << 20) + tag(0x16, b"a"), tag(0x16, b"a") + bytes(4 << 20)):
+        file = Counted(content)
+        assert [length for *_, length in definitions(file, len(content))] == [1]
+        assert file.calls < 200 and file.taken < 2 * len(content)
+    content = (b"\0" + tag(0x16, b"a")) * 1000
+    file = Counted(content)
+    assert len(list(definitions(file, len(content)))) == 1000
+    assert file.taken < 20 * len(content), "and few bytes more than once"
 
 
 CONTENT: list[bytes] = []

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
+from llava_ecg.ecg.formats import mfer_work
 from llava_ecg.ecg.formats.mfer_definitions import (
     CHANNEL,
+    CHANNELS,
     END,
     INTERVAL,
     ORDER,
+    SEQUENCES,
     WAVEFORM,
     NotEven,
     definitions,
@@ -31,10 +35,10 @@ from llava_ecg.ecg.formats.vendor import Vendor, kind_of, read_as
 from llava_ecg.ecg.formats.windows import begun, part_of, span_of
 from llava_ecg.ecg.recording import Recording
 
-_BLOCK, _CHANNELS, _SEQUENCES, _POINTER, _TYPE, _PREAMBLE, _GROUP = 0x04, 0x05, 0x06, 0x07, 0x0A, 0x40, 0x67
+_BLOCK, _POINTER, _TYPE, _PREAMBLE, _GROUP = 0x04, 0x07, 0x0A, 0x40, 0x67
 _TOLD_OF_A_CHANNEL = {0x09, 0x0C, 0x0D, 0x12}
 """What may be defined for one channel: its lead, the size of its steps, their zero, and what stands for no value."""
-_BETWEEN = {_SEQUENCES, _BLOCK, _POINTER, 0x16, 0x41, 0x42}
+_BETWEEN = {SEQUENCES, _BLOCK, _POINTER, 0x16, 0x41, 0x42}
 """What may be defined between two frames: the layout anew, comments, events, values."""
 _BYTES = {0: 2, 1: 2, 2: 4, 3: 1, 4: 2, 5: 1, 6: 4, 7: 4, 8: 8}
 """Type of the samples -> bytes of one."""
@@ -80,12 +84,12 @@ class _Layout:
 
     @property
     def channels(self) -> int:
-        return self.number(_CHANNELS, 1)
+        return self.number(CHANNELS, 1)
 
     @property
     def width(self) -> int:
-        """Bytes of a sample."""
-        size = _BYTES.get(self.number(_TYPE, 0))
+        """Bytes of a sample, by the first byte of the definition of its type, whatever else stands there."""
+        size = _BYTES.get((self.values.get(_TYPE) or b"\0")[0])
         if size is None:
             raise NotEven
         return size
@@ -131,7 +135,7 @@ class Mfer:
             (
                 layout.head,
                 _definition(_BLOCK, (last - first).to_bytes(4, layout.order)),
-                _definition(_SEQUENCES, (1).to_bytes(2, layout.order)),
+                _definition(SEQUENCES, (1).to_bytes(2, layout.order)),
                 _definition(WAVEFORM, samples),
                 bytes((END, 0)),
             )
@@ -150,10 +154,18 @@ def _definition(tag: int, value: bytes) -> bytes:
 
 def _layout(path: Path) -> _Layout | None:
     """Where the samples of a file are; None where it has to be read whole, which says what is wrong if something is."""
-    layout = _Layout()
+    state = path.stat()
+    return _scanned(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)  # the parts of a long recording are read one after the other, and its frames may be many
+def _scanned(path: Path, state: tuple[int, int, int]) -> _Layout | None:
+    layout, size = _Layout(), state[1]
     try:
         with path.open("rb") as file:
-            for at, tag, begin, length in definitions(file, path.stat().st_size):
+            for number, (at, tag, begin, length) in enumerate(definitions(file, size)):
+                if number > mfer_work.most_work(size):
+                    raise NotEven
                 _take(layout, file, at, tag, begin, length)
         rate, width = layout.rate, layout.width
     except NotEven:
@@ -178,6 +190,8 @@ def _take(layout: _Layout, file: IO[bytes], at: int, tag: int, begin: int, lengt
         return
     if layout.frames and tag not in _BETWEEN:
         raise NotEven
+    if tag in (SEQUENCES, _BLOCK, CHANNELS) and length > 4:
+        raise NotEven  # the library refuses such a number
     if tag == _GROUP or length > _LONGEST_HEAD or (tag == ORDER and layout.values.keys() - {_PREAMBLE}):
         raise NotEven
     file.seek(begin)
@@ -201,7 +215,7 @@ def _frame(layout: _Layout, begin: int, length: int) -> _Frame:
         NotEven: its data are more or less than these tell, or it does not begin where the one before it ends.
     """
     block, size = layout.number(_BLOCK, 1), layout.channels * layout.width * layout.number(_BLOCK, 1)
-    sequences = layout.number(_SEQUENCES, length // size if size else 0)
+    sequences = layout.number(SEQUENCES, length // size if size else 0)
     if not size or not sequences or sequences * size != length:
         raise NotEven
     if layout.frames and layout.number(_POINTER, layout.samples) != layout.samples:

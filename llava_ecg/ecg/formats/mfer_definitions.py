@@ -7,8 +7,9 @@ from fractions import Fraction
 from io import BytesIO
 from typing import IO, Literal
 
-ORDER, INTERVAL, WAVEFORM, CHANNEL, END = 0x01, 0x0B, 0x1E, 0x3F, 0x80
+ORDER, CHANNELS, SEQUENCES, INTERVAL, WAVEFORM, CHANNEL, END = 0x01, 0x05, 0x06, 0x0B, 0x1E, 0x3F, 0x80
 Order = Literal["big", "little"]
+_FEW, _MANY = 16, 1 << 16  # bytes that are looked through at once: zeros between definitions, and behind the last one
 
 
 class NotEven(Exception):
@@ -26,7 +27,7 @@ def definitions(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int, int
         file.seek(at)
         head = file.read(10)
         if head[0] == 0:
-            at += 1
+            at = _behind_zeros(file, at)
             continue
         if head[0] == END:
             return
@@ -40,6 +41,16 @@ def definitions(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int, int
             raise NotEven
         yield at, head[0], begin, length
         at = begin + length
+
+
+def _behind_zeros(file: IO[bytes], at: int) -> int:
+    """The place of the next byte that is no zero; the end of the file where there is none."""
+    file.seek(at)
+    chunk, length = file.read(_FEW), _FEW
+    while chunk and not chunk.strip(b"\0"):
+        at, length = at + len(chunk), min(2 * length, _MANY)
+        chunk = file.read(length)
+    return at + len(chunk) - len(chunk.lstrip(b"\0"))
 
 
 def rates(content: bytes) -> Iterator[float]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from llava_ecg.ecg.formats import device, mfer_definitions
+from llava_ecg.ecg.formats import device, mfer_definitions, mfer_work
 from llava_ecg.ecg.formats.reader import HEAD_BYTES, Options, assemble, looks_like, one_line
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -102,6 +102,8 @@ class Vendor:
             )
         if kind == "scp_ecg":
             _check_scp(path)
+        elif kind == "mfer":
+            mfer_work.check(path)
         record, said = _parsed(path, kind)
         return _recording(path, record, kind, said, options)
 
