@@ -46,7 +46,7 @@ DOORS = {
     "h5py": ("ecg.formats.hdf5",),
     "pyarrow": ("ecg.formats.parquet_worker",),
     "ecgdatakit": ("ecg.formats.vendor",),
-    "edfio": ("ecg.formats.edf",),
+    "edfio": ("ecg.formats.edf", "ecg.formats.write_edf"),
     "sleepecg": ("ecg.waves.rules",),
     "open_clip": ("model.towers.ecg_coca",),
     "bitsandbytes": ("checkpoint.quantize",),

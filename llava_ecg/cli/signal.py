@@ -300,11 +300,12 @@ def _page(shown: Shown, arguments: argparse.Namespace, name: str = "") -> tuple[
 def run_convert(arguments: argparse.Namespace, _: Opener | None) -> int:
     """Write one recording in another format."""
     from llava_ecg import files, report
+    from llava_ecg.ecg.formats.write import as_written
 
     target = files.check_target(arguments.output, ECG_SUFFIXES)
     if _is_written_over(arguments.file, target):
         raise InputError(f"{target} would be written over itself; choose another name")
-    recording = files.read_recording(arguments.file, **flags.reading(arguments))
+    recording = as_written(files.read_recording(arguments.file, **flags.reading(arguments)), target)
     made = files.write_recording(recording, target)
     show(*report.recording_lines(recording), "", " ".join(f"{path} ({size:,} bytes)" for path, size in made.items()))
     return 0

@@ -1,8 +1,8 @@
 """Bare arrays: .npy, .npz and .csv, whose rate, unit and leads come from the file, a JSON file beside it, or the user.
 
 A sidecar ``record.json`` beside ``record.npy`` is ``{"rate": 500, "unit": "mV", "leads": ["I", "II", ...]}``; ``age``
-and ``sex`` are taken too (see `llava_ecg.ecg.person`), other keys are left alone. The order of trust is user, sidecar,
-file.
+and ``sex`` are taken too (see `llava_ecg.ecg.person`), and when it began, ``"start": "2025-05-31T22:30:05"``; other
+keys are left alone. The order of trust is user, sidecar, file.
 
 Axes: L leads, T samples.
 """
@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from llava_ecg.ecg.formats.reader import (
     parse_leads,
     plain_rate,
 )
-from llava_ecg.ecg.formats.windows import part_of, span_of
+from llava_ecg.ecg.formats.windows import begun, part_of, span_of
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.person import person
 from llava_ecg.ecg.recording import Recording
@@ -64,6 +65,7 @@ class Said:
     unit: str | float | None = None
     leads: tuple[str, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    start: datetime | None = None
 
     def over(self, other: Said) -> Said:
         return Said(
@@ -71,11 +73,12 @@ class Said:
             self.unit if self.unit is not None else other.unit,
             self.leads or other.leads,
             {**other.metadata, **self.metadata},
+            self.start or other.start,
         )
 
 
 class Numpy:
-    """The reader of .npy and .npz; an .npz may carry ``signal``, ``rate`` (or ``fs``), ``unit`` and ``leads``."""
+    """The reader of .npy and .npz; an .npz has ``signal``, and ``rate`` (or ``fs``), ``unit``, ``leads``, ``start``."""
 
     suffixes = (".npy", ".npz")
     parts = True
@@ -108,7 +111,9 @@ class Numpy:
                 kind = looks_like(file.read(HEAD_BYTES))
             raise InputError(f"{path} is no NumPy file of numbers but {kind}: {one_line(error)}") from error
         recording = from_array(path, values, said, options, taken.of)
-        return recording if options.whole or taken.of is not None else part_of(path, recording, options)
+        if options.whole:
+            return recording
+        return part_of(path, recording, options) if taken.of is None else begun(recording, options)
 
     def seconds(self, path: Path) -> float | None:
         """How long the array of a .npy is whose sidecar tells rate and leads; None of any other, which the user may
@@ -171,7 +176,7 @@ class Csv:
         if options.whole:
             return self._whole(path, options)
         part = long_tables.part(path, options, lambda table: from_columns(path, table, options))
-        return part_of(path, self._whole(path, options), options) if part is None else part
+        return part_of(path, self._whole(path, options), options) if part is None else begun(part, options)
 
     def seconds(self, path: Path) -> float | None:
         """None: no more than reading tells how long a table is, and all of it can be held then."""
@@ -208,7 +213,7 @@ def from_columns(path: Path, table: tables.Table, options: Options, inside: Said
         return from_array(path, values, said.over(before), options, (table.rows, values.shape[1]))
     found = columns.sort(path, table, options, named or None)
     values = table.values[:, found.positions]
-    told = said.over(Said(rate=found.rate)).over(before)
+    told = said.over(Said(rate=found.rate, start=columns.start_of(table))).over(before)
     if not any(found.names) or all(name.isdigit() for name in found.names):  # pandas' numbered columns name no leads
         return from_array(path, values, told, options, (table.rows, values.shape[1]))
     units = [said.unit if said.unit is not None else unit or before.unit for unit in found.units]
@@ -265,6 +270,7 @@ def _assemble(
         rate=said.rate,
         units=units,
         leads=said.leads,
+        start=said.start,
         metadata=said.metadata,
         notes=notes,
         sidecar=True,
@@ -295,7 +301,7 @@ def _unzip(path: Path, taken: _Taken) -> tuple[np.ndarray, Said]:
         name = next((key for key in SIGNAL_KEYS if key in archive.names), None)
         if name is None:
             raise InputError(f"{path} holds {', '.join(archive.names) or 'nothing'}, but no array called signal")
-        keys = [key for key in (*_RATE_KEYS, "unit", "leads") if key in archive.names]
+        keys = [key for key in (*_RATE_KEYS, "unit", "leads", "start") if key in archive.names]
         inside = said_by(path, {key: archive.load(key).tolist() for key in keys})
         said = _sidecar(path).over(inside)
         return archive.load(name, taken.choice(said)), said
@@ -334,4 +340,5 @@ def said_by(where: Path, values: Mapping[str, Any]) -> Said:
     ):
         raise InputError(f"{where} gives leads that are no list of names: {str(leads)[:60]}")
     metadata = person({key: values.get(key) for key in ("age", "sex")})
-    return Said(None if rate is None else float(rate), unit, parse_leads(leads) if leads else None, metadata)
+    names = parse_leads(leads) if leads else None
+    return Said(None if rate is None else float(rate), unit, names, metadata, columns.start(values.get("start")))

@@ -55,6 +55,7 @@ _DATE_FORMS = (
     *(f"%H:%M:%S{part} {date}" for date in ("%d/%m/%Y", "%Y-%m-%d") for part in (".%f", "")),
 )
 _RUN = re.compile(r"([\s_])[\s_]+")  # which the two patterns above would try from each of its places
+_SINCE = re.compile(r"(?<!\s)\s+since\s+(\d{4}-\d\d-\d\d[T ]?[\d:.+Z-]*)")  # "time (s since 2025-05-31T22:30:05)"
 _TITLE = 40  # letters; what is longer is no title but text, which may be about anybody
 EVEN = 0.95  # of the steps of a counter or clock are alike; a counter of packets begins anew now and then
 
@@ -106,6 +107,21 @@ def times_of(table: Table) -> dict[int, tuple[str, str | None]]:
     return {column: (key, unit) for column, (key, unit) in keys.items() if _TIME.match(key)}
 
 
+def start_of(table: Table) -> datetime | None:
+    """When the times of a table begin, by the unit of a column of times, as netCDF has it: ``s since 2025-05-31``."""
+    times = [] if table.header is None else [table.header[column] for column in times_of(table)]
+    said = [found[1] for title in times if (found := _SINCE.search(title))]
+    return start(said[0]) if said else None
+
+
+def start(text: object) -> datetime | None:
+    """A date with a time as ISO 8601 has it; None for anything else."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 def titles_of(table: Table) -> list[tuple[str, str | None]]:
     """(name, unit) of each column."""
     assert table.header is not None
@@ -150,7 +166,7 @@ def _spaced(name: str) -> str:
 def _split(title: str, below: str | None) -> tuple[str, str | None]:
     """(name, unit) of a column: the unit from the row below, in brackets, or after the name if it is one of time or
     voltage."""
-    title = _RUN.sub(r"\1", title)
+    title = _RUN.sub(r"\1", _SINCE.sub("", title))
     match = _WITH_UNIT.match(title)
     if match and (match[1].strip() or not match[2].strip()):
         name, unit = match[1].strip(), match[2].strip()

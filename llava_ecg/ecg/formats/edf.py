@@ -13,7 +13,6 @@ import numpy as np
 
 from llava_ecg.ecg.formats.edf_pieces import interrupted, length, pieces, placed
 from llava_ecg.ecg.formats.reader import Options, assemble, millivolts_per, one_line
-from llava_ecg.ecg.formats.steps import steps_of
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
 
@@ -181,45 +180,3 @@ def _metadata(edf: Any) -> dict[str, Any]:
     except Exception:  # plain EDF has free text there
         pass
     return {key: value for key, value in told.items() if value not in (None, "")}
-
-
-def edf_bytes(recording: Recording, path: Path) -> dict[Path, bytes]:
-    """EDF+ of a recording.
-
-    Raises:
-        InputError: edfio is not installed, a sample is missing, for which EDF has no sign, or length and rate don't go
-            into its data records.
-    """
-    if find_spec("edfio") is None:
-        raise InputError(f"{path} is EDF, which needs edfio; get it with: pip install 'llava-ecg[formats]'")
-    import edfio
-
-    if not np.isfinite(recording.signal).all():
-        raise InputError(
-            "the recording has gaps, and EDF has no sign for a missing sample; choose .hea, .dcm, .csv or .npz"
-        )
-    steps, size = steps_of(recording.signal)
-    signals = [
-        edfio.EdfSignal.from_digital(
-            row,
-            recording.rate,
-            label=name[:16],
-            physical_dimension="uV",
-            physical_range=(float(-32768 * each), float(32767 * each)),
-            digital_range=(-32768, 32767),
-        )
-        for row, name, each in zip(steps, recording.leads, size, strict=True)
-    ]
-    start = recording.start
-    try:
-        edf = edfio.Edf(
-            signals,
-            recording=None if start is None else edfio.Recording(startdate=start.date()),
-            starttime=None if start is None else start.time(),
-        )
-    except ValueError as error:
-        raise InputError(
-            f"{recording.signal.shape[1]} samples at {recording.rate:g} Hz can't be filed as EDF ({one_line(error)}); "
-            "choose .hea, .dcm, .csv or .npz"
-        ) from error
-    return {path: edf.to_bytes()}

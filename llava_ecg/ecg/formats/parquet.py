@@ -28,7 +28,7 @@ from llava_ecg.ecg.formats.arrays import Said, from_array, from_columns, said_by
 from llava_ecg.ecg.formats.column_facts import Unsure, gathered
 from llava_ecg.ecg.formats.reader import Options, most_numbers
 from llava_ecg.ecg.formats.tables import Fault, Table
-from llava_ecg.ecg.formats.windows import part_of, span_of
+from llava_ecg.ecg.formats.windows import begun, part_of, span_of
 from llava_ecg.ecg.leads import STANDARD, canonical
 from llava_ecg.ecg.recording import Recording
 from llava_ecg.errors import InputError
@@ -99,7 +99,7 @@ def _part(path: Path, options: Options) -> Recording | None:
         if (end - begin) * width > _LARGEST:
             return None
         part = np.concatenate([each.values for each in rows(begin, end)])
-        return from_columns(path, replace(table, values=part), options, inside)
+        return begun(from_columns(path, replace(table, values=part), options, inside), options)
     except Unsure:
         return None
 

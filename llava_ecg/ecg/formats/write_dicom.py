@@ -20,6 +20,7 @@ from llava_ecg.ecg.formats.steps import MISSING, steps_of
 from llava_ecg.ecg.leads import STANDARD
 from llava_ecg.ecg.recording import Recording
 
+_SHORT = 16  # letters of a short string (SH)
 _CODES = {"I": 1, "II": 2, **{f"V{n}": n + 2 for n in range(1, 7)}, "III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
 
 
@@ -29,7 +30,9 @@ def dicom_bytes(recording: Recording, path: Path) -> dict[Path, bytes]:
     group = Dataset()
     group.WaveformOriginality, group.SamplingFrequency = "ORIGINAL", f"{recording.rate:.10g}"
     group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = steps.shape
-    group.ChannelDefinitionSequence = [_channel(name, each) for name, each in zip(recording.leads, size, strict=True)]
+    group.ChannelDefinitionSequence = [
+        _channel(name, each, number) for number, (name, each) in enumerate(zip(recording.leads, size, strict=True), 1)
+    ]
     group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
     group.WaveformPaddingValue = np.array([MISSING], "<i2").tobytes()
     group.WaveformData = np.ascontiguousarray(steps.T).astype("<i2").tobytes()
@@ -45,6 +48,8 @@ def _file(recording: Recording) -> Any:
     file = Dataset()
     file.file_meta = FileMetaDataset()
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    if not "".join(recording.leads).isascii():
+        file.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     file.SOPClassUID = TwelveLeadECGWaveformStorage if twelve else GeneralECGWaveformStorage
     file.SOPInstanceUID, file.StudyInstanceUID, file.SeriesInstanceUID = (generate_uid() for _ in range(3))
     for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber"):
@@ -59,12 +64,14 @@ def _file(recording: Recording) -> Any:
     return file
 
 
-def _channel(name: str, step_uv: float) -> Any:
+def _channel(name: str, step_uv: float, row: int) -> Any:
     channel = Dataset()
     number = _CODES.get(name)
-    value, scheme = (f"2:{number}", "MDC") if number else (name[:16], "99LOCAL")
+    short = len(name) <= _SHORT  # a code or a label that is cut might be another channel's too
+    value, scheme = (f"2:{number}", "MDC") if number else (name if short else f"channel {row}", "99LOCAL")
     channel.ChannelSourceSequence = [_code(value, scheme, f"Lead {name}" if number else name)]
-    channel.ChannelLabel = name[:16]
+    if short:
+        channel.ChannelLabel = name
     channel.ChannelSensitivity = f"{step_uv:.10g}"
     channel.ChannelSensitivityUnitsSequence = [_code("uV", "UCUM", "microvolt")]
     channel.ChannelSensitivityCorrectionFactor, channel.ChannelBaseline = "1", "0"
