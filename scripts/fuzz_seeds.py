@@ -6,7 +6,8 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def seeds_of_readers(more: Path | None) -> list[Seed]:
             Seed("seed.npy", {"seed.npy": path.read_bytes(), "seed.json": json.dumps(told).encode()}, "seed.npy")
         )
     found += _hdf5_seed(recording.signal) + _parquet_seeds(recording)
-    found += _vendor_seeds(recording) + _interrupted_seed(recording)
+    found += _vendor_seeds(recording) + _interrupted_seed(recording) + _bdf_seed(recording)
+    found += [_segments_seed(recording), _packed_seed(recording), _groups_seed(recording)]
     for path in sorted(more.iterdir()) if more is not None else []:
         if path.is_file() and path.stat().st_size < 1 << 20:
             found.append(Seed(path.name, {path.name: path.read_bytes()}, path.name))
@@ -75,6 +77,58 @@ def _interrupted_seed(recording: Recording) -> list[Seed]:
     mark = edfio.EdfAnnotation(0.0, None, "a word")
     content = edfio.Edf(signals, data_record_duration=0.5, annotations=[mark]).to_bytes()
     return [Seed("parts.edf", {"parts.edf": content.replace(b"EDF+C", b"EDF+D", 1)}, "parts.edf")]
+
+
+def _bdf_seed(recording: Recording) -> list[Seed]:
+    """BDF, of 24 bits a sample."""
+    try:
+        import edfio
+    except ImportError:
+        return []
+    signals = [
+        edfio.BdfSignal(1e3 * row, recording.rate, label=name, physical_dimension="uV")
+        for name, row in zip(recording.leads, recording.signal, strict=True)
+    ]
+    return [Seed("seed.bdf", {"seed.bdf": edfio.Bdf(signals).to_bytes()}, "seed.bdf")]
+
+
+def _segments_seed(recording: Recording) -> Seed:
+    """A WFDB record of two segments with a gap between, and the layout of its leads."""
+    half = recording.signal.shape[1] // 2
+    files: dict[str, bytes] = {}
+    for name, signal in (("one", recording.signal[:, :half]), ("two", recording.signal[:, half:])):
+        made = written(replace(recording, signal=signal), Path(f"{name}.hea"))
+        files |= {path.name: content for path, content in made.items()}
+    count = len(recording.leads)
+    lines = "".join(f"~ 0 1000/mV 16 0 0 0 0 {lead}\n" for lead in recording.leads)
+    files["layout.hea"] = f"layout {count} {recording.rate:g} 0\n{lines}".encode()
+    parts = f"layout 0\none {half}\n~ 50\ntwo {recording.signal.shape[1] - half}\n"
+    whole = f"segments/4 {count} {recording.rate:g} {recording.signal.shape[1] + 50}\n{parts}"
+    return Seed("segments.hea", files | {"segments.hea": whole.encode()}, "segments.hea")
+
+
+def _packed_seed(recording: Recording) -> Seed:
+    """A WFDB record of two signals, in format 212, two samples in three bytes, and in format 80, a byte each."""
+    first, second = np.rint(100 * recording.signal[:2]).astype(int).clip(-128, 127)
+    one, two = first[::2] & 0xFFF, first[1::2] & 0xFFF
+    triples = np.stack([one & 0xFF, one >> 8 | two >> 8 << 4, two & 0xFF], axis=1)
+    lines = f"a.dat 212 100/mV 12 0 0 0 0 {recording.leads[0]}\nb.dat 80 100/mV 8 0 0 0 0 {recording.leads[1]}\n"
+    header = f"packed 2 {recording.rate:g} {len(first)}\n{lines}"
+    files = {"a.dat": triples.astype(np.uint8).tobytes(), "b.dat": (second + 128).astype(np.uint8).tobytes()}
+    return Seed("packed.hea", files | {"packed.hea": header.encode()}, "packed.hea")
+
+
+def _groups_seed(recording: Recording) -> Seed:
+    """A DICOM waveform of three groups: two leads, the third lead, and a derived beat."""
+    import pydicom
+
+    parts = (recording.select(recording.leads[:2]), recording.select(recording.leads[2:]), recording.window(0, 0.6))
+    files = [pydicom.dcmread(BytesIO(*written(part, Path("a.dcm")).values())) for part in parts]
+    files[2].WaveformSequence[0].WaveformOriginality = "DERIVED"
+    files[0].WaveformSequence = [each.WaveformSequence[0] for each in files]
+    content = BytesIO()
+    files[0].save_as(content)
+    return Seed("groups.dcm", {"groups.dcm": content.getvalue()}, "groups.dcm")
 
 
 def _vendor_seeds(recording: Recording) -> list[Seed]:

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from llava_ecg.ecg.formats import parts_of, read
 from llava_ecg.errors import InputError
 from scripts import fuzz
 
@@ -25,6 +27,42 @@ def test_mutations_are_results_or_sentences(name: str) -> None:
         n: said for n, said in found.items() if said not in ("result", "refused")
     }
     assert len(set(found.values())) == 2 or name == "claims", "mutations reach behind the first check"
+
+
+def written(seed: fuzz.Seed, folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in seed.files.items():
+        (folder / name).write_bytes(content)
+    return folder / seed.main
+
+
+def test_seeds_are_sound_whole_and_in_parts(tmp_path: Path) -> None:
+    """A seed that is refused as it is would never lead behind the first check."""
+    seeds = {seed.name: seed for seed in fuzz.seeds_of_readers(None)}
+    assert {"segments.hea", "packed.hea", "groups.dcm"} <= seeds.keys()
+    for name in seeds.keys() - {"seed.hdf5"}:  # which has nowhere to name its leads
+        path = written(seeds[name], tmp_path / name)
+        whole, (seconds, part) = read(path), parts_of(path)
+        assert seconds == whole.duration >= 2
+        np.testing.assert_allclose(part(0.5, 1.0).signal, whole.window(0.5, 1.0).signal, atol=1e-6, err_msg=name)
+    assert np.isnan(read(tmp_path / "segments.hea/segments.hea").signal[:, 500:550]).all()
+
+
+def test_readers_are_asked_for_wholes_and_for_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(fuzz, "read", lambda path, **part: asked.append(tuple(part)))
+
+    def parts(path: Path) -> tuple[float, Callable[[float, float], None]]:
+        return 2.0, lambda start, seconds: asked.append((start, seconds))
+
+    monkeypatch.setattr(fuzz, "parts_of", parts)
+    for number in range(60):
+        fuzz.read_one(written(fuzz.Seed("a", {"a": bytes([number])}, "a"), tmp_path / str(number)))
+    assert all(asked.count(what) > 10 for what in ((), ("start", "seconds"), (0.0, 0.5), (1.5, 0.5)))
+    before = list(asked)
+    fuzz.read_one(tmp_path / "7" / "a")
+    fuzz.read_one(tmp_path / "7" / "a")
+    assert len(set(asked[len(before) :])) in (1, 3), "the same input is read in the same way"
 
 
 def test_some_seeds_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
-"""A pipe or a device where a file must be is one sentence, and is not waited for. No test opens one itself, and one that
-waits ends after a minute."""
+"""A pipe or a device where a file must be is one sentence, and is not waited for.
+
+No test opens one itself, and one that waits ends after a minute.
+"""
 
 from __future__ import annotations
 
