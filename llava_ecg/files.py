@@ -85,7 +85,7 @@ def records_of(source: Path) -> list[Path]:
     """The ECGs that a folder, a list or a pattern stands for.
 
     - a folder: the files in it and below it that have a reader's suffix, in order of their names; headers of WFDB and
-      not their signal files, and no hidden ones
+      not their signal files, no hidden ones, and of those without a suffix DICOM by its content
     - a list (.txt, .list, .lst): a path a line, as it would be typed; one that is not there fails later, by itself
     - a pattern: the files that match, of WFDB the headers; ``**`` stands for any folders
     - any other file: itself
@@ -97,10 +97,13 @@ def records_of(source: Path) -> list[Path]:
         from llava_ecg.plugins import readers
 
         suffixes = {suffix for name in readers for suffix in _suffixes(name)} - {*_NOT_BY_SUFFIX}
-        below = (path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-        return sorted(
-            path for path in below if not any(part.startswith(".") for part in path.relative_to(source).parts)
+        below = (
+            path
+            for path in source.rglob("*")
+            if (path.suffix.lower() in suffixes or _as_archives_name_it(path)) and path.is_file()
         )
+        seen = (path for path in below if not any(part.startswith(".") for part in path.relative_to(source).parts))
+        return sorted(path for path in seen if path.suffix.lower() in suffixes or _is_dicom(path))
     if source.is_file():
         if source.suffix.lower() not in _LISTS:
             return [source]
@@ -118,14 +121,54 @@ def records_of(source: Path) -> list[Path]:
     raise InputError(f"no such file or folder: {source}")
 
 
-def _suffixes(reader: str) -> Sequence[str]:
+def each_record(source: Path) -> list[Path]:
+    """As `records_of`; of a folder or a pattern, each exam of a file that holds several by itself (``a.hdf5#1234``).
+
+    Raises:
+        InputError: as there.
+    """
+    from llava_ecg.plugins import readers
+
+    paths = records_of(source)
+    if source.is_file():
+        return paths  # it names what is meant
+    tellers = [reader for reader in map(_reader, readers) if hasattr(reader, "records")]
+    found: list[Path] = []
+    for path in paths:
+        teller = next((reader for reader in tellers if path.suffix.lower() in reader.suffixes), None)
+        try:
+            records = [] if teller is None else teller.records(path)
+        except InputError:
+            records = []  # it is said when the file is read
+        found += [path.with_name(f"{path.name}#{record}") for record in records] or [path]
+    return found
+
+
+def _as_archives_name_it(path: Path) -> bool:
+    """Whether a name is like those of an archive's export: ``IM000001``, or an identifier of digits and dots."""
+    return path.name != "DICOMDIR" and (path.suffix == "" or path.suffix[1:].isdigit())
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _reader(name: str) -> Any:
+    """A reader; None for a plug-in that can't be imported, or made, which reads nothing."""
     from llava_ecg.plugins import readers
 
     try:
-        found: Sequence[str] = readers.get(reader)().suffixes
-    except Exception:  # a plug-in that can't be imported, or made, reads nothing
-        return ()
-    return found
+        return readers.get(name)()
+    except Exception:
+        return None
+
+
+def _suffixes(name: str) -> Sequence[str]:
+    return getattr(_reader(name), "suffixes", ())
 
 
 def is_pattern(path: Path) -> bool:

@@ -20,12 +20,11 @@ import pytest
 from llava_ecg import cli
 from llava_ecg.assistant import Assistant
 from llava_ecg.case import Case, Decoding
-from llava_ecg.cli.folder import records_of
 from llava_ecg.data.conversation import Turn
 from llava_ecg.data.journal import Journal
 from llava_ecg.ecg.simulate import simulate
 from llava_ecg.errors import InputError
-from llava_ecg.files import read_recording
+from llava_ecg.files import read_recording, records_of
 from tests.test_assistant import folder
 
 Run = Callable[..., tuple[int, str, str]]

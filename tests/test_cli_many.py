@@ -72,4 +72,68 @@ def test_what_does_not_go_together(folder: Path, tmp_path: Path, capsys: pytest.
     assert "-o names a folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(["measure", str(tmp_path / "empty")]) == 2
-    assert "holds no ECG that can be read" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "holds no ECG that can be read" in captured.err
+    assert captured.out == "", "no heading above nothing"
+
+
+@pytest.mark.parametrize("words", [["measure", ""], ["measure", " "], ["render", "a.hea", "-o", ""]])
+def test_an_empty_name_is_not_the_folder_one_is_in(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As of "$FILE" in a script where it was never set."""
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "the name of a file is empty; give one, or . for the folder you are in" in capsys.readouterr().err
+
+
+def test_dicom_as_archives_export_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a suffix, or under an identifier; what is none is passed over, and so is the index of the export."""
+    content = (folder / "a.dcm").read_bytes()
+    for name in ("IM000001", "S1/1.2.840.113619.2", "DICOMDIR"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "README").write_text("not an ECG")
+    (tmp_path / "LICENSE.2").write_text("nor this")
+    assert main(["measure", str(tmp_path), "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(each["file"]).name for each in found] == ["IM000001", "1.2.840.113619.2"]
+    assert main(["render", str(tmp_path), "--dpi", "50", "-o", str(tmp_path / "pages")]) == 0
+    made = {str(path.relative_to(tmp_path / "pages")) for path in (tmp_path / "pages").rglob("*.png")}
+    assert made == {"IM000001.png", "S1/1.2.840.113619.2.png"}
+
+
+@pytest.mark.parametrize(("ids", "names"), [([11, 12, 0], ["11", "12"]), (None, ["0", "1", "2"])])
+def test_a_file_of_exams_stands_for_each_of_them(
+    tmp_path: Path, ids: list[int] | None, names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    signal = simulate(Heart(rate_bpm=70), seed=1, seconds=7.0)[0].resample(400).signal.T
+    with h5py.File(tmp_path / "exams.hdf5", "w") as file:
+        file["tracings"] = np.stack([signal] * 3)
+        if ids is not None:
+            file["exam_id"] = np.array(ids)
+    for source in (tmp_path, tmp_path / "*.hdf5"):
+        assert main(["measure", str(source), "--json"]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [Path(each["file"]).name for each in found] == [f"exams.hdf5#{name}" for name in names]
+    assert main(["render", str(tmp_path), "--dpi", "50", "-o", str(tmp_path / "pages")]) == 0
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {f"exams-{name}.png" for name in names}
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{tmp_path / 'exams.hdf5'}#{names[1]}\n")
+    capsys.readouterr()
+    assert main(["measure", str(listed), "--json"]) == 0, "no table, though no file is called so"
+    assert json.loads(capsys.readouterr().out)["file"].endswith(f"#{names[1]}")
+
+
+def test_a_file_of_exams_that_is_damaged_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("h5py")
+    (tmp_path / "exams.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    assert main(["measure", str(tmp_path), "--json"]) == 1
+    assert "can't be read as HDF5" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_folder_of_links_is_followed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As data sets are often laid out; SECURITY.md says so."""
+    for name in ("a.hea", "a.dat"):
+        (tmp_path / name).symlink_to(folder / name)
+    assert main(["measure", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["error"] is None

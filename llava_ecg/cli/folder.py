@@ -16,7 +16,7 @@ from llava_ecg.cli import flags
 from llava_ecg.cli.progress import Progress
 from llava_ecg.data.journal import Journal
 from llava_ecg.errors import InputError
-from llava_ecg.files import is_pattern, records_of
+from llava_ecg.files import each_record, is_pattern
 from llava_ecg.terminal import RESEARCH_USE, show
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, question: str, decoding: Decoding, open_a
         InputError: flags that don't go together, no ECG, or a file that holds another run's answers.
     """
     source = _source(arguments)
-    records = list(dict.fromkeys(map(str, records_of(source))))
+    records = list(dict.fromkeys(map(str, each_record(source))))
     if not records:
         raise InputError(f"{source} holds no ECG that can be read; give a folder, a pattern or a list of files")
     settings = _settings(arguments)

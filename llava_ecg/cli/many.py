@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ _COLUMNS = {
     "axis_deg": "axis",
 }
 _NAME_WIDTH = 36
+_LONGEST_PATH = 4096  # letters; a longer first line is a row of a table
 _LISTS = (".txt", ".list", ".lst")
 
 
@@ -38,11 +39,14 @@ def is_many(path: Path) -> bool:
 
 def _names_files(path: Path) -> bool:
     """Whether a text lists files and is no table of numbers."""
+    from llava_ecg.ecg.formats.reader import split_record
+
     try:
-        first = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].strip()
-    except (OSError, UnicodeDecodeError):
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline(_LONGEST_PATH).strip()
+        return bool(first) and (split_record(Path(first))[0].is_file() or Path(f"{first}.hea").is_file())
+    except (OSError, ValueError):  # no text, or a line that no path can be
         return False
-    return bool(first) and (Path(first).is_file() or Path(f"{first}.hea").is_file())
 
 
 def measure_many(arguments: argparse.Namespace) -> int:
@@ -50,11 +54,11 @@ def measure_many(arguments: argparse.Namespace) -> int:
     from llava_ecg import report
     from llava_ecg.ecg.measure import measure
 
-    failed = 0
+    failed, paths = 0, _paths(arguments)
     if not arguments.json:
         show(f"{'':<{_NAME_WIDTH}}" + "".join(f"{head:>6}" for head in _COLUMNS.values()) + "  rhythm")
     for path, recording, error in _each(
-        arguments, lambda path: files.read_recording(path, **flags.reading(arguments)), quiet=arguments.json
+        paths, lambda path: files.read_recording(path, **flags.reading(arguments)), quiet=arguments.json
     ):
         measured = None
         if recording is not None:
@@ -93,13 +97,13 @@ def render_many(arguments: argparse.Namespace, read: Callable[[Path], Any], draw
     drawn, failed = 0, 0
     made: set[Path] = set()
     root = arguments.file if arguments.file.is_dir() else None
-    for path, recording, error in _each(arguments, read, quiet=False):
+    for path, recording, error in _each(_paths(arguments), read, quiet=False):
         if recording is None:
             failed += 1
             show(str(error), file=sys.stderr)
             continue
         name = path.relative_to(root) if root is not None else Path(path.name)
-        page = target / name.with_suffix(".png")
+        page = target / _page_name(name)
         if page in made:  # of a.dcm and a.hea
             page = page.with_name(f"{path.name}.png")
         made.add(page)
@@ -116,13 +120,28 @@ def render_many(arguments: argparse.Namespace, read: Callable[[Path], Any], draw
     return 1 if failed else 0
 
 
-def _each(
-    arguments: argparse.Namespace, read: Callable[[Path], Any], *, quiet: bool
-) -> Iterator[tuple[Path, Any, str | None]]:
-    """Every ECG that is meant: what `read` gives of it, or why it can't be read."""
-    paths = files.records_of(arguments.file)
+def _page_name(name: Path) -> Path:
+    """``a.dcm`` -> ``a.png``, ``exams.hdf5#11`` -> ``exams-11.png``; a name of digits and dots keeps all of them."""
+    stem, _, record = name.name.partition("#")
+    file = Path(stem)
+    kept = file.name if file.suffix[1:].isdigit() else file.stem
+    return name.with_name(f"{kept}-{record}.png" if record else f"{kept}.png")
+
+
+def _paths(arguments: argparse.Namespace) -> list[Path]:
+    """Every ECG that is meant.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = files.each_record(arguments.file)
     if not paths:
         raise InputError(f"{arguments.file} holds no ECG that can be read; give a folder, a pattern or a list of files")
+    return paths
+
+
+def _each(paths: Sequence[Path], read: Callable[[Path], Any], *, quiet: bool) -> Iterator[tuple[Path, Any, str | None]]:
+    """Of every ECG, what `read` gives of it, or why it can't be read."""
     bar = None if quiet or sys.stdout.isatty() or not sys.stderr.isatty() else Bar()
     for done, path in enumerate(paths, 1):
         try:

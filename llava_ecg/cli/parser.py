@@ -7,6 +7,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from llava_ecg.terminal import show
@@ -36,6 +37,13 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def _path(text: str) -> Path:
+    """A path; the empty one, as of a variable that was never set, would pass for the folder one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a file is empty; give one, or . for the folder you are in")
+    return Path(text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose flags with a value are `Once`, and whose errors can't steer the terminal."""
 
@@ -44,6 +52,7 @@ class Parser(argparse.ArgumentParser):
         self._words: list[str] = []
         for name in (None, "store"):
             self.register("action", name, Once)
+        self.register("type", Path, _path)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does; but a command refuses words left over itself, since it is the one that knows its flags."""

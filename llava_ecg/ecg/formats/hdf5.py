@@ -34,6 +34,7 @@ _MAGIC = b"\x89HDF\r\n\x1a\n"
 _RATE = 400.0
 _TRACINGS, _IDS = ("tracings", "signal", "ecg"), ("exam_id", "exam_ids", "id")
 _SHOWN = 3
+_MOST_EXAMS = 1 << 20  # that are told by their number: an array that was never written may promise any
 _BLOCK = 1 << 15  # samples of each lead that are looked at together
 _UNIT = (
     "the file does not say its unit and the data set's documentation contradicts itself: millivolts are assumed, so "
@@ -130,6 +131,18 @@ class Hdf5:
     def seconds(self, path: Path) -> float | None:
         """None: each part asks for a look at the whole exam, which is then better held."""
         return None
+
+    def records(self, path: Path) -> list[str]:
+        """What may stand behind ``#``: ids, or numbers where the file has none; nothing of a file of one exam."""
+
+        def count(file: Any) -> int:
+            _check_inside(path, file)
+            _check_sizes(path, file)
+            array = next((file[name] for name in _TRACINGS if name in file), None)
+            return array.shape[0] if array is not None and len(array.shape) == 3 else 1
+
+        number = _with(path, count)
+        return [] if number == 1 else exam_ids(path) or [str(each) for each in range(min(number, _MOST_EXAMS))]
 
     def _exam(self, path: Path, file: Any, record: str | None) -> tuple[_Exam, float | None]:
         """An exam and its rate, Hz; None where the file does not say."""

@@ -108,7 +108,8 @@ class Reader(Protocol):
     `read` gives all of the recording, of which a part is then taken. A reader that holds little more than the part has
     ``parts = True``, heeds ``options.start`` and ``options.seconds``, and tells by ``seconds(path)`` how long a
     recording is, or None where only reading would tell, or where part after part would take too long. One whose files
-    hold several recordings has ``many = True`` and heeds ``options.record``.
+    hold several recordings has ``many = True`` and heeds ``options.record``; where ``records(path)`` tells what may stand
+    there (nothing for a file of one), a folder of files stands for each of them.
 
     The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
     what is wrong.
