@@ -222,7 +222,7 @@ def test_csv_without_names_either_way_round(tmp_path: Path, ecg: np.ndarray) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("I,II\n0.1,0.2\n0.1,low\n", "'low' in line 3, column 2"),
+        ("I,II\n0.1,0.2\n0.1,low\n", "has text in line 3, column 2"),
         ("I,II\n0.1,0.2\n0.1\n", "has 1 cells in line 3, the first line 2"),
         ("time,I\n" + "".join(f"{n / 100},1\n" for n in range(50) if n != 20), "uneven times after 0.190 s"),
         ("time,I\n3,1\n2,1\n", "does not rise"),

@@ -111,7 +111,7 @@ def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "is no Parquet file that can be read" in capsys.readouterr().err
     assert main(["measure", str(write(tmp_path / "silent.parquet", LEADS))]) == 2
     assert "--rate" in capsys.readouterr().err
-    with pytest.raises(InputError, match="'x' in line 2, column 1"):
+    with pytest.raises(InputError, match="has text in line 2, column 1"):
         read(write(tmp_path / "t.parquet", {"I": ["0.1", "x", "0.3"], "II": [0.1, 0.2, 0.3]}), rate=500, unit="mV")
     with monkeypatch.context() as changed:
         changed.setattr(parquet, "find_spec", lambda _: None)
@@ -134,7 +134,10 @@ def test_parts(tmp_path: Path) -> None:
     check_in_batches(Path(f"{path}#21"), leads="standard")
     path = write(tmp_path / "fault.parquet", {"I": ["0.1"] * 900 + ["x"] + ["0.2"] * 99, "II": np.arange(1000.0) % 7})
     check_in_batches(path, rate=500, unit="mV")
-    with patch.multiple(parquet, _SHORT=0, _BATCH=301), pytest.raises(InputError, match="'x' in line 901, column 1"):
+    with (
+        patch.multiple(parquet, _SHORT=0, _BATCH=301),
+        pytest.raises(InputError, match="has text in line 901, column 1"),
+    ):
         read(path, rate=500, unit="mV", start=1)
     with pytest.raises(InputError, match="one recording, so #3 behind it means nothing"):
         read(f"{path}#3", start=1)
