@@ -113,6 +113,19 @@ def test_many_signals(tmp_path: Path) -> None:
         read(tmp_path / "w.hea")
 
 
+def test_segments_that_are_named_again_and_again(tmp_path: Path) -> None:
+    def record(count: int, signals: int) -> Path:
+        lines = "".join(f"one.dat 16 200/mV 16 0 0 0 0 L{at}\n" for at in range(signals))
+        (tmp_path / "one.hea").write_text(f"one {signals} 250 10\n{lines}")
+        (tmp_path / "one.dat").write_bytes(bytes(20 * signals))
+        (tmp_path / "s.hea").write_text(f"s/{count} {signals} 250 {10 * count}\n" + "one 10\n" * count)
+        return tmp_path / "s.hea"
+
+    assert read(record(100, 12)).signal.shape == (12, 1000)
+    with pytest.raises(InputError, match="names the segment one and others too often"):
+        read(record(100, 200))
+
+
 @pytest.mark.skipif(find_spec("edfio") is None, reason="read by the extra [formats]")
 def test_many_signals_of_edf(tmp_path: Path) -> None:
     count = 9998

@@ -34,6 +34,7 @@ from llava_ecg.errors import InputError
 
 _AROUND_S = 2.0
 _IMPOSSIBLE = 1e9  # Hz
+_REPEATED = 1 << 14  # signals of segments that are named again; no device does so, and a short file may for ever
 _AGE_SEX_DX = re.compile(r"^#\s*<?(age|sex|dx)>?\s*:\s*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -173,11 +174,17 @@ def _read_segments(header: Header, options: Options, span: tuple[int, int] | Non
     path = header.path
     begin, end = span or (0, sum(samples for _, samples in header.segments))
     parts: dict[str, list[tuple[int, Channel]]] = defaultdict(list)
-    first = 0
+    first = repeated = 0
+    seen: set[str] = set()
     for number, (name, samples) in enumerate(header.segments):
         inside = max(begin - first, 0), min(end - first, samples)
         if samples and name != NO_FILE:
-            for key, channel in _keyed(_read_segment(header, name, samples, inside)):
+            channels = list(_keyed(_read_segment(header, name, samples, inside)))
+            repeated += len(channels) if name in seen else 0
+            if repeated > _REPEATED:
+                raise InputError(f"{path} names the segment {name} and others too often; give a record without repeats")
+            seen.add(name)
+            for key, channel in channels:
                 parts[key].append((max(first - begin, 0), channel))
         elif number == 0 and not samples and is_there(layout := named(path, f"{name}.hea")):  # names, in their order
             for signal in wfdb_header.parse(layout).signals:
