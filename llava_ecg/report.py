@@ -65,7 +65,7 @@ def recording_lines(recording: Recording) -> list[str]:
 
     leads = " ".join(name + ("*" if name in recording.derived else "") for name in recording.leads)
     alive, all_leads = int(np.isfinite(recording.signal).any(axis=1).sum()), len(recording.leads)
-    count = f"{alive} of {all_leads} leads" if alive < all_leads else f"{all_leads} leads"
+    count = f"{alive} of {all_leads} leads" if alive < all_leads else f"{all_leads} lead{'s'[: all_leads != 1]}"
     size = f"{count}, {recording.rate:g} Hz, {recording.duration:.1f} s"
     lines = [
         f"ECG      {recording.source or 'made'} ({recording.format or 'no file'}), {size}",

@@ -38,8 +38,10 @@ _LAYERS = 9  # of brackets around a name; each takes a look at all of it
 # a hyphen after a blank is a sign ("Lead -aVR" is inverted), one without a blank joins the words ("Lead-II")
 _JOIN = r"(?:[\s_:.]+|-)?"
 _PREFIX = re.compile(
-    rf"^(?:(?:mdc[\s_-]?)?(?:ecg|ekg){_JOIN})?lead{_JOIN}|^(?:mdc[\s_-]?)?(?:ecg|ekg)(?![\s_:.-]*\d){_JOIN}|^ml[\s_-]*"
+    rf"^(?:(?:mdc[\s_-]?)?(?:ecg|ekg){_JOIN})?(?:lead|ableitung){_JOIN}|^(?:mdc[\s_-]?)?(?:ecg|ekg)(?![\s_:.-]*\d){_JOIN}|^ml[\s_-]*"
 )
+_REFERENCE = re.compile(r"[\s_-](?:ref|wct)$")  # what a lead is held against, as EDF has it: "ECG V1-Ref"
+_SYSTEM_PREFIX = re.compile(r"^(?:(?:ecg|ekg|lead|ableitung|easi|frank)[\s_:.-]+)+", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
 _OTHER = re.compile(
     r"(?:ppg|pleth|plethysmogram|plethysmograph|photosensor|spo|sao|etco|co|resp|rsp|respiration|respiratory|breath|breathing|"
@@ -64,7 +66,9 @@ def canonical(name: str) -> str:
     ambulatory channel of unknown place).
     """
     plain = _bare(" ".join(name.split()))
-    key = re.sub(r"[\s_]+", "", _bare(_PREFIX.sub("", plain.lower())))
+    lower = plain.lower()
+    own = lower if _EEG.match(lower) else _REFERENCE.sub("", lower)  # C4-Ref is of the brain
+    key = re.sub(r"[\s_]+", "", _bare(_PREFIX.sub("", own)))
     return _BY_KEY.get(key, plain)
 
 
@@ -89,7 +93,9 @@ def is_other_signal(name: str) -> bool:
 
 def says_ecg(name: str) -> bool:
     """Whether a name says that the signal is an ECG: a standard lead, or one of the words ECG, EKG and lead in it."""
-    return canonical(name) in STANDARD or not {"ecg", "ekg", "lead"}.isdisjoint(_WORD.findall(name.lower()))
+    return canonical(name) in STANDARD or not {"ecg", "ekg", "lead", "ableitung"}.isdisjoint(
+        _WORD.findall(name.lower())
+    )
 
 
 def may_be_lead(name: str) -> bool:
@@ -104,7 +110,8 @@ EASI_I = "EASI-I"
 
 def is_known(name: str) -> bool:
     """Whether a canonical name is that of a lead: one that `may_be_lead`, or an electrode of the EASI system."""
-    return may_be_lead(name) or name in (EASI_I, "E", "A", "S")
+    bare = _SYSTEM_PREFIX.sub("", name)
+    return may_be_lead(bare) or name == EASI_I or bare in ("E", "A", "S")
 
 
 _SYSTEMS = {  # canonical names in capitals, without what joins them -> what they are
@@ -131,7 +138,9 @@ class System(NamedTuple):
 
 def other_system(names: Sequence[str]) -> System | None:
     """The EASI or Frank leads among canonical names; None where no system is there with all of its leads."""
-    keys = [re.sub(r"[\s_-]", "", name).upper() for name in names]
+    keys = [re.sub(r"[\s_-]", "", _SYSTEM_PREFIX.sub("", name)).upper() for name in names]
+    if EASI_I in names and "I" in names:
+        keys[list(names).index("I")] = ""  # lead I beside them
     for leads, what in _SYSTEMS.items():
         if not set(leads) <= set(keys) or (leads[-1] == "I" and "II" in keys):  # beside II it is lead I
             continue

@@ -49,9 +49,8 @@ class Recording:
 
     def __post_init__(self) -> None:
         if self.signal.ndim != 2 or self.signal.shape[0] != len(self.leads):
-            raise InputError(
-                f"a signal of shape {self.signal.shape} does not fit {len(self.leads)} leads; it must be [lead, sample]"
-            )
+            leads = f"{len(self.leads)} lead{'s'[: len(self.leads) != 1]}"
+            raise InputError(f"a signal of shape {self.signal.shape} does not fit {leads}; it must be [lead, sample]")
         if len(set(self.leads)) != len(self.leads):
             raise InputError(f"lead names occur twice: {', '.join(self.leads)}")
         if not self.rate > 0:

@@ -67,7 +67,7 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         (HEADER.replace(" II", " I"), SAMPLES, "names I more than once"),
         (HEADER.replace("1000/mV", "1000/mmHg"), SAMPLES, "is in mmHg, which is no unit of voltage"),
         ("an ECG of a patient\nwith text\n", SAMPLES, "is no WFDB header: it is text"),
-        ("", SAMPLES, "is no WFDB header: it is empty"),
+        ("", SAMPLES, "r.hea is empty: there is not a byte in it"),
         ("r/2 2 500 1000\nr1 500\nr2 500\n", SAMPLES, "names the segment r1, whose header r1.hea is not beside it"),
     ],
 )
@@ -133,6 +133,17 @@ def test_a_signal_file_without_its_header(tmp_path: Path) -> None:
         assert "put its header r.hea beside it" in refusal(tmp_path / f"r{suffix}")
 
 
+def test_an_empty_file_of_any_format_says_that_it_is_empty(tmp_path: Path) -> None:
+    """Not that it is no zip file, no table, or lacks a header."""
+    suffixes = {suffix for name in readers for suffix in readers.get(name)().suffixes}
+    assert len(suffixes) > 15
+    for suffix in suffixes:
+        (tmp_path / f"a{suffix}").touch()
+        assert refusal(tmp_path / f"a{suffix}").endswith(
+            f"a{suffix} is empty: there is not a byte in it; export or copy it again"
+        )
+
+
 def test_other_files_under_the_name_of_a_format(tmp_path: Path) -> None:
     (tmp_path / "text.dcm").write_text("this is a letter, not an ECG\n" * 20)
     assert refusal(tmp_path / "text.dcm").endswith("text.dcm is not a DICOM file but text")
@@ -147,7 +158,7 @@ def test_other_files_under_the_name_of_a_format(tmp_path: Path) -> None:
         (tmp_path / f"picture{suffix}").write_bytes((tmp_path / "picture.png").read_bytes())
         assert said in refusal(tmp_path / f"picture{suffix}")
     (tmp_path / "empty.xyz").touch()
-    assert "is empty and in no format" in refusal(tmp_path / "empty.xyz")
+    assert "is empty: there is not a byte in it" in refusal(tmp_path / "empty.xyz")
 
 
 def test_broken_dicom(tmp_path: Path) -> None:

@@ -47,6 +47,40 @@ def test_edf(tmp_path: Path, unit: str) -> None:
     assert recording.start is not None and recording.start.isoformat() == "2025-05-31T22:30:05"
 
 
+@pytest.mark.parametrize(
+    ("unit", "scale"),
+    [
+        ("uVolt", 1e3),
+        ("microV", 1e3),
+        ("\u00b5V", 1e3),
+        ("[uV]", 1e3),
+        ("uV.", 1e3),
+        ("mVolt", 1),
+        ("milliV", 1),
+        ("Volt", 1e-3),
+    ],
+)
+def test_units_as_devices_write_them(tmp_path: Path, unit: str, scale: float) -> None:
+    path = tmp_path / "a.edf"
+    made = edfio.EdfSignal(MADE.lead("II") * scale, 500, label="ECG II-Ref", physical_range=(-5 * scale, 5 * scale))
+    edfio.Edf([made]).write(path)
+    content = bytearray(path.read_bytes())
+    content[256 + 96 : 256 + 104] = unit.encode("latin-1").ljust(8)
+    path.write_bytes(content)
+    recording = read(path)
+    assert (recording.leads, recording.notes) == (("II",), ())
+    np.testing.assert_allclose(recording.signal[0], MADE.lead("II"), atol=10 / 65535)
+
+
+def test_easi_by_its_labels(tmp_path: Path) -> None:
+    """Its I passes for no lead I."""
+    labels = ("ECG E", "ECG A", "ECG S", "ECG I")
+    made = zip(labels, MADE.signal, strict=False)
+    recording = read(write(tmp_path / "a.edf", *(signal(name, row, 500) for name, row in made)))
+    assert recording.leads == ("ECG E", "ECG A", "ECG S", "EASI-I")
+    assert "are read as the electrodes of the EASI system" in recording.notes[-1]
+
+
 def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
     values = MADE.select(("II",)).resample(312.5).signal[0][:3125]
     recording = read(write(tmp_path / "a.edf", signal("II", values, 312.5)))

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_ecg.ecg import read
-from llava_ecg.ecg.leads import STANDARD, canonical, derive, is_other_signal, may_be_lead, other_system, says_ecg
+from llava_ecg.ecg.leads import (
+    STANDARD,
+    canonical,
+    derive,
+    is_known,
+    is_other_signal,
+    may_be_lead,
+    other_system,
+    says_ecg,
+)
 from llava_ecg.ecg.measure import measure
 from llava_ecg.ecg.simulate import Heart, simulate
 
@@ -41,6 +50,12 @@ SPELLINGS = {
     "Lead: III": "III",
     "Lead-II": "II",
     "ECG_Lead.V6*": "V6",
+    "II-Ref": "II",  # labels of EDF
+    "ECG II-Ref": "II",
+    "ECG V1-Ref": "V1",
+    "V1-WCT": "V1",
+    "Ableitung II": "II",
+    "EKG Ableitung aVR": "aVR",
 }
 
 
@@ -63,6 +78,9 @@ def test_spellings_of_the_standard_leads(spelling: str, name: str) -> None:
         "ECG1",
         "ECG 2",
         "",
+        "C4-Ref",  # of the brain
+        "ECG LL-RA",
+        "X-Ref",
         "Lead -aVR",
         "ECG -II",
         "V",
@@ -128,6 +146,20 @@ def test_derive_gives_the_recorded_limb_leads(shared: Path) -> None:
         ("E A S I", "E A S EASI-I", "E, A, S and EASI-I are read as the electrodes of the EASI system"),
         ("e I a s", "e EASI-I a s", "e, a, s and EASI-I are read as the electrodes of the EASI system"),
         ("A-S E-S A-I", "A-S E-S A-I", "E-S, A-S and A-I are read as the leads of the EASI system"),
+        (
+            "ECG:E ECG:A ECG:S I",
+            "ECG:E ECG:A ECG:S EASI-I",
+            "ECG:E, ECG:A, ECG:S and EASI-I are read as the electrodes",
+        ),
+        ("EASI-E EASI-A EASI-S EASI-I", "EASI-E EASI-A EASI-S EASI-I", "EASI-E, EASI-A, EASI-S and EASI-I are read"),
+        ("I E A S EASI-I", "I E A S EASI-I", "E, A, S and EASI-I are read as the electrodes of the EASI system"),
+        ("EASI_ES EASI_AS EASI_AI", "EASI_ES EASI_AS EASI_AI", "EASI_ES, EASI_AS and EASI_AI are read as the leads"),
+        (
+            "Frank_X Frank_Y Frank_Z",
+            "Frank_X Frank_Y Frank_Z",
+            "Frank_X, Frank_Y and Frank_Z are read as the orthogonal",
+        ),
+        ("Lead-X Lead-Y Lead-Z", "Lead-X Lead-Y Lead-Z", "Lead-X, Lead-Y and Lead-Z are read as the orthogonal"),
         ("X Y Z", "X Y Z", "X, Y and Z are read as the orthogonal leads of Frank"),
         ("II vz vx vy", "II vz vx vy", "vx, vy and vz are read as the orthogonal leads of Frank"),
     ],
@@ -156,7 +188,7 @@ def test_half_a_system_is_none(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("unit", [" (mV)", ""])
-@pytest.mark.parametrize("names", ["E A S I", "X Y Z"])
+@pytest.mark.parametrize("names", ["E A S I", "X Y Z", "ECG_E ECG_A ECG_S ECG_I", "Lead_X Lead_Y Lead_Z"])
 def test_such_a_table_is_read_whole_and_measured(tmp_path: Path, names: str, unit: str) -> None:
     """No row of it is left out, none passes for lead I, and rate and intervals are there."""
     made, truth = simulate(Heart(rate_bpm=75), seed=2)
@@ -165,10 +197,11 @@ def test_such_a_table_is_read_whole_and_measured(tmp_path: Path, names: str, uni
     path = tmp_path / "a.csv"
     path.write_text(",".join(titles) + "\n" + "\n".join(",".join(f"{value:.4f}" for value in row) for row in rows))
     recording = read(path, rate=500, unit=None if unit else "mV")
-    assert recording.leads == tuple(names.replace("I", "EASI-I").split())
+    assert recording.leads == tuple(names.replace("ECG_I", "I").replace("I", "EASI-I").split())
     assert "I" in recording.missing
     (note,) = recording.notes
     assert "are read as" in note
+    assert all(map(is_known, recording.leads))
     measured = measure(recording)
     assert measured.heart_rate_bpm == pytest.approx(truth.heart_rate_bpm, abs=2)
     assert measured.qrs_ms is not None

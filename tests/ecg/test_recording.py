@@ -27,7 +27,7 @@ def two_leads() -> Recording:
 @pytest.mark.parametrize(
     ("shape", "rate", "leads", "said"),
     [
-        ((2, 10), 500.0, ("I",), "does not fit 1 leads"),
+        ((2, 10), 500.0, ("I",), "does not fit 1 lead;"),
         ((10,), 500.0, ("I",), r"must be \[lead, sample\]"),
         ((2, 10), 500.0, ("I", "I"), "occur twice"),
         ((1, 10), 0.0, ("I",), "0.0 Hz is impossible"),

@@ -141,7 +141,10 @@ def _open(path: str | PathLike[str]) -> tuple[Path, bytes]:
             raise InputError(f"{shown} is a folder; give one ECG file in it")
         refuse_streams(found)
         with found.open("rb") as file:
-            return found, file.read(HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
+        if not head:
+            raise InputError(f"{shown} is empty: there is not a byte in it; export or copy it again")
+        return found, head
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

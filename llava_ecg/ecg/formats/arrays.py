@@ -27,6 +27,7 @@ from llava_ecg.ecg.formats.reader import (
     LOWEST_RATE,
     Options,
     assemble,
+    leads_in_words,
     looks_like,
     millivolts_per,
     one_line,
@@ -42,14 +43,15 @@ from llava_ecg.errors import InputError
 _MAGIC = b"\x93NUMPY"
 _RATE_KEYS = ("rate", "fs", "sampling_rate")
 SIGNAL_KEYS = ("signal", "ecg", "data", "arr_0")
-# of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I"; not "Heart rate:
-# 72"
+# of the lines before a table: "Sample Rate,512 hertz", "# fs = 500", "Unit,\u00b5V", "Lead,Lead I", and in German
+# "Messrate,511,422 Hertz", "Einheit,\u00b5V", "Ableitung,Ableitung I"; not "Heart rate: 72"
 _RATE_LINE = re.compile(
-    r"(?:\bsampl\w{0,40}[ _-]{0,40}(?:rate|freq\w*)|\bfs|^[^\w\n]*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)",
+    r"(?:\bsampl\w{0,40}[ _-]{0,40}(?:rate|freq\w*)|\b(?:mess|abtast)(?:rate|frequenz)|\bfs|"
+    r"^[^\w\n]*(?:rate|frequency))\b[^\d\n]{1,12}(\d+(?:[.,]\d+)?)",
     re.IGNORECASE | re.MULTILINE,
 )
-_UNIT_LINE = re.compile(r"^[^\w\n]*units?\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
-_LEAD_LINE = re.compile(r"^[^\w\n]*leads?\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
+_UNIT_LINE = re.compile(r"^[^\w\n]*(?:units?|einheit)\W+([^\s,;\"']+)", re.IGNORECASE | re.MULTILINE)
+_LEAD_LINE = re.compile(r"^[^\w\n]*(?:leads?|ableitung)\b[ \t]*[,;:=\t]\W*([^\n,;\"']+)", re.IGNORECASE | re.MULTILINE)
 # of Apple's export, in its languages
 _CLASS_LINE = re.compile(
     r"^[^\w\n]*(?:classification|klassifizierung|clasificaci[o\u00f3]n|classificazione)[ \t]*[,;:\t]([^\n]{1,120})$",
@@ -289,8 +291,8 @@ def _leads_first(path: Path, shape: tuple[int, ...], leads: Sequence[str] | None
         )
     if len(leads) not in (rows, columns):
         raise InputError(
-            f"{path} is {rows} x {columns}, which fits no {len(leads)} leads ({', '.join(leads)}); give the names "
-            "with --leads"
+            f"{path} is {rows} x {columns}, which fits no {leads_in_words(len(leads))} ({', '.join(leads)}); "
+            "give the names with --leads"
         )
     return len(leads) == rows
 

@@ -46,6 +46,8 @@ _MILLIVOLTS = {
     "millivolt": 1.0,
     "microvolt": 1e-3,
     "nanovolt": 1e-6,
+    **{f"{prefix}volt": each for prefix, each in (("m", 1.0), ("u", 1e-3), ("n", 1e-6))},
+    **{f"{prefix}v": each for prefix, each in (("milli", 1.0), ("micro", 1e-3), ("nano", 1e-6))},
 }
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -108,8 +110,8 @@ class Reader(Protocol):
     `read` gives all of the recording, of which a part is then taken. A reader that holds little more than the part has
     ``parts = True``, heeds ``options.start`` and ``options.seconds``, and tells by ``seconds(path)`` how long a
     recording is, or None where only reading would tell, or where part after part would take too long. One whose files
-    hold several recordings has ``many = True`` and heeds ``options.record``; where ``records(path)`` tells what may stand
-    there (nothing for a file of one), a folder of files stands for each of them.
+    hold several recordings has ``many = True`` and heeds ``options.record``; where ``records(path)`` tells what may
+    stand there (nothing for a file of one), a folder of files stands for each of them.
 
     The reader that recognises a file's content gets it; where none does, the one with its suffix, whose `read` says
     what is wrong.
@@ -137,7 +139,7 @@ def millivolts_per(unit: str | float) -> float | None:
     """Millivolts in one ``unit`` (a name or a number of millivolts); None where it is no unit of voltage."""
     number = _number(unit)
     if number is None:
-        key = str(unit).strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
+        key = str(unit).strip(" ()[]{}.").lower().replace("\u00b5", "u").replace("\u03bc", "u")
         return _MILLIVOLTS.get(key) or _MILLIVOLTS.get(key.removesuffix("s"))
     return number if math.isfinite(number) and number > 0 else None
 
@@ -273,19 +275,23 @@ def plain_rate(rate: float) -> float:
     return float(round(rate)) if whole else rate
 
 
+def leads_in_words(count: int) -> str:
+    """How many leads: ``1 lead``, ``2 leads``."""
+    return f"{count} lead{'s'[: count != 1]}"
+
+
 def _names(path: Path, count: int, options: Options, leads: Sequence[str | None] | None) -> tuple[str, ...]:
     """L canonical names, empty where neither the user nor the file names the leads."""
     if options.leads is not None:
         if len(options.leads) != count:
-            raise InputError(
-                f"{path} holds {count} leads, but {len(options.leads)} are named: {', '.join(options.leads)}"
-            )
+            given = f"{len(options.leads)} {'is' if len(options.leads) == 1 else 'are'} named"
+            raise InputError(f"{path} holds {leads_in_words(count)}, but {given}: {', '.join(options.leads)}")
         return options.leads
     if leads is None or not all(leads):
         return ()
     if len(leads) != count:
         raise InputError(
-            f"{path} holds {count} leads, but names {len(leads)}: {', '.join(map(str, leads))}; give --leads"
+            f"{path} holds {leads_in_words(count)}, but names {len(leads)}: {', '.join(map(str, leads))}; give --leads"
         )
     return tuple(lead_names.canonical(str(name)) for name in leads)
 

@@ -32,6 +32,8 @@ _PERSON = re.compile(
     r"|birth\w*|date of birth|geburts\w*|nombre|apellidos?|nome|cognome|姓名|患者)(?:\b|_)",
     re.IGNORECASE,
 )
+_OF_A_LEAD = re.compile(r"^\W*(?:leads?|ableitung)\s*,", re.IGNORECASE)  # "Lead,Lead I", as Apple's export has it
+_COMMA_NUMBER = re.compile(r"^\s*([-+]?\d+)(?:,\d+)?\s*$")
 _LEADS = 20  # at most so many lines are leads
 _HEADER_LINES = 80  # at most so many lines before a table are looked through
 
@@ -244,7 +246,8 @@ def begin_of(lines: Sequence[Line], separator: str | None) -> tuple[int, str | N
     in them, belongs to the table: then a fault lies between, and nothing may be cut off.
     """
     for at in range(1, min(len(lines) - 6, _HEADER_LINES)):
-        dialect = Dialect.of(lines[at][1], separator)
+        one = separator is None and _is_one_column(lines, at)
+        dialect = Dialect.of(lines[at][1], ";" if one else separator)
         rows = [dialect.cells(line) for _, line in lines[at : at + 6]]
         if not all(len(row) == len(rows[0]) and _mostly_numbers(row, dialect) for row in rows):
             continue
@@ -261,6 +264,17 @@ def begin_of(lines: Sequence[Line], separator: str | None) -> tuple[int, str | N
             return None
         return begin, dialect.separator
     return None
+
+
+def _is_one_column(lines: Sequence[Line], at: int) -> bool:
+    """Whether six lines are each a number with a decimal comma, below a line that says which lead they are: not two
+    columns, of which the first would count."""
+    found = [_COMMA_NUMBER.match(line) for _, line in lines[at : at + 6]]
+    if not all(found) or not any("," in line for _, line in lines[at : at + 6]):
+        return False
+    whole = [int(match[1]) for match in found if match]
+    steps = {later - former for former, later in zip(whole, whole[1:], strict=False)}
+    return (len(steps) > 1 or steps == {0}) and any(_OF_A_LEAD.match(line) for _, line in lines[:at])
 
 
 def _belongs(cells: Sequence[str], width: int, dialect: Dialect) -> bool:
