@@ -138,6 +138,11 @@ def beside(answer: Answer, case: Case) -> str | None:
     )
 
 
+def shown_dict(answer: Answer) -> dict[str, float] | None:
+    """From and to which second of the recording the model was shown; None where that is not known."""
+    return None if answer.shown is None else {"from_s": answer.shown[0], "to_s": answer.shown[1]}
+
+
 def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> dict[str, Any]:
     """The JSON of ``llava-ecg ask`` but for ``files``, which the command adds; docs/chat.md describes its keys."""
     recording, measurements = case.recording, case.measurements
@@ -148,7 +153,7 @@ def answer_dict(question: str, answer: Answer, case: Case, page: str | None) -> 
             "model": answer.model,
             "recording": None if recording is None else recording_dict(recording),
             "measurements": None if measurements is None else measurements.to_dict(per_beat=False),
-            "shown": None if answer.shown is None else {"from_s": answer.shown[0], "to_s": answer.shown[1]},
+            "shown": shown_dict(answer),
             "measurements_shown": _part(answer, case),
             "audit": None if answer.audit is None else answer.audit.to_dict(),
             "drafts": draft_dicts(answer),

@@ -200,8 +200,9 @@ class Service:
         return found
 
     def beside(self, answer: Answer, wanted: wire.Wanted) -> dict[str, Any]:
-        """What this server says beyond OpenAI's fields: notes, and the audit where it was asked for."""
-        found: dict[str, Any] = {"notes": list(answer.notes)}
+        """What this server says beyond OpenAI's fields: notes, which part of the recording the model was shown, and the
+        audit where it was asked for."""
+        found: dict[str, Any] = {"notes": list(answer.notes), "shown": report.shown_dict(answer)}
         if wanted.audit:
             found["audit"] = None if answer.audit is None else report.plain(answer.audit.to_dict())
         return found

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from llava_ecg.assistant import Answer, Asked, Assistant
 from llava_ecg.case import Case, Decoding
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.recording import Recording
+from llava_ecg.ecg.simulate import Heart, simulate
 from llava_ecg.serve.data_urls import Attachment
 from llava_ecg.serve.service import Ticket
 from llava_ecg.serve.wire import Wanted
 from llava_ecg.serve.worker import Job
 from llava_ecg.terminal import RESEARCH_USE
-from tests.serve.running import NAME, Running, asking, file_part, packed
+from tests.serve.running import NAME, Running, asking, file_part, packed, serving
+from tests.test_assistant import folder
 
 
 def client(running: Running, key: str = "none") -> openai.OpenAI:
@@ -40,7 +43,10 @@ def test_an_answer_is_the_assistants(running: Running, assistant: Assistant, rec
     assert (found.choices[0].message.content, found.choices[0].finish_reason) == (wanted.text, "length")
     assert found.choices[0].message.role == "assistant" and found.id.startswith("chatcmpl-") and found.model == NAME
     assert found.usage is not None and found.usage.total_tokens == wanted.tokens["prompt"] + 12
-    assert found.model_extra is not None and found.model_extra["llava_ecg"] == {"notes": list(wanted.notes)}
+    assert wanted.shown is not None
+    beside = {"notes": list(wanted.notes), "shown": {"from_s": wanted.shown[0], "to_s": wanted.shown[1]}}
+    assert found.model_extra is not None
+    assert found.model_extra["llava_ecg"] == beside
     other: Any = asking(file_part("a.npz", packed(recordings[1])))
     assert client(running).chat.completions.create(**other).choices[0].message.content != wanted.text
 
@@ -114,6 +120,19 @@ def test_a_conversation_goes_on(running: Running, assistant: Assistant, recordin
     again = running.post({"model": NAME, "messages": messages}).json()
     assert again["usage"] == found["usage"], "the same ECG again is the same one, and not shown twice"
     assert again["choices"][0]["message"]["content"] == wanted.text
+
+
+def test_a_model_of_images_says_which_part_its_page_shows(tmp_path: Path, letters: Any) -> None:
+    """No note of a tower does: the page is drawn of the beginning."""
+    seer = Assistant.open(folder(tmp_path, letters, ("image",)), device="cpu")
+    long, _ = simulate(Heart(rate_bpm=70), seed=4, seconds=25.0)
+    with serving(seer) as running:
+        given = asking(file_part("a.npz", packed(long)))
+        said = running.post(given).json()["llava_ecg"]
+        last = json.loads(running.post(given | {"stream": True}).text.split("data: ")[-2])["llava_ecg"]
+    assert said["shown"] == last["shown"]
+    assert said["shown"]["from_s"] == 0
+    assert 9 < said["shown"]["to_s"] < 11
 
 
 def test_the_audit_comes_where_it_is_asked_for(
