@@ -15,6 +15,7 @@ from llava_ecg.grounding.audit import Status, audit
 from llava_ecg.train.tiny.notes import (
     PRESENT,
     axis_word,
+    block_answer,
     conduction_answer,
     findings,
     impression_answer,
@@ -69,7 +70,14 @@ def measured(told: dict[str, Any]) -> Measurements:
 @pytest.mark.parametrize("seed", range(200))
 def test_a_note_does_not_contradict_its_own_numbers(seed: int) -> None:
     told = drawn(seed)
-    for text in (note(told), readings(told), rhythm_answer(told), impression_answer(told), conduction_answer(told)):
+    for text in (
+        note(told),
+        readings(told),
+        rhythm_answer(told),
+        impression_answer(told),
+        conduction_answer(told),
+        block_answer(told),
+    ):
         wrong = [v.line() for v in audit(text, measured(told)).verdicts if v.status is Status.CONTRADICTED]
         assert not wrong, text
 
@@ -91,6 +99,15 @@ def test_labels_have_to_agree_with_the_numbers_that_they_rest_on() -> None:
     assert findings(facts(**left, axis_deg=20.0)) == findings(facts(**left, axis_deg=-120.0)) == []
     assert findings(facts(**{"right bundle branch block": 9})) == []
     assert findings(facts(**{"incomplete right bundle branch block": 9}, qrs_ms=75.0)) == []
+
+
+def test_a_block_is_named_behind_its_likelihood() -> None:
+    wide = facts(qrs_ms=140.0, **{"right bundle branch block": 8, "left bundle branch block": 2})
+    said = note(wide)
+    assert "(wide). Likelihood of a bundle branch block: left 0.2, right 0.8. The QT" in said
+    assert said.endswith("Impression: sinus rhythm, right bundle branch block.")
+    assert "Likelihood" not in note(facts())
+    assert block_answer(wide).endswith("right 0.8. Yes, this looks like right bundle branch block.")
 
 
 def test_what_rests_on_voltages_is_never_more_than_possible() -> None:

@@ -88,11 +88,16 @@ def pr_text(facts: Facts) -> str:
 
 
 def qrs_text(facts: Facts) -> str:
-    """The QRS duration."""
+    """The QRS duration, and of a wide one how likely a bundle branch block is: the block's name follows from that. With
+    the name alone, the language model called every wide complex a left bundle branch block."""
     if facts["qrs_ms"] is None:
         return "The QRS duration could not be measured."
     word = around(facts["qrs_ms"], -100, 120, 5, ("", "narrow", "wide"))
-    return f"The QRS duration is {facts['qrs_ms']:.0f} ms ({word})."
+    told = f"The QRS duration is {facts['qrs_ms']:.0f} ms ({word})."
+    if facts["qrs_ms"] < WIDE_MS:
+        return told
+    left, right = (facts[f"{side} bundle branch block"] or 0 for side in ("left", "right"))
+    return f"{told} Likelihood of a bundle branch block: left 0.{left}, right 0.{right}."
 
 
 def qtc_text(facts: Facts) -> str:
@@ -200,16 +205,16 @@ def likelihoods(facts: Facts) -> str:
 
 
 def block_answer(facts: Facts) -> str:
-    """Whether there is a bundle branch block."""
+    """Whether there is a bundle branch block, after what that follows from."""
     for label in ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block"):
         if has(facts, label):
             sure = "Yes" if (facts[label] or 0) >= SURE else "Possibly"
-            return f"{sure}, this looks like {label}. {qrs_text(facts)}"
-    return f"No bundle branch block is seen. {qrs_text(facts)}"
+            return f"{qrs_text(facts)} {sure}, this looks like {label}."
+    return f"{qrs_text(facts)} No bundle branch block is seen."
 
 
 def conduction_answer(facts: Facts) -> str:
-    """Which conduction disturbances there are."""
+    """Which conduction disturbances there are, after the QRS duration."""
     kinds = (
         "left bundle branch block",
         "right bundle branch block",
@@ -220,8 +225,8 @@ def conduction_answer(facts: Facts) -> str:
     if facts["pr_ms"] is not None and facts["pr_ms"] > 206:
         seen.append("first-degree AV block")
     if not seen and not has(facts, "CD"):
-        return f"No conduction disturbance is seen. {qrs_text(facts)}"
-    return f"There are signs of {', '.join(seen) or 'a conduction disturbance'}. {qrs_text(facts)}"
+        return f"{qrs_text(facts)} No conduction disturbance is seen."
+    return f"{qrs_text(facts)} There are signs of {', '.join(seen) or 'a conduction disturbance'}."
 
 
 def rhythm_answer(facts: Facts) -> str:

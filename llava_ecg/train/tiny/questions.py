@@ -280,13 +280,13 @@ def conversation(facts: Facts, rng: np.random.Generator, short: int = 3) -> list
         short: how many short questions follow.
     """
     labels = (SUPERCLASSES[0], superclasses(facts)) if rng.random() < 0.6 else (LIKELIHOODS[0], likelihoods(facts))
-    draw, hard = rng.random(), not facts["p_present"] or any(has(facts, label) for label in DENIABLE[:2])
-    if draw < (0.4 if hard else 0.2):  # after corrected values the caption is no guide any more, so nothing follows
+    draw = rng.random()
+    if draw < 0.3:  # after corrected values the caption is no guide any more, so nothing follows
         other, text = corrected(facts, rng)
         return [(f"{rng.choice(INTERPRET)} {text}", note(other))]
-    if draw < 0.65:
+    if draw < 0.7:
         out = [(str(rng.choice(INTERPRET)), note(facts))]
-    elif draw < 0.75:
+    elif draw < 0.78:
         out = [(str(rng.choice(READINGS)), readings(facts))]
     else:
         out = [labels]
