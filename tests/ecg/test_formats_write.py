@@ -162,7 +162,7 @@ def test_a_replaced_name_passes_for_no_other_lead() -> None:
 def test_when_it_began_comes_along(tmp_path: Path) -> None:
     """To pandas and to NumPy too: the first row of a table are its titles, and `start` is an array of text."""
     between = START + timedelta(microseconds=250_000)
-    for suffix in (".csv", ".npz", ".hea", ".edf"):
+    for suffix in (".csv", ".npz", ".hea", ".dcm", ".edf"):
         if suffix == ".edf":
             pytest.importorskip("edfio")
         path = tmp_path / f"out{suffix}"

@@ -244,9 +244,9 @@ def _read(path: Path, options: Options, file: Any, little_endian: bool) -> Recor
 
 
 def _start(file: Any) -> datetime | None:
-    digits = re.match(r"\d{14}", str(file.get("AcquisitionDateTime", "")))
+    told = re.match(r"(\d{14})(?:\.(\d{1,6}))?", str(file.get("AcquisitionDateTime", "")))
     try:
-        return datetime.strptime(digits[0], "%Y%m%d%H%M%S") if digits else None
+        return datetime.strptime(f"{told[1]}.{told[2] or 0}", "%Y%m%d%H%M%S.%f") if told else None
     except ValueError:
         return None
 

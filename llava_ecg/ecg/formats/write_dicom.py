@@ -59,7 +59,8 @@ def _file(recording: Recording) -> Any:
     start = recording.start
     file.StudyDate = file.ContentDate = "" if start is None else f"{start:%Y%m%d}"
     file.StudyTime = file.ContentTime = "" if start is None else f"{start:%H%M%S}"
-    file.AcquisitionDateTime = "" if start is None else f"{start:%Y%m%d%H%M%S}"
+    part = "" if start is None or not start.microsecond else f".{start:%f}"
+    file.AcquisitionDateTime = "" if start is None else f"{start:%Y%m%d%H%M%S}{part}"
     file.AcquisitionContextSequence = []
     return file
 
