@@ -70,12 +70,10 @@ def _interrupted_seed(recording: Recording) -> list[Seed]:
         import edfio
     except ImportError:
         return []
-    signals = [
-        edfio.EdfSignal(1e3 * row, recording.rate, label=name, physical_dimension="uV")
-        for name, row in zip(recording.leads, recording.signal, strict=True)
-    ]
     mark = edfio.EdfAnnotation(0.0, None, "a word")
-    content = edfio.Edf(signals, data_record_duration=0.5, annotations=[mark]).to_bytes()
+    content = edfio.Edf(
+        _edf_signals(edfio.EdfSignal, recording), data_record_duration=0.5, annotations=[mark]
+    ).to_bytes()
     return [Seed("parts.edf", {"parts.edf": content.replace(b"EDF+C", b"EDF+D", 1)}, "parts.edf")]
 
 
@@ -85,11 +83,14 @@ def _bdf_seed(recording: Recording) -> list[Seed]:
         import edfio
     except ImportError:
         return []
-    signals = [
-        edfio.BdfSignal(1e3 * row, recording.rate, label=name, physical_dimension="uV")
-        for name, row in zip(recording.leads, recording.signal, strict=True)
-    ]
-    return [Seed("seed.bdf", {"seed.bdf": edfio.Bdf(signals).to_bytes()}, "seed.bdf")]
+    content = edfio.Bdf(_edf_signals(edfio.BdfSignal, recording)).to_bytes()
+    return [Seed("seed.bdf", {"seed.bdf": content}, "seed.bdf")]
+
+
+def _edf_signals(kind: Any, recording: Recording) -> list[Any]:
+    """The leads as signals of edfio's, in uV."""
+    rows = zip(recording.leads, recording.signal, strict=True)
+    return [kind(1e3 * row, recording.rate, label=name, physical_dimension="uV") for name, row in rows]
 
 
 def _segments_seed(recording: Recording) -> Seed:

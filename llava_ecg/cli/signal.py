@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ECG_SUFFIXES = (".hea", ".dcm", ".csv", ".npz", ".edf")
-PAGE_MM = 250.0  # so much of the paper is a page's trace
 TITLE_LETTERS = 40  # more would run into the heading
 
 
@@ -259,12 +258,13 @@ def _shown(path: Path, arguments: argparse.Namespace) -> Shown:
         InputError: the recording can't be read, or ends before the page begins.
     """
     from llava_ecg.ecg.formats import parts_of
+    from llava_ecg.ecg.render import SHOWN_MM
 
     duration, part = parts_of(path, **flags.reading(arguments))
     if arguments.start >= duration:
         raise InputError(f"the page can't begin at {arguments.start:g} s: the recording is {duration:.1f} s long")
     begin = math.floor(arguments.start)
-    return Shown(part(begin, arguments.start - begin + PAGE_MM / arguments.speed + 1), begin, duration)
+    return Shown(part(begin, arguments.start - begin + SHOWN_MM / arguments.speed + 1), begin, duration)
 
 
 def _page(shown: Shown, arguments: argparse.Namespace, name: str = "") -> tuple[Image, dict[str, Any]]:
@@ -276,7 +276,7 @@ def _page(shown: Shown, arguments: argparse.Namespace, name: str = "") -> tuple[
     import zlib
 
     from llava_ecg.ecg.distort import distort
-    from llava_ecg.ecg.render import draw_page
+    from llava_ecg.ecg.render import SHOWN_MM, draw_page
 
     start = arguments.start - shown.begin
     page = draw_page(
@@ -289,7 +289,7 @@ def _page(shown: Shown, arguments: argparse.Namespace, name: str = "") -> tuple[
         speed=arguments.speed,
         start=start,
         title=arguments.title,
-        heading=_heading(shown.recording.window(start, PAGE_MM / arguments.speed), arguments),
+        heading=_heading(shown.recording.window(start, SHOWN_MM / arguments.speed), arguments),
         part_of=(shown.begin, shown.duration),
     )
     seed = (arguments.seed or 0) + (zlib.crc32(name.encode("utf-8", "surrogateescape")) if name else 0)

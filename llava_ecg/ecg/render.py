@@ -27,9 +27,8 @@ SPEEDS = (25.0, 50.0, 12.5)
 """Paper speeds, mm/s."""
 GAINS = (10.0, 5.0, 2.5)
 """mm/mV that are chosen from, the first that keeps every trace in its row."""
-SECONDS = 10.0
-"""A page shows so much at 25 mm/s."""
-_SHOWN_MM = 250.0
+SECONDS, SHOWN_MM = 10.0, 250.0
+"""A page shows so much at 25 mm/s, which is so much of the paper."""
 _ROOM = 0.95  # of the distance between two rows: so far a trace may go up or down
 _EDGE_MM, _HEADED_MM = 1.0, 12.0  # of the sheet, and the part of it that a heading or title takes: no trace goes there
 
@@ -188,7 +187,7 @@ def draw_page(
     pairs = zip(boxes, needed[::2], needed[1::2], strict=True)
     boxes = [replace(box, clipped=max(up, down) * gain > 1) for box, up, down in pairs]
     before, duration = part_of or (0.0, whole.duration)
-    begin, end = before + start, before + start + _SHOWN_MM / speed
+    begin, end = before + start, before + start + SHOWN_MM / speed
     part = ""
     if begin > 0 or duration > end + 0.5:
         part = f"   {_clock(begin)} to {_clock(min(end, duration))} s of {duration:.1f} s"
@@ -214,7 +213,7 @@ def _clock(seconds: float) -> str:
 def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, start: float) -> list[Box]:
     boxes = []
     for row, names in enumerate(layout.rows):
-        span = _SHOWN_MM / scale.mm_per_s / len(names)
+        span = SHOWN_MM / scale.mm_per_s / len(names)
         for column, name in enumerate(names):
             boxes.append(
                 _box(recording, name, left, TOP + (row + 0.5) * layout.pitch, start, column * span, span, scale)
@@ -223,7 +222,7 @@ def _boxes(recording: Recording, layout: Layout, left: float, scale: Scale, star
         if len(layout.rhythm) == 1 and name not in recording.leads and recording.leads:
             name = recording.leads[0]  # one strip shows some rhythm; of several, each is the lead that it is
         y = TOP + (row + 0.5) * layout.pitch
-        boxes.append(_box(recording, name, left, y, start, 0.0, _SHOWN_MM / scale.mm_per_s, scale, rhythm=True))
+        boxes.append(_box(recording, name, left, y, start, 0.0, SHOWN_MM / scale.mm_per_s, scale, rhythm=True))
     return boxes
 
 
@@ -246,7 +245,7 @@ def _box(
     recorded, level = False, 0.0
     if name in recording.leads:
         lead = recording.lead(name)
-        page = lead[_samples(recording, start, start + _SHOWN_MM / scale.mm_per_s)]
+        page = lead[_samples(recording, start, start + SHOWN_MM / scale.mm_per_s)]
         finite = page[np.isfinite(page)]
         level = float(np.median(finite)) if len(finite) else 0.0
         recorded = bool(np.isfinite(lead[_samples(recording, t0, t1)]).any())

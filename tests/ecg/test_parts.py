@@ -53,15 +53,21 @@ def test_a_part_is_that_part(record: Path, long: Recording) -> None:
         read(record, start=300)
 
 
-def test_no_more_than_the_part_is_read(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts: list[int] = []
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each reading of a WFDB file has taken."""
+    taken: list[int] = []
     steps = wfdb_signals.read_steps
 
     def counted(file: Path, count: int, offset: int, frames: int) -> np.ndarray:
-        counts.append(frames)
+        taken.append(frames)
         return steps(file, count, offset, frames)
 
     monkeypatch.setattr(wfdb_signals, "read_steps", counted)
+    return taken
+
+
+def test_no_more_than_the_part_is_read(record: Path, counts: list[int]) -> None:
     read(record, start=10, seconds=2)
     seconds, part = parts_of(record)
     assert seconds == 300.0
@@ -224,17 +230,9 @@ def test_the_commands(record: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_page_reads_no_more_than_it_shows(
-    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record: Path, tmp_path: Path, counts: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--start", "150.5", "--dpi", "100", "--title", "page"]
-    counts: list[int] = []
-    steps = wfdb_signals.read_steps
-
-    def counted(file: Path, count: int, offset: int, frames: int) -> np.ndarray:
-        counts.append(frames)
-        return steps(file, count, offset, frames)
-
-    monkeypatch.setattr(wfdb_signals, "read_steps", counted)
     boxes = tmp_path / "page.json"
     assert main(["render", str(record), "-o", str(tmp_path / "page.png"), "--boxes", str(boxes), *given]) == 0
     assert counts == [5750]
