@@ -52,7 +52,7 @@ class Assistant:
         self.opened: list[tuple[Any, ...]] = []
         self.given: dict[str, Any] = {}
 
-    def open(self, model: str, *, device: str | None, dtype: str | None) -> Assistant:
+    def open(self, model: str, *, device: str | None, dtype: str | None, quantization: str | None = None) -> Assistant:
         self.opened.append((model, device, dtype))
         return self
 

@@ -42,8 +42,13 @@ def opened(*words: str, command: str = "ask") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("command", ["ask", "chat"])
-def test_without_flags_an_opener_gets_only_device_and_dtype(command: str) -> None:
-    assert opened(command=command) == {"device": None, "dtype": None}
+def test_without_flags_an_opener_gets_only_device_and_dtype_and_gem_tiny_the_quickest_way(command: str) -> None:
+    plain: dict[str, Any] = {"device": None, "dtype": None}
+    assert opened("--model", "GEM-7B", command=command) == plain
+    assert opened(command=command) == plain | {"quantization": "auto"}
+    assert opened("--quantization", "none", command=command) == plain
+    assert opened("--dtype", "float32", command=command) == plain | {"dtype": "float32"}
+    assert opened("--model", "GEM-7B", "--quantization", "auto", command=command) == plain | {"quantization": "auto"}
 
 
 @pytest.mark.parametrize("command", ["ask", "chat"])

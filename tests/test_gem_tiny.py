@@ -32,7 +32,7 @@ def assistant() -> Assistant:
         pytest.fail("the language model of gem-tiny could not be fetched, and CI must not pass without it")
     if base_folder("gem-tiny") is None:
         pytest.skip("the language model of gem-tiny is not here; fetch it with: llava-ecg fetch gem-tiny")
-    return Assistant.open("gem-tiny", device="cpu")
+    return Assistant.open("gem-tiny", device="cpu", quantization="auto")
 
 
 @pytest.fixture(scope="module", params=[45, 75, 135], ids=lambda rate: f"{rate}bpm")

@@ -77,8 +77,8 @@ def main(argv: Sequence[str] | None = None, *, open_assistant: Opener | None = N
 
     Args:
         argv: the words after ``llava-ecg``; those of the process by default.
-        open_assistant: what opens a model, called as ``open_assistant(model, device=, dtype=)`` and with what else of
-            `flags.opening` was typed; `Assistant.open` by default.
+        open_assistant: what opens a model, called as ``open_assistant(model, device=, dtype=)`` and with what else
+            `flags.opening` makes of the flags; `Assistant.open` by default.
 
     Raises:
         SystemExit: from argparse, for ``--help``, ``--version`` (0) and what it can't parse (2).

@@ -267,8 +267,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quantization",
-        choices=("nf4", "int8", "w8a8", "w8a16"),
-        help="the language model's linear layers in 4 or 8 bits; w8a8 is the fast one on a CPU, w8a16 on a GPU",
+        choices=("none", "auto", "nf4", "int8", "w8a8", "w8a16"),
+        help="the language model's linear layers in 4 or 8 bits; w8a8 is the fast one on a CPU, w8a16 on a GPU; auto "
+        f"takes w8a8 on a CPU whose 8-bit products are exact (default: auto for {DEFAULT_MODEL} unless --dtype is "
+        "given, none for other models)",
     )
     add_parts(group)
     group.add_argument(
@@ -296,11 +298,12 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags of `add_model` as keyword arguments of an `Opener`.
 
     Returns:
-        ``device`` and ``dtype`` always (None if not given); of ``quantization``, ``ecg_tower``, ``vision_tower``,
-        ``base``, ``template``, ``preparation`` (stream -> setting -> value), ``strict`` and ``trust_pickle`` those that
-        were typed.
+        ``device`` and ``dtype`` always (None if not given); ``quantization`` as typed or by the model's default,
+        unless it is none; of ``ecg_tower``, ``vision_tower``, ``base``, ``template``, ``preparation`` (stream ->
+        setting -> value), ``strict`` and ``trust_pickle`` those that were typed.
     """
-    typed = {name: vars(arguments)[name] for name in ("quantization", "ecg_tower", "vision_tower", "base", "template")}
+    typed = {name: vars(arguments)[name] for name in ("ecg_tower", "vision_tower", "base", "template")}
+    typed["quantization"] = _quantization(arguments)
     given = {"device": arguments.device, "dtype": arguments.dtype} | {
         name: value for name, value in typed.items() if value is not None
     }
@@ -314,3 +317,10 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.trust_pickle:
         given["trust_pickle"] = True
     return given
+
+
+def _quantization(arguments: argparse.Namespace) -> str | None:
+    """By the flag, or by the model's default: gem-tiny is quick in 8 bits and was measured so."""
+    if arguments.quantization is not None:
+        return None if arguments.quantization == "none" else str(arguments.quantization)
+    return "auto" if arguments.model == DEFAULT_MODEL and arguments.dtype is None else None

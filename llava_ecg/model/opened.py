@@ -74,6 +74,8 @@ def open_model(
         InputError: as `load`; also for a tower alone, and for a model without any stream.
     """
     device, kind = place_of(device, dtype)
+    if quantization == "auto":
+        quantization = quantize.fastest(device)
     if quantization is not None:
         quantize.check(quantization, device)
     towers: dict[str, Any] = {"ecg_tower": ecg_tower, "vision_tower": vision_tower}

@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask, count, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gem-tiny")
+    parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
     parser.add_argument("--data", type=Path, required=True, help="folder with cinc2021/")
     parser.add_argument("--revise", type=int, default=1, help="drafts after the first (default 1)")
     parser.add_argument("--limit", type=int, default=0, help="so many records, evenly (0: all)")
@@ -85,14 +86,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if not any((options.data / "cinc2021").glob("*.hea")):
         parser.error(f"--data {options.data} has no records in cinc2021/")
-    rows = asked(Assistant.open(options.model), options.data, options.limit, options.revise)
+    kind = None if options.quantization == "none" else options.quantization
+    rows = asked(Assistant.open(options.model, quantization=kind), options.data, options.limit, options.revise)
     found = figures(rows)
     for name, figure in found.items():
         shown = "none" if figure.value is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
         print(f"{name}: {shown}, of {figure.count}")
     if options.json:
         machine = f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}"
-        content = {"model": str(options.model), "revise": options.revise, "machine": machine}
+        content = {
+            "model": str(options.model),
+            "quantization": options.quantization,
+            "revise": options.revise,
+            "machine": machine,
+        }
         content |= {"figures": {name: asdict(figure) for name, figure in found.items()}, "records": rows}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ QUESTION = "Interpret this ECG."
 LIMITS = {"answer_s": 6.0, "load_s": 4.0, "peak_gb": 1.5}
 
 
-def once(model: str, ecg: Path) -> dict[str, float]:
+def once(model: str, ecg: Path, quantization: str) -> dict[str, float]:
     """One opening and one answer in this process, imports not counted."""
     import torch  # noqa: F401
 
@@ -34,7 +34,7 @@ def once(model: str, ecg: Path) -> dict[str, float]:
     from llava_ecg.ecg.formats import read
 
     began = time.perf_counter()
-    assistant = Assistant.open(model)
+    assistant = Assistant.open(model, quantization=None if quantization == "none" else quantization)
     opened = time.perf_counter()
     question = Question([Turn("user", QUESTION)], Case(read(ecg)))
     (_, answer), *_ = assistant.ask_many([question], Decoding(max_new_tokens=200))
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", default="gem-tiny")
+    parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
     parser.add_argument("--ecg", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -60,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.repeats < 1:
         parser.error("--repeats has to be 1 or more")
     if options.once:
-        print(json.dumps(once(options.model, options.ecg)))
+        print(json.dumps(once(options.model, options.ecg, options.quantization)))
         return
     rows = []
     environment = {"GOMP_SPINCOUNT": "4000", **os.environ}  # as `llava-ecg ask` sets it before torch is loaded
     for number in range(options.repeats + 1):
         command = [sys.executable, __file__, "--once", "--model", options.model, "--ecg", str(options.ecg)]
+        command += ["--quantization", options.quantization]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         if number:  # the first warms the disk's cache
             rows.append(json.loads(done.stdout.splitlines()[-1]))
@@ -74,7 +76,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name:10} {value:7.2f}" + (f"   limit {LIMITS[name]:g}" if name in LIMITS else ""))
     if options.json:
         machine = f"{platform.machine()}, CPU, {os.cpu_count()} cores, Python {platform.python_version()}"
-        told = {"model": options.model, "machine": machine, "repeats": options.repeats, "figures": figures}
+        told = {
+            "model": options.model,
+            "quantization": options.quantization,
+            "machine": machine,
+            "repeats": options.repeats,
+            "figures": figures,
+        }
         options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

@@ -305,6 +305,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask, score, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gem-tiny")
+    parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
     parser.add_argument("--data", type=Path, required=True, help="folder with ptbxl/ and cinc2021/")
     parser.add_argument("--limit", type=int, default=0, help="so many records, evenly (0: all)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
@@ -316,7 +317,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if missing := [name for name in ("ptbxl", "cinc2021") if not (options.data / name).is_dir()]:
         parser.error(f"--data {options.data} has no folder {' and no '.join(missing)}")
     found = records(options.data, options.limit)
-    ask(Assistant.open(options.model), found, options.ways, options.slots)
+    kind = None if options.quantization == "none" else options.quantization
+    ask(Assistant.open(options.model, quantization=kind), found, options.ways, options.slots)
     table = figures(found, options.ways)
     print("\n".join(lines(table)))
     if options.json:
@@ -326,7 +328,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             for (what, way), answer in record.answers.items()
         ]
         machine = f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}"
-        content = {"model": str(options.model), "version": __version__, "machine": machine, "floor text": NORMAL}
+        content = {
+            "model": str(options.model),
+            "quantization": options.quantization,
+            "version": __version__,
+            "machine": machine,
+            "floor text": NORMAL,
+        }
         options.json.write_text(json.dumps(content | {"figures": plain(table), "answers": answers}, indent=1) + "\n")
 
 
