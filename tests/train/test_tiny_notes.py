@@ -104,7 +104,7 @@ def test_labels_have_to_agree_with_the_numbers_that_they_rest_on() -> None:
 def test_a_block_is_named_behind_its_likelihood() -> None:
     wide = facts(qrs_ms=140.0, **{"right bundle branch block": 8, "left bundle branch block": 2})
     said = note(wide)
-    assert "(wide). Likelihood of a bundle branch block: left 0.2, right 0.8. The QT" in said
+    assert "(wide). Likelihood of a bundle branch block: 0.2 no left, 0.8 right. The QT" in said
     assert said.endswith("Impression: sinus rhythm, right bundle branch block.")
     assert "Likelihood" not in note(facts())
     assert block_answer(wide).endswith("right 0.8. Yes, this looks like right bundle branch block.")

@@ -88,16 +88,17 @@ def pr_text(facts: Facts) -> str:
 
 
 def qrs_text(facts: Facts) -> str:
-    """The QRS duration, and of a wide one how likely a bundle branch block is: the block's name follows from that. With
-    the name alone, the language model called every wide complex a left bundle branch block."""
+    """The QRS duration, and of a wide one which bundle branch block is likely, for the impression to repeat. With the
+    name in the impression alone, or behind bare likelihoods, the language model called most of the wide complexes a left
+    bundle branch block."""
     if facts["qrs_ms"] is None:
         return "The QRS duration could not be measured."
     word = around(facts["qrs_ms"], -100, 120, 5, ("", "narrow", "wide"))
     told = f"The QRS duration is {facts['qrs_ms']:.0f} ms ({word})."
     if facts["qrs_ms"] < WIDE_MS:
         return told
-    left, right = (facts[f"{side} bundle branch block"] or 0 for side in ("left", "right"))
-    return f"{told} Likelihood of a bundle branch block: left 0.{left}, right 0.{right}."
+    sides = ", ".join(judged(facts, f"{side} bundle branch block", side) for side in ("left", "right"))
+    return f"{told} Likelihood of a bundle branch block: {sides}."
 
 
 def qtc_text(facts: Facts) -> str:
