@@ -107,7 +107,7 @@ def test_a_block_is_named_behind_its_likelihood() -> None:
     assert "(wide). Likelihood of a bundle branch block: 0.2 no left, 0.8 right. The QT" in said
     assert said.endswith("Impression: sinus rhythm, right bundle branch block.")
     assert "Likelihood" not in note(facts())
-    assert block_answer(wide).endswith("right 0.8. Yes, this looks like right bundle branch block.")
+    assert block_answer(wide).endswith("0.8 right. Yes, this looks like right bundle branch block.")
 
 
 def test_what_rests_on_voltages_is_never_more_than_possible() -> None:
