@@ -89,8 +89,8 @@ def pr_text(facts: Facts) -> str:
 
 def qrs_text(facts: Facts) -> str:
     """The QRS duration, and of a wide one which bundle branch block is likely, for the impression to repeat. With the
-    name in the impression alone, or behind bare likelihoods, the language model called most wide complexes a left bundle
-    branch block."""
+    name in the impression alone, or behind bare likelihoods, the language model called most wide complexes a left
+    bundle branch block."""
     if facts["qrs_ms"] is None:
         return "The QRS duration could not be measured."
     word = around(facts["qrs_ms"], -100, 120, 5, ("", "narrow", "wide"))
