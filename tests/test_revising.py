@@ -102,6 +102,10 @@ def test_the_sentence(case: Case) -> None:
     pr = f"{measured.pr_ms:.0f}"
     assert told("First-degree AV block.") == told("The PR interval is prolonged.")
     assert told("The PR interval is prolonged.") == f"Measured: PR {pr} ms. Keep to these values."
+    for degrees, words in ((-152.0, " (extreme axis deviation)"), (10.0, " (normal)"), (92.0, ""), (-178.0, "")):
+        turned = dataclasses.replace(measured, axis_deg=degrees)
+        given = correction([audit("The axis is 150 degrees, right axis deviation; at -60 left axis.", turned)], turned)
+        assert given == f"Measured: axis {degrees:.0f} degrees{words}. Keep to these values."
     wide = dataclasses.replace(measured, qrs_ms=160.0)
     normal = correction([audit("Impression: sinus rhythm, a normal ECG.", wide)], wide)
     assert normal == "Measured: no normal ECG. Keep to these values."

@@ -7,7 +7,7 @@ from typing import Any
 
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.grounding.audit import Audit
-from llava_ecg.grounding.tolerances import MEASURED_AS
+from llava_ecg.grounding.tolerances import CATEGORIES, MEASURED_AS
 from llava_ecg.grounding.verdicts import Status, Verdict
 
 SENTENCE = "Measured: {values}. Keep to these values."
@@ -21,6 +21,16 @@ WORDS = {
     "axis_deg": "axis {:.0f} degrees",
 }
 """Measurement -> its words; the order is that of the sentence."""
+AXIS_WORDS = {
+    "normal": "normal",
+    "left": "left axis deviation",
+    "right": "right axis deviation",
+    "extreme": "extreme axis deviation",
+}
+"""Category of the axis -> its words, which are said with the number: a model that keeps to the number may still take
+-152 degrees for a right axis deviation."""
+AXIS_NEAR_DEG = 5
+"""So near to a bound no word is said."""
 RESTS_ON = {
     "rhythm": ("rhythm_regular", "p_present"),
     "response": ("heart_rate_bpm",),
@@ -37,7 +47,13 @@ def value_words(name: str, value: Any) -> str:
         return f"rhythm {'regular' if value else 'irregular'}"
     if name == "p_present":
         return f"P waves {'present' if value else 'absent'}"
-    return WORDS[name].format(value)
+    told = WORDS[name].format(value)
+    if name == "axis_deg":
+        for category, words in AXIS_WORDS.items():
+            low, high = CATEGORIES["axis_category", category]
+            if low + AXIS_NEAR_DEG <= value <= high - AXIS_NEAR_DEG:
+                return f"{told} ({words})"
+    return told
 
 
 def sentence(parts: Sequence[str]) -> str:
