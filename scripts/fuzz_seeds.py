@@ -43,7 +43,7 @@ def seeds_of_readers(more: Path | None) -> list[Seed]:
         found.append(
             Seed("seed.npy", {"seed.npy": path.read_bytes(), "seed.json": json.dumps(told).encode()}, "seed.npy")
         )
-    found += _hdf5_seed(recording.signal) + _parquet_seeds(recording)
+    found += _hdf5_seed(simulate(Heart(rate_bpm=72), seed=1, seconds=2.0)[0].signal) + _parquet_seeds(recording)
     found += _vendor_seeds(recording) + _interrupted_seed(recording) + _bdf_seed(recording)
     found += [_segments_seed(recording), _packed_seed(recording), _groups_seed(recording)]
     for path in sorted(more.iterdir()) if more is not None else []:
@@ -205,8 +205,6 @@ def seeds_of_requests(_: Path | None) -> list[Seed]:
     for seed in seeds_of_readers(None):
         if len(seed.files) == 1 and len(seed.files[seed.main]) < 100_000:
             file = {"filename": seed.main, "file_data": f"@{seed.main}", "missing_leads": "zero"}
-            if seed.main.endswith(".hdf5"):
-                file["leads"] = "I,II,V1"
             found.append(_request_seed(seed, [text, {"type": "file", "file": file}]))
             whole = (
                 found[-1]

@@ -124,6 +124,25 @@ def test_a_file_of_exams_stands_for_each_of_them(
     assert json.loads(capsys.readouterr().out)["file"].endswith(f"#{names[1]}")
 
 
+@pytest.mark.parametrize(("ids", "names"), [(["a", "b"], ["a", "b"]), (None, ["0", "1"])])
+def test_a_parquet_file_of_recordings_stands_for_each_of_them(
+    tmp_path: Path, ids: list[str] | None, names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    recording = simulate(Heart(rate_bpm=70), seed=1, seconds=4.0)[0]
+    columns = {name: [lead.tolist()] * 2 for name, lead in zip(recording.leads, recording.signal, strict=True)}
+    columns |= {"rate": [500.0] * 2, "unit": ["mV"] * 2} | ({} if ids is None else {"ecg_id": ids})
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "ecgs.parquet")
+    assert main(["measure", str(tmp_path), "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(each["file"]).name for each in found] == [f"ecgs.parquet#{name}" for name in names]
+    table = {name: column[0] for name, column in columns.items() if name in recording.leads}
+    (tmp_path / "more").mkdir()
+    pyarrow.parquet.write_table(pyarrow.table(table | {"time": np.arange(2000) / 500}), tmp_path / "more/one.parquet")
+    assert main(["measure", str(tmp_path / "more"), "--unit", "mV", "--json"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["file"]).name == "one.parquet", "its rows are samples"
+
+
 def test_a_file_of_exams_that_is_damaged_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("h5py")
     (tmp_path / "exams.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n and no more")

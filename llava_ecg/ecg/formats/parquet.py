@@ -56,8 +56,7 @@ class Parquet:
         Raises:
             InputError: pyarrow is not installed, no such row, or no column of numbers.
         """
-        if find_spec("pyarrow") is None:
-            raise InputError(f"{path} is Parquet, which needs pyarrow; get it with: pip install 'llava-ecg[formats]'")
+        _check_library(path)
         if not options.whole:
             part = _part(path, options)
             return part_of(path, self._whole(path, options), options) if part is None else part
@@ -66,6 +65,16 @@ class Parquet:
     def seconds(self, path: Path) -> float | None:
         """None: no more than reading tells how long a table is, and all of it can be held then."""
         return None
+
+    def records(self, path: Path) -> list[str]:
+        """What may stand behind ``#``: ids, or numbers where the file has none; nothing of a file of one recording.
+
+        Raises:
+            InputError: as `read`.
+        """
+        _check_library(path)
+        ids: list[str] = _WORKER.ask(path, None, ids=True)[0]["ids"]
+        return ids if len(ids) > 1 else []
 
     def _whole(self, path: Path, options: Options) -> Recording:
         told, values = _WORKER.ask(path, options.record)
@@ -77,6 +86,11 @@ class Parquet:
         if len(names) == len(values) and all(name in STANDARD for name in names):
             own = own.over(Said(leads=tuple(names)))
         return from_array(path, values, own, options)
+
+
+def _check_library(path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise InputError(f"{path} is Parquet, which needs pyarrow; get it with: pip install 'llava-ecg[formats]'")
 
 
 def _part(path: Path, options: Options) -> Recording | None:
@@ -139,7 +153,7 @@ class _Worker:
         self._of = 0  # the process that began it: a fork has to begin its own
 
     def ask(
-        self, path: Path, record: str | None, rows: tuple[int, int] | None = None
+        self, path: Path, record: str | None, rows: tuple[int, int] | None = None, *, ids: bool = False
     ) -> tuple[dict[str, Any], np.ndarray]:
         """See `llava_ecg.ecg.formats.parquet_worker.answer`.
 
@@ -147,7 +161,7 @@ class _Worker:
             InputError: the file can't be read, or ended or stopped the process.
         """
         largest = min(_LARGEST, most_numbers(path.stat().st_size))
-        request = {"path": str(path), "record": record, "largest": largest, "rows": rows}
+        request = {"path": str(path), "record": record, "largest": largest, "rows": rows, "ids": ids}
         with self._lock:
             try:
                 process = self._started()

@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 def answer(
-    path: str, record: str | None, largest: int, rows: tuple[int, int] | None = None
+    path: str, record: str | None, largest: int, rows: tuple[int, int] | None = None, *, ids: bool = False
 ) -> tuple[dict[str, Any], np.ndarray]:
     """What a file holds: its columns, or one of its rows.
 
@@ -36,6 +36,7 @@ def answer(
         largest: so many numbers at most are read at once.
         rows: of a table of columns, the first one to read and that behind the last; all where it is None. How many
             there are is told with them.
+        ids: tell the rows that are recordings (``ids``, none of a table of columns) and read none.
 
     Returns:
         what to say of the numbers, and these: float64 [rows, columns], or [leads, samples] of a row.
@@ -52,6 +53,8 @@ def answer(
             listed = [field.name for field in schema if _is_list(field.type) and field.name not in SAID]
             held = {key.decode("utf-8", "replace"): value for key, value in (schema.metadata or {}).items()}
             said = {key: _plain(held[key]) for key in SAID if key in held}
+            if ids:
+                return {"ids": _ids(file, largest) if listed else [], "said": said}, np.empty(0)
             if listed:
                 told, values = _row(file, listed, record, largest)
                 return told | {"said": said}, values
@@ -71,15 +74,7 @@ def answer(
 
 def _row(file: Any, listed: list[str], record: str | None, largest: int) -> tuple[dict[str, Any], np.ndarray]:
     """The recording in one row: [leads, samples]."""
-    names = file.schema_arrow.names
-    ids = next((name for name in _IDS if name in names), None)
-    count = file.metadata.num_rows
-    if count > largest:
-        raise Refused(f"promises {count:,} rows, and {largest:,} are the most")
-    if ids is not None:
-        known = [str(each) for each in file.read([ids], use_threads=False).column(0).to_pylist()]
-    else:
-        known = [str(number) for number in range(count)]
+    known = _ids(file, largest)
     number = _number(known, record)
     row = _read_row(file, number, largest)
     values = {name: row[name] for name in listed}
@@ -94,6 +89,18 @@ def _row(file: Any, listed: list[str], record: str | None, largest: int) -> tupl
     if array.ndim != 2:
         raise Refused(f"holds no list of numbers for each lead in row {known[number]}")
     return {"names": listed, "own": own}, array
+
+
+def _ids(file: Any, largest: int) -> list[str]:
+    """What each row is called by: its id, or its number where there are no ids."""
+    names = file.schema_arrow.names
+    ids = next((name for name in _IDS if name in names), None)
+    count = file.metadata.num_rows
+    if count > largest:
+        raise Refused(f"promises {count:,} rows, and {largest:,} are the most")
+    if ids is None:
+        return [str(number) for number in range(count)]
+    return [str(each) for each in file.read([ids], use_threads=False).column(0).to_pylist()]
 
 
 def _number(known: list[str], record: str | None) -> int:
