@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llava_ecg import cli
-from llava_ecg.cli.flags import opening
+from llava_ecg.cli.flags import opening, revise
 from llava_ecg.errors import InputError
 
 FAKE_REPORT = """
@@ -49,6 +49,18 @@ def test_without_flags_an_opener_gets_only_device_and_dtype_and_gem_tiny_the_qui
     assert opened("--quantization", "none", command=command) == plain
     assert opened("--dtype", "float32", command=command) == plain | {"dtype": "float32"}
     assert opened("--model", "GEM-7B", "--quantization", "auto", command=command) == plain | {"quantization": "auto"}
+
+
+def test_gem_tiny_alone_is_asked_again_unless_a_flag_says_otherwise() -> None:
+    def most(*words: str) -> int:
+        return revise(cli.build_parser().parse_args(["ask", *words]))
+
+    assert (most(), most("--model", "GEM-7B"), most("--revise", "0"), most("--model", "x", "--revise", "3")) == (
+        2,
+        0,
+        0,
+        3,
+    )
 
 
 @pytest.mark.parametrize("command", ["ask", "chat"])

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from llava_ecg.assistant import Assistant
 
 DEFAULT_MODEL = "gem-tiny"
+REVISE = 2
+"""How often `DEFAULT_MODEL` is asked again at most, unless --revise says otherwise."""
 GIGABYTE = 10**9
 SETTING = re.compile(r"\s*([^.=\s]+)\.([^=\s]+)\s*=\s*(\S.*?)\s*", re.DOTALL)
 
@@ -133,7 +135,7 @@ def add_revise(parser: argparse.ArgumentParser) -> None:
         type=number("revise", int, 0, 9),
         metavar="N",
         help="ask up to N times more, with the measured values, while the signal contradicts a claim of the answer; 0 "
-        f"takes the first draft (default: 1 for {DEFAULT_MODEL}, 0 for other models)",
+        f"takes the first draft (default: {REVISE} for {DEFAULT_MODEL}, 0 for other models)",
     )
 
 
@@ -141,7 +143,7 @@ def revise(arguments: argparse.Namespace) -> int:
     """How many drafts after the first, by the flag or the model's default."""
     if arguments.revise is not None:
         return int(arguments.revise)
-    return 1 if arguments.model == DEFAULT_MODEL else 0
+    return REVISE if arguments.model == DEFAULT_MODEL else 0
 
 
 def add_stop(parser: argparse.ArgumentParser) -> None:

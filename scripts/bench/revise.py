@@ -24,6 +24,7 @@ import numpy as np
 
 from llava_ecg.assistant import Assistant
 from llava_ecg.case import Case, Decoding
+from llava_ecg.cli.flags import REVISE
 from llava_ecg.data.conversation import Turn
 from llava_ecg.eval.intervals import Figure, bootstrap
 from llava_ecg.revising import ask_revised, contradicted
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="gem-tiny")
     parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
     parser.add_argument("--data", type=Path, required=True, help="folder with cinc2021/")
-    parser.add_argument("--revise", type=int, default=1, help="drafts after the first (default 1)")
+    parser.add_argument("--revise", type=int, default=REVISE, help=f"drafts after the first (default {REVISE})")
     parser.add_argument("--limit", type=int, default=0, help="so many records, evenly (0: all)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
