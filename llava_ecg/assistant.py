@@ -275,8 +275,8 @@ class Assistant:
             notes.append(self.slow)
         if not text and writer.finished() != "cancelled":
             notes.append("the answer is empty: the model chose no token that stands for text")
-        if self.checkpoint.overrides:
-            notes.append(f"not as the checkpoint brings it: {_settings(self.checkpoint.overrides)}")
+        if others := _settings(self.checkpoint.overrides):
+            notes.append(f"not as the checkpoint brings it: {others}")
         return Answer(
             text=text,
             model=self.name,
@@ -375,9 +375,11 @@ def audit_of(question: str, text: str, case: Case, shown: tuple[float, float] | 
 
 
 def _settings(overrides: Mapping[str, Any]) -> str:
-    """``template=plain, image.aspect=pad``."""
+    """``template=plain, image.aspect=pad``; a quantization that nobody asked for is left to the JSON."""
     said = []
     for name, value in overrides.items():
+        if name == "quantization" and str(value).startswith("auto"):
+            continue
         said += (
             [f"{name}.{key}={each}" for key, each in value.items()]
             if isinstance(value, Mapping)

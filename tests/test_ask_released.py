@@ -82,6 +82,16 @@ def test_quantised(kind: str, record: Path, golden: Path, tmp_path: Path, capsys
     assert found["tokens"]["new"] > 0
 
 
+def test_auto_is_told_in_the_json_and_is_no_note(
+    record: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write.gem(tmp_path / "x", golden).folder)
+    for kind, told, noted in (("auto", "auto: w8a8", False), ("w8a8", "w8a8", True)):
+        found = ask(record, capsys, "--model", folder, "--quantization", kind)
+        assert found["overrides"] == {"quantization": told}
+        assert any("not as the checkpoint brings it" in note for note in found["notes"]) == noted
+
+
 def test_the_crop_is_said_once_in_a_chat(
     record: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,8 @@ def open_model(
         InputError: as `load`; also for a tower alone, and for a model without any stream.
     """
     device, kind = place_of(device, dtype)
-    if quantization == "auto":
+    auto = quantization == "auto"
+    if auto:
         quantization = quantize.fastest(device)
     if quantization is not None:
         quantize.check(quantization, device)
@@ -106,7 +107,7 @@ def open_model(
         source, make, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle
     )
     _set_ends(model, ends)
-    asked = {"quantization": quantization, "base": base} | towers
+    asked = {"quantization": f"auto: {quantization}" if auto and quantization else quantization, "base": base} | towers
     changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
     changed |= {} if strict else {"strict": False}
     changed |= {"untrained": ", ".join(name.removesuffix(".") for name in source.fresh)} if source.fresh else {}
