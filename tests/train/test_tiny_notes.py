@@ -104,10 +104,15 @@ def test_labels_have_to_agree_with_the_numbers_that_they_rest_on() -> None:
 def test_a_block_is_named_behind_its_likelihood() -> None:
     wide = facts(qrs_ms=140.0, **{"right bundle branch block": 8, "left bundle branch block": 2})
     said = note(wide)
-    assert "(wide). Likelihood of a bundle branch block: 0.2 no left, 0.8 right. The QT" in said
+    told = "(wide). Likelihood of a bundle branch block: 0.2 no left, 0.8 right, so right bundle branch block."
+    assert f"{told} The QT" in said
     assert said.endswith("Impression: sinus rhythm, right bundle branch block.")
     assert "Likelihood" not in note(facts())
-    assert block_answer(wide).endswith("0.8 right. Yes, this looks like right bundle branch block.")
+    assert block_answer(wide).endswith(f"{told} Yes.")
+    neither = facts(qrs_ms=140.0)
+    assert "no left, 0.1 no right. The QT" in note(neither) and "so" not in block_answer(neither)
+    unsure = facts(qrs_ms=140.0, **{"left bundle branch block": 5})
+    assert "0.5 left, 0.1 no right, so possible left bundle branch block. The QT" in note(unsure)
 
 
 def test_what_rests_on_voltages_is_never_more_than_possible() -> None:

@@ -16,6 +16,8 @@ Facts = Mapping[str, Any]
 PRESENT, SURE = 5, 7
 """A label's digit from which it is called possible, and from which it is stated."""
 WIDE_MS, NARROW_MS = 115, 95
+BLOCKS = ("left bundle branch block", "right bundle branch block")
+"""The complete ones, which a narrow QRS complex rules out."""
 LEFT_DEG = -40
 """A left anterior fascicular block needs an axis so far to the left."""
 
@@ -41,7 +43,7 @@ def has(facts: Facts, label: str, least: int = PRESENT) -> bool:
     """Whether a label is at least so likely, and agrees with the numbers that it rests on."""
     if (facts[label] or 0) < least:
         return False
-    if label in ("left bundle branch block", "right bundle branch block"):
+    if label in BLOCKS:
         return (facts["qrs_ms"] or 0) >= WIDE_MS
     if label == "incomplete right bundle branch block":
         return NARROW_MS <= (facts["qrs_ms"] or 0) < 120
@@ -88,9 +90,9 @@ def pr_text(facts: Facts) -> str:
 
 
 def qrs_text(facts: Facts) -> str:
-    """The QRS duration, and of a wide one which bundle branch block is likely, for the impression to repeat. With the
-    name in the impression alone, or behind bare likelihoods, the language model called most wide complexes a left
-    bundle branch block."""
+    """The QRS duration, and of a wide one how likely each bundle branch block is and which it therefore is, for the
+    impression to repeat. With the name in the impression alone the language model called most wide complexes a left
+    bundle branch block, with likelihoods alone in front half of those that it had found to be right ones."""
     if facts["qrs_ms"] is None:
         return "The QRS duration could not be measured."
     word = around(facts["qrs_ms"], -100, 120, 5, ("", "narrow", "wide"))
@@ -98,7 +100,9 @@ def qrs_text(facts: Facts) -> str:
     if facts["qrs_ms"] < WIDE_MS:
         return told
     sides = ", ".join(judged(facts, f"{side} bundle branch block", side) for side in ("left", "right"))
-    return f"{told} Likelihood of a bundle branch block: {sides}."
+    said = f"{told} Likelihood of a bundle branch block: {sides}"
+    named = [stated(facts, label, NAMES[label]) for label in BLOCKS if has(facts, label)]
+    return f"{said}, so {' and '.join(named)}." if named else f"{said}."
 
 
 def qtc_text(facts: Facts) -> str:
@@ -143,20 +147,24 @@ UNMEASURED = ("HYP",)
 """Labels that rest on voltages, which most of the recordings have lost: a note never is sure of them."""
 
 
+def stated(facts: Facts, label: str, name: str) -> str:
+    """The name of a label of `NAMES` that is there, possible where the tower is not sure."""
+    return name if (facts[label] or 0) >= SURE and label not in UNMEASURED else f"possible {name}"
+
+
 def findings(facts: Facts) -> list[str]:
     """The labels of a note, as noun phrases; a bundle branch block leaves no room for what it imitates."""
     out = []
     if facts["pr_ms"] is not None and facts["pr_ms"] > 206:
         out.append("first-degree AV block")
-    block = any(has(facts, name) for name in ("left bundle branch block", "right bundle branch block"))
+    block = any(has(facts, label) for label in BLOCKS)
     for label, name in NAMES.items():
         if not has(facts, label) or (block and label in ("incomplete right bundle branch block",)):
             continue
         if label == "MI":
             places = [where for where in ("anterior", "inferior") if has(facts, f"{where} infarction")]
             name = f"{' and '.join(places)} {name}" if places else name
-        sure = (facts[label] or 0) >= SURE and label not in UNMEASURED
-        out.append(name if sure else f"possible {name}")
+        out.append(stated(facts, label, name))
     if not block and facts["qrs_ms"] is not None and facts["qrs_ms"] > 125:
         out.append("a conduction delay with a wide QRS complex")
     if facts["qtc_bazett_ms"] is not None and facts["qtc_bazett_ms"] > 470:
@@ -207,21 +215,16 @@ def likelihoods(facts: Facts) -> str:
 
 def block_answer(facts: Facts) -> str:
     """Whether there is a bundle branch block, after what that follows from."""
-    for label in ("left bundle branch block", "right bundle branch block", "incomplete right bundle branch block"):
+    for label in (*BLOCKS, "incomplete right bundle branch block"):
         if has(facts, label):
             sure = "Yes" if (facts[label] or 0) >= SURE else "Possibly"
-            return f"{qrs_text(facts)} {sure}, this looks like {label}."
+            return f"{qrs_text(facts)} {sure}{'' if label in BLOCKS else f', this looks like {label}'}."
     return f"{qrs_text(facts)} No bundle branch block is seen."
 
 
 def conduction_answer(facts: Facts) -> str:
     """Which conduction disturbances there are, after the QRS duration."""
-    kinds = (
-        "left bundle branch block",
-        "right bundle branch block",
-        "incomplete right bundle branch block",
-        "left anterior fascicular block",
-    )
+    kinds = (*BLOCKS, "incomplete right bundle branch block", "left anterior fascicular block")
     seen = [name for name in kinds if has(facts, name)]
     if facts["pr_ms"] is not None and facts["pr_ms"] > 206:
         seen.append("first-degree AV block")
