@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 _LARGEST = 127
+_ROWS = 256
+"""Of a weight that are rounded together."""
 
 
 class Int8Linear(nn.Module):
@@ -65,10 +67,15 @@ class Int8Linear(nn.Module):
         return whole
 
     def take(self, weight: torch.Tensor) -> None:
-        """Round a weight [out, in] and hold that."""
-        codes, scale = rounded(weight.to(torch.float32))
+        """Round a weight [out, in] and hold that; some rows at a time, so that only these stand in memory twice."""
+        codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+        scale = torch.empty(len(weight), dtype=torch.float32, device=weight.device)
+        for begin in range(0, len(weight), _ROWS):
+            part = slice(begin, begin + _ROWS)
+            codes[part], each = rounded(weight[part].to(torch.float32))
+            scale[part] = each[:, 0]
         self.weight = nn.Parameter(codes, requires_grad=False)
-        self.scale = scale[:, 0]
+        self.scale = scale
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """[.., in] -> [.., out]

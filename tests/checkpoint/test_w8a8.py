@@ -31,6 +31,15 @@ def plain(layer: Int8Linear, values: torch.Tensor) -> torch.Tensor:
     return found.reshape(*values.shape[:-1], layer.out_features)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rows_that_are_rounded_in_pieces_are_those_rounded_at_once(dtype: torch.dtype) -> None:
+    weight = torch.randn(2 * w8a8._ROWS + 7, 24, generator=torch.Generator().manual_seed(3)).to(dtype)
+    layer = Int8Linear(24, len(weight), False)
+    layer.take(weight)
+    codes, scale = w8a8.rounded(weight.float())
+    assert torch.equal(layer.weight, codes) and torch.equal(layer.scale, scale[:, 0])
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(1, 96), (7, 96), (2, 5, 96), (0, 96)])
 def test_a_layer_is_its_definition(shape: tuple[int, ...], bias: bool) -> None:
