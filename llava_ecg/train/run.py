@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(report)
         print(f"saved to {args.output_dir}")
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # one that is left to the interpreter's end may abort a run that is done
+        # as torch asks for
         torch.distributed.destroy_process_group()
     return 0
 
