@@ -378,7 +378,7 @@ def _settings(overrides: Mapping[str, Any]) -> str:
     """``template=plain, image.aspect=pad``; a quantization that nobody asked for is left to the JSON."""
     said = []
     for name, value in overrides.items():
-        if name == "quantization" and str(value).startswith("auto"):
+        if name == "quantization" and str(value).startswith(quantize.AUTO):
             continue
         said += (
             [f"{name}.{key}={each}" for key, each in value.items()]

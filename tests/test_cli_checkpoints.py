@@ -46,7 +46,7 @@ def test_without_flags_an_opener_gets_only_device_and_dtype_and_gem_tiny_the_qui
     plain: dict[str, Any] = {"device": None, "dtype": None}
     assert opened("--model", "GEM-7B", command=command) == plain
     assert opened(command=command) == plain | {"quantization": "auto"}
-    assert opened("--quantization", "none", command=command) == plain
+    assert opened("--quantization", "none", command=command) == plain | {"quantization": "none"}
     assert opened("--dtype", "float32", command=command) == plain | {"dtype": "float32"}
     assert opened("--model", "GEM-7B", "--quantization", "auto", command=command) == plain | {"quantization": "auto"}
 

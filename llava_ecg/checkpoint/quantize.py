@@ -31,6 +31,7 @@ from llava_ecg.engine.w8a16 import WeightOnlyLinear
 from llava_ecg.errors import InputError
 
 KINDS = ("nf4", "int8", "w8a8", "w8a16")
+AUTO = "auto"
 OURS: dict[str, type[Int8Linear]] = {kind.scheme: kind for kind in (Int8Linear, WeightOnlyLinear)}
 # weights of nf4 that share a scale; must divide a layer's width, else bitsandbytes 0.50 takes wrong scales on AVX512
 # CPUs
@@ -70,9 +71,19 @@ def check(kind: str, device: str | torch.device = "cpu") -> None:
         ) from error
 
 
-def fastest(device: str | torch.device) -> str | None:
-    """What ``auto`` means on this device: ``w8a8`` on a CPU that multiplies 8-bit integers exactly, None elsewhere."""
-    return "w8a8" if torch.device(device).type == "cpu" and works() else None
+def chosen(asked: str | None, device: str | torch.device) -> str | None:
+    """The kind that is meant, tried on this device: ``auto`` is ``w8a8`` on a CPU that multiplies 8-bit integers
+    exactly and None elsewhere, ``none`` is None.
+
+    Raises:
+        InputError: as `check`.
+    """
+    if asked == AUTO:
+        return "w8a8" if torch.device(device).type == "cpu" and works() else None
+    if asked in (None, "none"):
+        return None
+    check(asked, device)
+    return asked
 
 
 def _check_w8a8(device: str | torch.device) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gem-tiny"
 REVISE = 2
 """How often `DEFAULT_MODEL` is asked again at most, unless --revise says otherwise."""
+QUANTIZATIONS = ("none", "auto", "nf4", "int8", "w8a8", "w8a16")
 GIGABYTE = 10**9
 SETTING = re.compile(r"\s*([^.=\s]+)\.([^=\s]+)\s*=\s*(\S.*?)\s*", re.DOTALL)
 
@@ -269,7 +270,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quantization",
-        choices=("none", "auto", "nf4", "int8", "w8a8", "w8a16"),
+        choices=QUANTIZATIONS,
         help="the language model's linear layers in 4 or 8 bits; w8a8 is the fast one on a CPU, w8a16 on a GPU; auto "
         f"takes w8a8 on a CPU whose 8-bit products are exact (default: auto for {DEFAULT_MODEL} unless --dtype is "
         "given, none for other models)",
@@ -300,8 +301,8 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags of `add_model` as keyword arguments of an `Opener`.
 
     Returns:
-        ``device`` and ``dtype`` always (None if not given); ``quantization`` as typed or by the model's default,
-        unless it is none; of ``ecg_tower``, ``vision_tower``, ``base``, ``template``, ``preparation`` (stream ->
+        ``device`` and ``dtype`` always (None if not given); ``quantization`` as typed or by the model's default;
+        of ``ecg_tower``, ``vision_tower``, ``base``, ``template``, ``preparation`` (stream ->
         setting -> value), ``strict`` and ``trust_pickle`` those that were typed.
     """
     typed = {name: vars(arguments)[name] for name in ("ecg_tower", "vision_tower", "base", "template")}
@@ -324,5 +325,5 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
 def _quantization(arguments: argparse.Namespace) -> str | None:
     """By the flag, or by the model's default: gem-tiny is quick in 8 bits and was measured so."""
     if arguments.quantization is not None:
-        return None if arguments.quantization == "none" else str(arguments.quantization)
+        return str(arguments.quantization)
     return "auto" if arguments.model == DEFAULT_MODEL and arguments.dtype is None else None

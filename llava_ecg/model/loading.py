@@ -99,7 +99,7 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes float32 on a CPU and bfloat16 elsewhere.
         quantization: ``nf4`` or ``int8``: the language model's linear layers but the head, by bitsandbytes; ``w8a8``:
             the same by torch, for speed on a CPU; ``w8a16``: the same by Triton, for speed on a GPU; ``auto``: w8a8 on
-            a CPU that multiplies 8-bit integers exactly, none elsewhere.
+            a CPU that multiplies 8-bit integers exactly, none elsewhere; ``none``: as None.
         ecg_tower, vision_tower: a tower in place of the checkpoint's, or where it has none; then its projector starts
             untrained.
         base: the model that a LoRA or projectors stand on, where that is not where they say.
@@ -234,8 +234,7 @@ def compose(
     source = composed_source(
         base, streams, template=template, tower_folders=tower_folders, model_max_length=model_max_length
     )
-    if quantization is not None:
-        quantize.check(quantization, device)
+    quantization = quantize.chosen(quantization, device)
     model: LlavaEcgForCausalLM = build(
         source,
         LlavaEcgForCausalLM.of,

@@ -74,11 +74,8 @@ def open_model(
         InputError: as `load`; also for a tower alone, and for a model without any stream.
     """
     device, kind = place_of(device, dtype)
-    auto = quantization == "auto"
-    if auto:
-        quantization = quantize.fastest(device)
-    if quantization is not None:
-        quantize.check(quantization, device)
+    auto = quantization == quantize.AUTO
+    quantization = quantize.chosen(quantization, device)
     towers: dict[str, Any] = {"ecg_tower": ecg_tower, "vision_tower": vision_tower}
     source = open_source(name, base=base, **towers, template=template, preparation=preparation, projectors=projectors)
     templates.get(source.config["template"])
@@ -107,7 +104,10 @@ def open_model(
         source, make, device, kind, stream_dtype, quantization=quantization, strict=strict, trust_pickle=trust_pickle
     )
     _set_ends(model, ends)
-    asked = {"quantization": f"auto: {quantization}" if auto and quantization else quantization, "base": base} | towers
+    asked = {
+        "quantization": f"{quantize.AUTO}: {quantization}" if auto and quantization else quantization,
+        "base": base,
+    } | towers
     changed = source.overrides | {key: str(value) for key, value in asked.items() if value is not None}
     changed |= {} if strict else {"strict": False}
     changed |= {"untrained": ", ".join(name.removesuffix(".") for name in source.fresh)} if source.fresh else {}

@@ -20,6 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from llava_ecg.cli.flags import QUANTIZATIONS
+
 QUESTION = "Interpret this ECG."
 LIMITS = {"answer_s": 6.0, "load_s": 4.0, "peak_gb": 1.5}
 
@@ -34,7 +36,7 @@ def once(model: str, ecg: Path, quantization: str) -> dict[str, float]:
     from llava_ecg.ecg.formats import read
 
     began = time.perf_counter()
-    assistant = Assistant.open(model, quantization=None if quantization == "none" else quantization)
+    assistant = Assistant.open(model, quantization=quantization)
     opened = time.perf_counter()
     question = Question([Turn("user", QUESTION)], Case(read(ecg)))
     (_, answer), *_ = assistant.ask_many([question], Decoding(max_new_tokens=200))
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", default="gem-tiny")
-    parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="auto", help="default: auto")
     parser.add_argument("--ecg", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)

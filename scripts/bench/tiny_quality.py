@@ -1,6 +1,6 @@
 r"""How good the embedded model is on recordings that it has not seen, with 95 % intervals, beside what costs nothing.
 
-Hardware: two CPU cores. Time: about 25 minutes for all records. Memory: 2 GB.
+Hardware: two CPU cores. Time: about 12 minutes for all records in 8 bits. Memory: 2 GB.
 
     python scripts/bench/tiny_quality.py --model gem-tiny --data ../shared/data \
         --json scripts/bench/results/tiny_quality.json
@@ -30,6 +30,7 @@ import numpy as np
 from llava_ecg import __version__
 from llava_ecg.assistant import Answer, Assistant, Question
 from llava_ecg.case import Case, Decoding
+from llava_ecg.cli.flags import QUANTIZATIONS
 from llava_ecg.data.conversation import Turn
 from llava_ecg.ecg.measurements import Measurements
 from llava_ecg.ecg.scaled import without_volts
@@ -305,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask, score, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gem-tiny")
-    parser.add_argument("--quantization", default="auto", help="as of llava-ecg ask, of gem-tiny (default: auto)")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="auto", help="default: auto")
     parser.add_argument("--data", type=Path, required=True, help="folder with ptbxl/ and cinc2021/")
     parser.add_argument("--limit", type=int, default=0, help="so many records, evenly (0: all)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
@@ -317,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if missing := [name for name in ("ptbxl", "cinc2021") if not (options.data / name).is_dir()]:
         parser.error(f"--data {options.data} has no folder {' and no '.join(missing)}")
     found = records(options.data, options.limit)
-    kind = None if options.quantization == "none" else options.quantization
-    ask(Assistant.open(options.model, quantization=kind), found, options.ways, options.slots)
+    ask(Assistant.open(options.model, quantization=options.quantization), found, options.ways, options.slots)
     table = figures(found, options.ways)
     print("\n".join(lines(table)))
     if options.json:

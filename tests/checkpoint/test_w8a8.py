@@ -161,7 +161,9 @@ def test_where_it_can_not_work_is_said_before_anything_is_read(monkeypatch: pyte
 
 
 def test_auto_is_w8a8_where_that_is_exact_and_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert quantize.fastest("cpu") == "w8a8"
-    assert quantize.fastest("cuda:0") is None
+    assert quantize.chosen("auto", "cpu") == quantize.chosen("w8a8", "cpu") == "w8a8"
+    assert quantize.chosen("auto", "cuda:0") is quantize.chosen("none", "cpu") is quantize.chosen(None, "cpu") is None
     monkeypatch.setattr(w8a8.torch, "_int_mm", lambda one, other: (one.float() @ other.float()).clamp(-32768, 32767))
-    assert quantize.fastest("cpu") is None
+    assert quantize.chosen("auto", "cpu") is None
+    with pytest.raises(InputError, match="exactly on this CPU"):
+        quantize.chosen("w8a8", "cpu")
