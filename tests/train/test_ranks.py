@@ -44,6 +44,7 @@ def several(words: list[str], script: Path | None = None) -> subprocess.Complete
     environment = {
         **inherited,
         "OMP_NUM_THREADS": "1",
+        "PYTHONFAULTHANDLER": "1",  # where a process was when it was aborted
         "PYTHONPATH": os.pathsep.join(
             [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         ),
