@@ -28,6 +28,14 @@ step() { # step SENTENCE COMMAND...: says it, runs it into the log, and shows th
     die 1 "the installation failed; the lines above are the end of $VENV/install.log (run this again to go on from here)"
 }
 
+unless_there() { # unless_there DONE SENTENCE COMMAND...: says it and runs the command, unless the file or folder DONE is there
+    local done="$1" sentence="$2"
+    shift 2
+    [ ! -e "$done" ] || return 0
+    say "$sentence"
+    "$@"
+}
+
 find_python() { # prints the first Python >= 3.11 that can make environments
     local name version lacking="" candidates=(python3 python3.14 python3.13 python3.12 python3.11)
     [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes gem-tiny from nothing: a set of measured and labelled ECGs, two towers, their alignment with the language model's embedding,
-# then a LoRA of SmolLM2-135M-Instruct that reads what they write.
+# Makes gem-tiny from nothing: a set of measured and labelled ECGs and two towers (scripts/pretrain_tower.sh, whose settings go here too),
+# their alignment with the language model's embedding, then a LoRA of SmolLM2-135M-Instruct that reads what they write.
 # Hardware: two CPU cores. Time: about four and a half hours on an idle machine (set 6 minutes, the signal's tower 106, pages and their tower 58,
 # alignment 9, conversations 4, language model 75). Memory: 8 GB. Disk: 5 GB.
 #
@@ -15,46 +15,22 @@
 set -euo pipefail
 EXTRA=train
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-cd "$ROOT"
 OUT="${OUT:-$ROOT/playground/tiny}"
 if [ -n "${TRIAL:-}" ]; then
-    : "${COUNT:=200}" "${ECG_MINUTES:=1}" "${ECG_WRITE_MINUTES:=1}" "${IMAGE_MINUTES:=1}" "${IMAGE_WRITE_MINUTES:=1}" "${ALIGN_MINUTES:=1}" "${CONVERSATIONS:=24}"
+    : "${ALIGN_MINUTES:=1}" "${CONVERSATIONS:=24}"
 fi
-DATA="$ROOT/../shared/data"
-step() { # step DONE WORDS COMMAND...: run the command unless DONE is there
-    local done="$1" words="$2"
-    shift 2
-    [ ! -e "$done" ] || return 0
-    say "$words"
-    "$@"
-}
-
-real=()
-[ ! -d "$DATA" ] || real=(--real "$DATA")
-step "$OUT/set/records.json" "making the set in $OUT/set" \
-    "$PY" -m llava_ecg.train.tiny.records "$OUT/set" --simulated "${COUNT:-6000}" --seed 11 ${real[@]+"${real[@]}"}
 "$VENV/bin/llava-ecg" fetch gem-tiny
-towers() { # towers WORD...: a tower of the set
-    "$PY" -m llava_ecg.train.tiny.towers "$@" --data "$OUT/set"
-}
 if [ -n "${FROM:-}" ]; then
-    step "$OUT/aligned/projectors.safetensors" "taking $FROM apart" \
+    OUT="$OUT" bash "$ROOT/scripts/pretrain_tower.sh" set
+    unless_there "$OUT/aligned/projectors.safetensors" "taking $FROM apart" \
         "$PY" -m llava_ecg.train.tiny.unpack "$FROM" --out "$OUT/aligned"
 else
-    step "$OUT/ecg-plain/model.safetensors" "training the ECG tower" \
-        towers ecg --out "$OUT/ecg-plain" --minutes "${ECG_MINUTES:-46}"
-    step "$OUT/ecg/model.safetensors" "teaching it to write" \
-        towers ecg --init "$OUT/ecg-plain" --grow 2 --write --out "$OUT/ecg" --minutes "${ECG_WRITE_MINUTES:-60}" --learning_rate 8e-4
-    step "$OUT/image-plain/model.safetensors" "training the image tower" \
-        towers image --out "$OUT/image-plain" --teacher "$OUT/ecg" --minutes "${IMAGE_MINUTES:-18}"
-    step "$OUT/image/model.safetensors" "teaching it to write" \
-        towers image --init "$OUT/image-plain" --grow 2 --write --teacher "$OUT/ecg" --out "$OUT/image" --minutes "${IMAGE_WRITE_MINUTES:-35}" \
-        --learning_rate 8e-4
-    step "$OUT/aligned/projectors.safetensors" "aligning both with the language model's embedding" \
+    OUT="$OUT" bash "$ROOT/scripts/pretrain_tower.sh" image # and, before it, the set and the signal's
+    unless_there "$OUT/aligned/projectors.safetensors" "aligning both with the language model's embedding" \
         "$PY" -m llava_ecg.train.tiny.align --data "$OUT/set" --ecg_tower "$OUT/ecg" --vision_tower "$OUT/image" --out "$OUT/aligned" \
         --minutes "${ALIGN_MINUTES:-6}"
 fi
-step "$OUT/lines/train.json" "writing conversations" \
+unless_there "$OUT/lines/train.json" "writing conversations" \
     "$PY" -m llava_ecg.train.tiny.reading --data "$OUT/set" --ecg_tower "$OUT/aligned/ecg" --vision_tower "$OUT/aligned/image" --out "$OUT/lines" \
     --count "${CONVERSATIONS:-$([ -n "${FROM:-}" ] && echo 2080 || echo 3120)}" --seed "${SEED:-7}"
 say "training the LoRA"

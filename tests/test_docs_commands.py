@@ -40,7 +40,8 @@ NOT_OURS = {
 TAKES_NO_FLAG = {  # scripts that are run without words here; what they do is tested where it says
     "scripts/test.sh": "CI runs it",
     "scripts/demo.sh": "tests/train/test_scripts.py",
-    "scripts/train_tiny.sh": "an hour and a half; its trainers are tested in tests/train",
+    "scripts/pretrain_tower.sh": "tests/train/test_scripts.py",
+    "scripts/train_tiny.sh": "tests/train/test_scripts.py; its trainers are tested in tests/train",
     "scripts/train_delineator.sh": "needs ../shared/data; 20 minutes",
     "scripts/make_grounding.sh": "needs ../shared/data; three minutes",
 }
