@@ -1,8 +1,7 @@
 """``python -m llava_ecg.train``"""
 
-import sys
-
+from llava_ecg.train.leaving import leave
 from llava_ecg.train.run import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

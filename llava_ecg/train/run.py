@@ -57,9 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if report is not None:
             print(report)
         print(f"saved to {args.output_dir}")
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # as torch asks for
-        torch.distributed.destroy_process_group()
     return 0
 
 

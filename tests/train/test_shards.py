@@ -34,7 +34,7 @@ KINDS = {
 }
 COUNTING = """
 import sys
-from llava_ecg.train import run, trainer
+from llava_ecg.train import leaving, run, trainer
 def counted(self, model, *args, **kwargs):
     if not seen:
         held = model.parameters()
@@ -46,7 +46,7 @@ def counted(self, model, *args, **kwargs):
 seen = []
 step = trainer.LlavaEcgTrainer.training_step
 trainer.LlavaEcgTrainer.training_step = counted
-sys.exit(run.main(sys.argv[1:]))
+leaving.leave(run.main(sys.argv[1:]))
 """
 ZERO2 = {  # LLaVA's own file
     "fp16": {
