@@ -226,12 +226,53 @@ def test_pages_are_taught_by_the_signals_tower(
     assert ((yes > 0) & (yes < 1)).all() and ((yes - before[rows, first:]).abs()[known] < 0.5).all()
     assert torch.equal(pages.targets[pages.rows("val")].nan_to_num(-1), before[pages.rows("val")].nan_to_num(-1))
     assert tower("cnn", made, tmp_path / "cnn", "--teacher", str(tmp_path / "ecg")) == 2
-    assert "--teacher is for the image tower" in capsys.readouterr().err
+    assert "--teacher is for a tower" in capsys.readouterr().err
 
 
-def test_the_plain_cnn_is_trained_alike(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plain_cnn_is_trained_alike_and_followed(
+    small: None, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert tower("cnn", made, tmp_path / "cnn", "--minutes", "0.03") == 0
     assert '"stream": "cnn"' in capsys.readouterr().out
+    cnn = towers.build_probe("cnn")
+    load_probe(cnn, tmp_path / "cnn")
+    assert torch.equal(cnn.heads[1].weight, load_file(tmp_path / "cnn" / "heads.safetensors")["heads.1.weight"])
+    words = ("--teacher", str(tmp_path / "cnn"), "--minutes", "0.06", "--piece", "0.03")
+    for _ in range(2):
+        assert tower("ecg", made, tmp_path / "ecg", *words) == 0
+    assert load_file(tmp_path / "ecg" / "model.safetensors").keys() == build_ecg().tower.state_dict().keys()
+    assert tower("ecg", made, tmp_path / "a", "--teacher", str(tmp_path / "ecg")) == 2
+    assert "has heads of another kind of tower: size mismatch" in capsys.readouterr().err
+
+
+def build_ecg() -> towers.Probe:
+    torch.manual_seed(0)
+    return towers.build_probe("ecg")
+
+
+def test_a_tower_comes_near_the_tokens_that_it_follows(small: None, tmp_path: Path) -> None:
+    probe, cnn = build_ecg(), towers.build_probe("cnn")
+    towers.save_probe(cnn, "cnn", {}, tmp_path)
+    follower = towers.follow(probe, tmp_path)
+    values, before = torch.randn(2, 12, 5000), {name: value.clone() for name, value in cnn.tower.state_dict().items()}
+    unknown = torch.full((2, len(QUANTITIES) + len(YES_NO)), math.nan)
+    wanted, targets = follower.ask(values, unknown)
+    assert torch.equal(wanted, cnn.eval().tower(values)) and targets[:, : len(QUANTITIES)].isnan().all()
+    assert torch.equal(targets[:, len(QUANTITIES) :], torch.sigmoid(cnn.tell(wanted).yes))
+    _, half = follower.ask(values, torch.ones_like(unknown))
+    torch.testing.assert_close(half[:, len(QUANTITIES) :], 0.5 + targets[:, len(QUANTITIES) :] / 2)
+    optimizer = torch.optim.Adam([*probe.tower.parameters(), *follower.parameters()], 3e-3)
+    costs = []
+    for _ in range(30):
+        probe(values)
+        cost = follower.apart(wanted)
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        costs.append(cost.item())
+    assert costs[0] == pytest.approx(1, abs=0.5) and costs[-1] < 0.6 * costs[0]
+    assert all(torch.equal(value, before[name]) for name, value in cnn.tower.state_dict().items())
+    assert len(list(follower.parameters())) == 2
 
 
 def test_too_few_records(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

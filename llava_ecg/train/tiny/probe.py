@@ -72,12 +72,15 @@ def load_heads(probe: Probe, folder: Path) -> None:
     """Fill a probe's heads (not its tower) from a tower's folder.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or of a tower of another width.
     """
     path = folder / HEADS
     if not path.is_file():
         raise InputError(f"{path} is missing; give a folder that python -m llava_ecg.train.tiny.towers wrote")
-    _, strange = probe.load_state_dict(load_file(path), strict=False)
+    try:
+        _, strange = probe.load_state_dict(load_file(path), strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{path} has heads of another kind of tower: {str(error).splitlines()[-1].strip()}") from error
     if strange:
         raise InputError(f"{path} has heads of another kind: {', '.join(strange)}")
 

@@ -6,7 +6,8 @@ heads are kept. With ``--write`` it also learns to write what its heads say as a
 word (`llava_ecg.train.tiny.captions`), which `llava_ecg.train.tiny.align` turns into the language model's words; a
 tower of ``--init`` gets a few more layers for that (``--grow``), since what is told is the mean of all tokens of the
 last layer, which no token of that layer can see. With ``--heads_only`` heads are learned for a tower that stays as it
-is, such as one that ``llava_ecg.train.tiny.unpack`` took out of a checkpoint without them.
+is, such as one that ``llava_ecg.train.tiny.unpack`` took out of a checkpoint without them. ``--teacher`` is an ECG
+tower for pages, and for signals the plain CNN, whose tokens a tower follows (`llava_ecg.train.tiny.following`).
 
 It goes on where it was: ``--piece 20`` ends after twenty minutes with the state written, and the same command goes on.
 
@@ -26,12 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from llava_ecg.errors import InputError
 from llava_ecg.model.loading import tower_stream
 from llava_ecg.model.saving import save_tower
 from llava_ecg.model.towers.tower import build_tower
 from llava_ecg.train.tiny.captions import borders_of
+from llava_ecg.train.tiny.following import FOLLOW_WEIGHT, Follower, mixed
 from llava_ecg.train.tiny.grow import grow
 from llava_ecg.train.tiny.loop import Clock, optimise
 from llava_ecg.train.tiny.plain_cnn import PlainCnn
@@ -116,10 +119,12 @@ def begun(args: argparse.Namespace) -> tuple[Probe, dict[str, Any]]:
 
 
 def save_probe(probe: Probe, stream: str, config: Mapping[str, Any], out: Path) -> None:
-    """Write the heads, and the tower as checkpoints hold one; of the plain CNN the heads alone."""
+    """Write the heads, and the tower as checkpoints hold one; the plain CNN's weights have no config beside them."""
     save_heads(probe, out)
-    if stream != CNN:
-        tower: Any = probe.tower
+    tower: Any = probe.tower
+    if stream == CNN:
+        save_file(tower.state_dict(), out / "model.safetensors")
+    else:
         save_tower(tower, SIZES[stream]["tower"], config, SIZES[stream]["preparation"], out)
 
 
@@ -166,7 +171,7 @@ def tested(probe: Probe, records: Signals | Pages) -> dict[str, float]:
     return found | {"macro F1": round(float(f1.mean()), 3), "macro AUC": round(sum(areas) / len(areas), 3)}
 
 
-def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> bool:
+def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace, follower: Follower | None = None) -> bool:
     """AdamW, warm-up and cosine over ``args.minutes`` of training; whether they are over."""
     clock = Clock(args.minutes, args.piece)
     generator = torch.Generator().manual_seed(args.seed)
@@ -180,8 +185,12 @@ def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> b
 
     def cost(picked: torch.Tensor) -> torch.Tensor:
         values, waves, targets = records.batch(picked, generator)
+        if follower is not None:
+            wanted, targets = follower.ask(values, targets)
         told = probe(values)
         found = loss(told, targets, waves)
+        if follower is not None:
+            found = found + FOLLOW_WEIGHT * follower.apart(wanted)
         return found + WRITING_WEIGHT * writing_loss(probe, told) if args.write else found
 
     def batches() -> Iterator[torch.Tensor]:
@@ -189,7 +198,7 @@ def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> b
             yield places[torch.multinomial(chances, args.batch_size, generator=generator)]
 
     costs = (partial(cost, picked) for picked in batches())
-    parts = [(probe, args.learning_rate)]
+    parts = [(part, args.learning_rate) for part in (probe, follower) if part is not None]
     state = args.out / "state.pt"
     for step, found in optimise(parts, costs, clock.share, warm_up=200, weight_decay=0.05, state=state, clock=clock):
         running = found if math.isnan(running) else 0.98 * running + 0.02 * found
@@ -199,8 +208,7 @@ def train(probe: Probe, records: Signals | Pages, args: argparse.Namespace) -> b
 
 
 def taught(records: Pages, data: Path, teacher: Path) -> None:
-    """Give pages the answers of an ECG tower on the same records for `YES_NO`: all of what is not known, and half of
-    what is. Only the records for training change.
+    """Give pages the answers of an ECG tower on the same records (`mixed`). Only the records for training change.
 
     Raises:
         InputError: the folder holds no ECG tower.
@@ -210,9 +218,20 @@ def taught(records: Pages, data: Path, teacher: Path) -> None:
     signals = load(data, probe.tower, SIZES["ecg"], 0, 0)
     of_name = {name: row for row, name in enumerate(signals.names)}
     rows = records.rows("train")
-    said = torch.sigmoid(tell(probe, signals, [of_name[records.names[row]] for row in rows]).yes)
-    known = records.targets[rows, len(QUANTITIES) :]
-    records.targets[rows, len(QUANTITIES) :] = torch.where(known.isnan(), said, (known + said) / 2)
+    said = tell(probe, signals, [of_name[records.names[row]] for row in rows]).yes
+    records.targets[rows] = mixed(records.targets[rows], said)
+
+
+def follow(probe: Probe, teacher: Path) -> Follower:
+    """What makes an ECG tower follow the plain CNN in a folder, up to the layers that a tower has before it grows.
+
+    Raises:
+        InputError: the folder holds no plain CNN.
+    """
+    cnn = build_probe(CNN)
+    load_probe(cnn, teacher)
+    tower: Any = probe.tower
+    return Follower(tower, min(SIZES["ecg"]["tower_config"]["layers"], len(tower.transformer.resblocks)), cnn)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -240,7 +259,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="learn heads anew; the tower of --init, which needs none, stays as it is",
     )
     parser.add_argument(
-        "--teacher", type=Path, metavar="DIR", help="an ECG tower that tells the image tower what is not known"
+        "--teacher",
+        type=Path,
+        metavar="DIR",
+        help="an ECG tower that tells the image tower what is not known, or a plain CNN that the ECG tower follows",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report_every", type=int, default=1000, help="steps between reports")
@@ -255,10 +277,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
         probe, config = begun(args)
         records = load(args.data, probe.tower, SIZES.get(args.stream, SIZES["ecg"]), args.pages, args.seed)
+        follower = None
         if args.teacher is not None:
-            if not isinstance(records, Pages):
-                raise InputError("--teacher is for the image tower; leave it away")
-            taught(records, args.data, args.teacher)
+            if args.stream == CNN:
+                raise InputError("--teacher is for a tower, and the plain CNN is none; leave it away")
+            if isinstance(records, Pages):
+                taught(records, args.data, args.teacher)
+            else:
+                follower = follow(probe, args.teacher)
         if len(records.rows("train")) < args.batch_size or not records.rows("val"):
             raise InputError(
                 f"{args.data} has {len(records.rows('train'))} records for training and {len(records.rows('val'))} for "
@@ -275,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{args.stream} tower: {size:,} parameters, {len(records.rows('train'))} records", flush=True)
     began = time.time()
     try:
-        over = train(probe, records, args)
+        over = train(probe, records, args, follower)
     except (InputError, OSError) as error:
         print(f"llava_ecg.train.tiny.towers: {error}", file=sys.stderr)
         return 2
