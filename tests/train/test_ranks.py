@@ -85,3 +85,20 @@ def test_two_processes_step_as_one(toy: Path, parts: Path, tmp_path: Path) -> No
         step = one[name] - start[name]
         assert step.abs().max() > 1e-4
         torch.testing.assert_close(two[name] - start[name], step, rtol=1e-4, atol=1e-4 * float(step.abs().max()))
+
+
+def test_several_processes_end_their_run_of_wandb(
+    toy: Path,  # noqa: F811
+    parts: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("wandb", reason="the extra train brings it")
+    for name, value in (("MODE", "offline"), ("DIR", str(tmp_path)), ("SILENT", "false")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    words = ("--max_steps", "2", "--report_to", "wandb", "--ddp_backend", "gloo")
+    ended = several(flags(toy, parts, tmp_path / "out", *words))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    (kept,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert b"train/loss" in kept.read_bytes()
+    assert "wandb sync" in ended.stderr + ended.stdout  # what it says when a run is ended
