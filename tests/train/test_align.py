@@ -242,7 +242,7 @@ def test_the_plain_cnn_is_trained_alike_and_followed(
         assert tower("ecg", made, tmp_path / "ecg", *words) == 0
     assert load_file(tmp_path / "ecg" / "model.safetensors").keys() == build_ecg().tower.state_dict().keys()
     assert tower("ecg", made, tmp_path / "a", "--teacher", str(tmp_path / "ecg")) == 2
-    assert "has heads of another kind of tower: size mismatch" in capsys.readouterr().err
+    assert "holds no heads of this kind of tower: size mismatch" in capsys.readouterr().err
 
 
 def build_ecg() -> towers.Probe:
@@ -391,3 +391,21 @@ def test_records_with_rare_labels_are_drawn_often() -> None:
 def test_a_tower_without_heads_is_refused(parts: Path, made: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     with pytest.raises(align.InputError, match="heads.safetensors is missing"):
         load_heads(towers.build_probe("ecg"), parts / "ecg")
+
+
+def test_damaged_files_are_a_sentence(
+    small: None, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towers.save_probe(towers.build_probe("cnn"), "cnn", {}, tmp_path / "cnn")
+    for name, fault in (("model.safetensors", "holds no tower"), ("heads.safetensors", "holds no heads")):
+        (tmp_path / "cnn" / name).write_bytes(b"no tensors")
+        assert tower("ecg", made, tmp_path / "a", "--teacher", str(tmp_path / "cnn")) == 2
+        said = capsys.readouterr().err
+        assert fault in said and said.count("\n") == 1
+    for content in ("[1, 2]", '{"a": 1}', "[]", "{", '[{"name": "a"}]'):
+        damaged = tmp_path / "set"
+        shutil.copytree(made, damaged, dirs_exist_ok=True)
+        (damaged / "records.json").write_text(content)
+        assert tower("ecg", damaged, tmp_path / "a") == 2
+        said = capsys.readouterr().err
+        assert "is damaged" in said and said.count("\n") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -72,15 +73,17 @@ def load_heads(probe: Probe, folder: Path) -> None:
     """Fill a probe's heads (not its tower) from a tower's folder.
 
     Raises:
-        InputError: there are none, or of a tower of another width.
+        InputError: there are none, of a tower of another width, or damaged.
     """
     path = folder / HEADS
     if not path.is_file():
         raise InputError(f"{path} is missing; give a folder that python -m llava_ecg.train.tiny.towers wrote")
     try:
         _, strange = probe.load_state_dict(load_file(path), strict=False)
-    except RuntimeError as error:
-        raise InputError(f"{path} has heads of another kind of tower: {str(error).splitlines()[-1].strip()}") from error
+    except (RuntimeError, SafetensorError) as error:  # another size; damaged
+        raise InputError(
+            f"{path} holds no heads of this kind of tower: {str(error).splitlines()[-1].strip()}"
+        ) from error
     if strange:
         raise InputError(f"{path} has heads of another kind: {', '.join(strange)}")
 
@@ -89,7 +92,7 @@ def load_probe(probe: Probe, folder: Path, heads: Path | None = None) -> None:
     """Fill a probe with a tower and its heads, which may lie in another folder.
 
     Raises:
-        InputError: there are none, or of another size.
+        InputError: there are none, of another size, or damaged.
     """
     load_heads(probe, heads or folder)
     load_tower(probe, folder)
@@ -99,12 +102,12 @@ def load_tower(probe: Probe, folder: Path) -> None:
     """Fill a probe's tower (not its heads).
 
     Raises:
-        InputError: there is none, or of another size.
+        InputError: there is none, of another size, or damaged.
     """
     tower: Any = probe.tower
     try:
         tower.load_state_dict(load_file(folder / "model.safetensors"))
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no tower of this kind: {str(error).splitlines()[0]}") from error
 
 

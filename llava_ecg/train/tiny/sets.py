@@ -138,12 +138,15 @@ def load(data: Path, tower: Any, size: Mapping[str, Any], pages: int, seed: int)
     try:
         records = json.loads((data / "records.json").read_text(encoding="utf-8"))
         signals, marks = np.load(data / "signals.npy", mmap_mode="r"), np.load(data / "marks.npy")
+        found = described(records)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; make the set: python -m llava_ecg.train.tiny.records") from None
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, EOFError) as error:
         raise InputError(f"the set in {data} is damaged ({error}); make it anew") from error
+    if len({len(found.names), len(signals), len(marks)}) > 1:
+        counts = f"{len(found.names)} records, {len(signals)} signals, {len(marks)} rows of marks"
+        raise InputError(f"the set in {data} is damaged ({counts}); make it anew")
     if size["tower"] == "ecg_coca":
-        found = described(records)
         return Signals(**vars(found), signals=np.asarray(signals), marks=marks)
     chosen = sorted(range(len(records)), key=lambda row: records[row]["name"].startswith("simulated"))[:pages]
     found = described([records[row] for row in chosen])
